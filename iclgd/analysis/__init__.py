@@ -1,0 +1,1 @@
+"""What is looked at: functions over models and data."""

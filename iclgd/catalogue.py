@@ -1,0 +1,40 @@
+"""Everything that can be chosen, read from the dictionaries that the choices themselves are made from."""
+
+from pathlib import Path
+from typing import Any
+
+from iclgd.analysis.identities import IDENTITIES
+from iclgd.config import EXPERIMENTS
+from iclgd.data import REGRESSION_TASKS
+from iclgd.models import LEARNERS
+from iclgd.models.attention import ATTENTIONS
+from iclgd.modules.trainer import ACCELERATORS, PRECISIONS, STRATEGIES
+from iclgd.tracking.wandb import MODES
+
+
+def catalogue() -> dict[str, dict[str, str]]:
+    """Return for each kind (a config key where there is one) its names with a line about each.
+
+    Configs are those below ``configs/`` in the current directory.
+    """
+    return {
+        "config": {str(path): _first_comment(path) for path in sorted(Path("configs").rglob("*.yaml"))},
+        "experiment": _described(EXPERIMENTS),
+        "task.name": _described(REGRESSION_TASKS),
+        "model.attention": ATTENTIONS,
+        "trainer.accelerator": ACCELERATORS,
+        "trainer.precision": PRECISIONS,
+        "trainer.strategy": STRATEGIES,
+        "tracking.mode": MODES,
+        "learner": _described(LEARNERS),
+        "identity": {identity.name: identity.statement for identity in IDENTITIES},
+    }
+
+
+def _described(choices: dict[str, Any]) -> dict[str, str]:
+    return {name: choice.__doc__.splitlines()[0].replace("`", "") for name, choice in choices.items()}
+
+
+def _first_comment(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""

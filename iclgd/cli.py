@@ -1,0 +1,153 @@
+"""The command line; each command imports what it needs only when it is chosen, so that --help answers at once."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
+OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 2 for bad input, 1 for something that failed."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        return _fail(str(error), code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Return the exit code of an error that is the user's to mend, ``None`` for a defect of ours."""
+    from iclgd.config import ConfigError
+    from iclgd.tracking.run_directory import RunDirectoryError
+    from iclgd.tracking.wandb import TrackingError
+
+    return 2 if isinstance(error, ConfigError | RunDirectoryError | TrackingError) else None
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"iclgd: {message}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from iclgd import config, experiment
+
+    loaded = config.load(arguments.config, arguments.overrides)
+    return _show(experiment.run(loaded, arguments.config.stem))
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from iclgd import experiment
+
+    return _show(experiment.resume(arguments.run_directory))
+
+
+def _show(directory) -> int:  # type: ignore[no-untyped-def]
+    """Print the run's table and, last and alone, its path; other processes than the first have nothing to say."""
+    if directory is None:
+        return 0
+    from rich.console import Console
+
+    from iclgd.report.tables import summary_table
+
+    Console().print(summary_table(directory.read_summary(), directory.path.parent.name))
+    print(directory.path)
+    return 0
+
+
+def _show_config(arguments: argparse.Namespace) -> int:
+    from iclgd import config
+
+    print(config.to_yaml(config.load(arguments.config, arguments.overrides)), end="")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from iclgd.catalogue import catalogue
+
+    for kind, choices in catalogue().items():
+        for name, description in choices.items():
+            print(f"{kind:<20} {name:<36} {description}".rstrip())
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from iclgd.analysis.identities import IDENTITIES, TOLERANCE, largest_error
+
+    table = Table("identity", "statement", "largest error", "", title="float64", title_justify="left")
+    all_hold = True
+    for identity in IDENTITIES:
+        error = largest_error(identity, arguments.seed)
+        holds = error <= TOLERANCE
+        all_hold = all_hold and holds
+        table.add_row(identity.name, identity.statement, f"{error:.2e}", "ok" if holds else f"> {TOLERANCE:g}")
+    Console().print(table)
+    return 0 if all_hold else 1
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    import subprocess
+
+    scripts = Path(__file__).parents[1] / "benchmarks"
+    script = scripts / f"{arguments.name}.py"
+    if not script.is_file():
+        names = ", ".join(sorted(path.stem for path in scripts.glob("[a-z]*.py"))) or "none: benchmarks/ is not here"
+        return _fail(f"no benchmark {arguments.name!r}; choose one of: {names}", 2)
+    return subprocess.run([sys.executable, str(script), *arguments.options], check=False).returncode
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="iclgd",
+        description="When a transformer learns in its context, is that gradient descent?",
+        epilog=COMMANDS_HELP,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, function, summary: str, example: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+        command = commands.add_parser(
+            name, help=summary, description=summary, epilog=f"example: {example}", allow_abbrev=False
+        )
+        command.set_defaults(command=function)
+        return command
+
+    config = "configs/regression/one_layer.yaml"
+    for name, function, summary in (
+        ("run", _run, "train, compare with gradient descent, and record the results"),
+        ("show-config", _show_config, "print the resolved config, every key included"),
+    ):
+        command = add(name, function, summary, f"iclgd {name} {config} seed=1")
+        command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES_HELP)
+    command = add(
+        "resume",
+        _resume,
+        "continue an interrupted run from its last checkpoint",
+        "iclgd resume runs/one_layer/20260131-120000-1a2b3c",
+    )
+    command.add_argument("run_directory", type=Path, metavar="RUN_DIR", help="the run's directory")
+    add("list", _list, "list everything that can be chosen", "iclgd list")
+    command = add("verify", _verify, "check the mathematical identities in double precision", "iclgd verify")
+    command.add_argument("--seed", type=int, default=0, help="of the random problems (default: 0)")
+    command = add("bench", _bench, "measure speed beside a peer in the same run", "iclgd bench regression --repeats 5")
+    command.add_argument("name", metavar="NAME", help="of a script in benchmarks/")
+    command.add_argument("options", nargs=argparse.REMAINDER, help="of that benchmark")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""One typed config object: the dataclasses of every part, composed, read from YAML and ``key=value``.
+
+Each dataclass stands above the class that it configures and checks its own values; nothing is defined twice.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import yaml
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from iclgd.data import REGRESSION_TASKS, LinearRegressionTask
+from iclgd.models.transformer import TransformerConfig
+from iclgd.modules.regression import EvaluationConfig, TrainingConfig
+from iclgd.modules.trainer import TrainerConfig
+from iclgd.tracking.wandb import TrackingConfig
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class RegressionConfig:
+    """A regression experiment: train a toy transformer, compare it with gradient descent."""
+
+    experiment: str = "regression"
+    seed: int = 0
+    task: LinearRegressionTask = field(default_factory=LinearRegressionTask)
+    model: TransformerConfig = field(default_factory=TransformerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    trainer: TrainerConfig = MISSING  # trainer.max_steps has no default
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        num_processes = self.trainer.devices * self.trainer.num_nodes
+        if self.training.batch_size % num_processes:
+            raise ValueError(
+                "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes "
+                f"({num_processes}), got {self.training.batch_size}"
+            )
+
+
+EXPERIMENTS = {"regression": RegressionConfig}
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> RegressionConfig:
+    """Read a YAML file, apply ``key=value`` overrides, and return the checked config.
+
+    Raises:
+        ConfigError: for a missing or unreadable file, an unknown key, a wrong type or value, a bad combination.
+    """
+    sources = {str(path): _from_file(path), "command line": _from_command_line(overrides)}
+    config: Any = _defaults(sources)
+    for source, values in sources.items():
+        try:
+            config = OmegaConf.merge(config, values)
+        except (OmegaConfBaseException, TypeError) as error:
+            raise ConfigError(f"{source}: {_explain(error, values)}") from None
+    try:
+        resolved = OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{path}: {error.full_key} is missing") from None
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(_first_line(error)) from None
+    assert isinstance(resolved, RegressionConfig)
+    return resolved
+
+
+def to_yaml(config: RegressionConfig) -> str:
+    """Return the resolved config as YAML, every key included."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def to_dict(config: RegressionConfig) -> dict[str, Any]:
+    """Return the resolved config as nested dictionaries of plain values."""
+    container = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _from_file(path: Path) -> DictConfig:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        close = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
+        hint = f"; did you mean {path.parent / close[0]}?" if close else ""
+        raise ConfigError(f"{path}: no such file{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({_first_line(error)})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, such as 'experiment: regression'")
+    return OmegaConf.create(values)
+
+
+def _from_command_line(overrides: Sequence[str]) -> DictConfig:
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or not all(part.isidentifier() for part in key.split(".")):
+            raise ConfigError(f"command line: expected key=value, such as model.num_layers=2, got {override!r}")
+    try:
+        return OmegaConf.from_dotlist(list(overrides))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"command line: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def _defaults(sources: dict[str, DictConfig]) -> DictConfig:
+    """Return the typed defaults of the chosen experiment and task."""
+    chosen = OmegaConf.merge(*sources.values())
+    experiment = OmegaConf.select(chosen, "experiment")
+    defaults = OmegaConf.structured(_choose("experiment", experiment, EXPERIMENTS))
+    task_name = OmegaConf.select(chosen, "task.name", default=defaults.task.name)
+    task = OmegaConf.structured(_choose("task.name", task_name, REGRESSION_TASKS))
+    merged = OmegaConf.merge(defaults, {"task": task})
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _choose(key: str, name: Any, choices: dict[str, Any]) -> Any:
+    if name not in choices:
+        raise ConfigError(f"{key} must be one of: {', '.join(choices)}; got {name!r}")
+    return choices[name]
+
+
+def _explain(error: Exception, values: DictConfig) -> str:
+    """Turn OmegaConf's error into one line: the full key, what is wrong, what is allowed."""
+    key = getattr(error, "full_key", None)
+    if isinstance(error, ConfigKeyError) and isinstance(error.parent_node, DictConfig):
+        known = [str(name) for name in error.parent_node]
+        close = difflib.get_close_matches(str(error.key), known, n=1)
+        hint = f"did you mean {key.removesuffix(str(error.key))}{close[0]}? " if close and key else ""
+        return f"unknown key {key}; {hint}Known here: {', '.join(known)}"
+    if isinstance(error, ValidationError) and key:
+        return f"{key} must be {_expected_type(key)}, got {OmegaConf.select(values, key)!r}"
+    for group in (f.name for f in fields(RegressionConfig) if is_dataclass(get_type_hints(RegressionConfig)[f.name])):
+        if group in values and not isinstance(values[group], DictConfig):  # OmegaConf names no key here
+            return f"{group} must be {_expected_type(group)}, got {values[group]!r}"
+    return _first_line(error)
+
+
+def _expected_type(key: str) -> str:
+    kind: Any = RegressionConfig
+    for part in key.split("."):
+        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+    if is_dataclass(kind):
+        return f"a group of keys ({', '.join(f.name for f in fields(kind))})"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(kind, "a list" if get_origin(kind) is list else "text or null")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,176 @@
+"""One experiment from config to summary: the straight line to read first."""
+
+import ctypes
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from safetensors.torch import save
+
+from iclgd import config as configs
+from iclgd.config import RegressionConfig
+from iclgd.data.datamodules import RegressionDataModule
+from iclgd.data.seeding import named_generator
+from iclgd.models.constructions import gradient_descent_transformer
+from iclgd.models.learners import best_learning_rate
+from iclgd.models.transformer import Transformer
+from iclgd.modules.progress import TrainingProgress
+from iclgd.modules.recording import MetricsRecorder, Stopwatch
+from iclgd.modules.regression import RegressionModule
+from iclgd.modules.trainer import make_trainer
+from iclgd.report.figures import draw_regression_figures
+from iclgd.tracking import wandb as tracking
+from iclgd.tracking.environment import describe_environment
+from iclgd.tracking.logger import RunDirectoryLogger
+from iclgd.tracking.run_directory import RunDirectory
+
+
+def run(config: RegressionConfig, name: str) -> RunDirectory | None:
+    """Run an experiment in a new run directory and return it (``None`` on all processes but the first).
+
+    Args:
+        config: what to run.
+        name: of the config; part of the directory's path.
+
+    Raises:
+        TrackingError: if tracking is demanded that cannot be had; nothing has been written then.
+        OSError: if the run directory cannot be written.
+    """
+    if _rank() != 0:
+        _execute(config, None, [], None)
+        return None
+    mode, reason = tracking.resolve_mode(config.tracking)
+    directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(*_devices(config)))
+    with directory.lock():
+        _execute(config, directory, _loggers(config, directory, mode, reason), None)
+    return directory
+
+
+def resume(path: Path) -> RunDirectory:
+    """Continue an interrupted run from its last checkpoint; a complete run is left as it is.
+
+    Args:
+        path: the run directory.
+
+    Raises:
+        RunDirectoryError: if it is no run directory, or another process works on it.
+        ConfigError: if its config cannot be read.
+    """
+    directory = RunDirectory(path)
+    config = configs.load(directory.config_path)
+    with directory.lock():
+        if directory.read_summary() is None:
+            mode, reason = tracking.resolve_mode(config.tracking)
+            checkpoint = directory.last_checkpoint()
+            step = directory.step_of(checkpoint) if checkpoint else -1
+            directory.forget_metrics_after(step)
+            _say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
+            _execute(config, directory, _loggers(config, directory, mode, reason), checkpoint)
+    return directory
+
+
+def _execute(
+    config: RegressionConfig, directory: RunDirectory | None, loggers: list[Logger], checkpoint: Path | None
+) -> None:
+    """Train, compare, and write the results."""
+    _prepare_process(config.trainer.num_threads)
+    task, depth = config.task, config.model.num_layers
+
+    data = RegressionDataModule(
+        task,
+        config.seed,
+        batch_size=config.training.batch_size,
+        steps_per_epoch=config.evaluation.every_num_steps,
+        num_evaluation_tasks=config.evaluation.num_tasks,
+    )
+    learning_rate, gd_loss = best_learning_rate(*data.evaluation_batch(), num_steps=depth)
+    construction = gradient_descent_transformer(task.input_dim, task.output_dim, learning_rate, num_layers=depth)
+    transformer = Transformer(config.model, task.input_dim, task.output_dim)
+    transformer.initialize(named_generator(config.seed, "initialization"))
+    module = RegressionModule(transformer, construction, config.training, config.evaluation.ridge_lambda)
+
+    stopwatch = Stopwatch()
+    progress = TrainingProgress({"loss": "loss/transformer", "GD": "loss/gd", "cosine": "alignment/sensitivity_cosine"})
+    trainer = make_trainer(
+        config.trainer,
+        checkpoint_dir=directory.checkpoints if directory else None,
+        loggers=loggers,
+        callbacks=[stopwatch, MetricsRecorder(), progress],
+    )
+    if checkpoint is None:
+        trainer.validate(module, data, verbose=False)
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    trainer.test(module, data, verbose=False)
+
+    if directory is not None:
+        summary = {
+            **{name: value.item() for name, value in trainer.callback_metrics.items()},
+            "gd/learning_rate": learning_rate,
+            "gd/loss": gd_loss,
+            "train/steps_per_second": stopwatch.steps_per_second,
+        }
+        _write_results(directory, module, summary, loggers)
+
+
+def _write_results(
+    directory: RunDirectory, module: RegressionModule, summary: dict[str, float], loggers: list[Logger]
+) -> None:
+    weights = {
+        f"{name}.{key}": value.cpu().contiguous()
+        for name, model in (("transformer", module.transformer), ("construction", module.construction))
+        for key, value in model.state_dict().items()
+    }
+    directory.write_bytes("weights.safetensors", save(weights))
+    figures = draw_regression_figures(directory, summary["loss/gd"])
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            tracking.finish(logger, summary, figures)
+    directory.write_summary(summary)  # last: its presence says that the run is complete
+
+
+def _loggers(config: RegressionConfig, directory: RunDirectory, mode: str, reason: str) -> list[Logger]:
+    loggers: list[Logger] = [RunDirectoryLogger(directory)]
+    if mode != "disabled":
+        logger, line = tracking.start(config.tracking, mode, reason, directory.path, configs.to_dict(config))
+        loggers.append(logger)
+        _say(line)
+    return loggers
+
+
+def _rank() -> int:
+    """Return this process's rank, which launchers tell through the environment."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
+def _devices(config: RegressionConfig) -> tuple[str, int]:
+    """Return the name of the computing device and the number of processes."""
+    gpu = config.trainer.lightning_accelerator == "gpu"
+    return torch.cuda.get_device_name() if gpu else "cpu", config.trainer.devices * config.trainer.num_nodes
+
+
+def _prepare_process(num_threads: int) -> None:
+    torch.set_num_threads(num_threads)
+    _keep_freed_memory()
+    # Lightning's advice on hardware, services and dataloaders is not about our users' choices.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc not to give freed megabytes back to the system.
+
+    It would map and clear new pages for every batch of tasks, which costs a third of the training time.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        mallopt(mmap_threshold, 32 * 2**20)  # the largest value that glibc takes
+        mallopt(trim_threshold, 2**31 - 1)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,17 @@
+"""What computes: plain modules with one call, ``(x, y, query) -> prediction``.
+
+Shapes at that call: x (B, N, D), y (B, N, O), query (B, D), prediction (B, O), for B tasks, N context points, D inputs
+and O outputs. Inside, token tensors are ``(tokens, channels, tasks)``: see :mod:`iclgd.models.tokens`.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from iclgd.models.learners import GradientDescent as GradientDescent
+from iclgd.models.learners import LeastSquares as LeastSquares
+from iclgd.models.learners import Ridge as Ridge
+
+Predictor = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+LEARNERS = {"gd": GradientDescent, "ridge": Ridge, "least_squares": LeastSquares}

@@ -1,0 +1,42 @@
+"""What happens to the numbers of a training: every logger gets them, with the optimiser step as their axis."""
+
+import time
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class MetricsRecorder(Callback):
+    """Hands each evaluation's metrics, and the training loss, to the loggers.
+
+    Lightning's own automatic logging counts batches, and a batch here is a stretch of many steps: log with
+    ``logger=False`` and let this do it.
+    """
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log after the metrics have been computed over all processes."""
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
+
+
+class Stopwatch(Callback):
+    """Measures optimiser steps per second of training alone, without evaluations and checkpoints."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.steps = 0
+        self._since = (0.0, 0)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+        """Start the clock."""
+        self._since = (time.perf_counter(), trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+        """Stop the clock."""
+        self.seconds += time.perf_counter() - self._since[0]
+        self.steps += trainer.global_step - self._since[1]
+
+    @property
+    def steps_per_second(self) -> float:
+        """Return the mean rate, NaN before the first step."""
+        return self.steps / self.seconds if self.seconds else float("nan")

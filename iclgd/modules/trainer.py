@@ -1,0 +1,103 @@
+"""Lightning's Trainer as our config describes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from iclgd.tracking.run_directory import write_atomically
+
+ACCELERATORS = {"auto": "a CUDA GPU if there is one, else the CPU", "cpu": "the CPU", "gpu": "a CUDA GPU"}
+PRECISIONS = {
+    "32-true": "single precision",
+    "64-true": "double precision",
+    "bf16-mixed": "matrix products in bfloat16",
+}
+STRATEGIES = {
+    "auto": "one process per device, as they need",
+    "ddp": "one process per device, gradients averaged",
+}
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Where and for how long to train.
+
+    Raises:
+        ValueError: if a value is out of its range, or the devices are not there.
+    """
+
+    max_steps: int
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    num_threads: int = 1  # of the CPU, per process; one more draws the data. Toy models gain nothing from more.
+
+    def __post_init__(self) -> None:
+        for key in ("max_steps", "devices", "num_nodes", "num_threads"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"trainer.{key} must be at least 1, got {getattr(self, key)}")
+        choices = {"accelerator": ACCELERATORS, "precision": PRECISIONS, "strategy": STRATEGIES}
+        for key, allowed in choices.items():
+            if getattr(self, key) not in allowed:
+                raise ValueError(f"trainer.{key} must be one of: {', '.join(allowed)}; got {getattr(self, key)!r}")
+        num_gpus = torch.cuda.device_count()
+        if self.accelerator == "gpu" and num_gpus < self.devices:
+            raise ValueError(f"trainer.accelerator=gpu with trainer.devices={self.devices}: found {num_gpus} GPUs")
+
+    @property
+    def lightning_accelerator(self) -> str:
+        """Return Lightning's name of the accelerator."""
+        if self.accelerator == "auto":  # Lightning's own "auto" also takes Apple's GPU, which has no float64
+            return "gpu" if torch.cuda.device_count() >= self.devices else "cpu"
+        return self.accelerator
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are on the disk whole or not at all."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write, flush to the disk, then rename."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+
+def make_trainer(
+    config: TrainerConfig, checkpoint_dir: Path | None, loggers: list[Logger], callbacks: list[Callback]
+) -> Trainer:
+    """Return a Trainer that evaluates and then saves a checkpoint after every epoch.
+
+    Args:
+        config: the ``trainer`` part of the config.
+        checkpoint_dir: where the last checkpoint is kept; ``None`` for no checkpoints.
+        loggers: where metrics go.
+        callbacks: ours, beside the checkpoint's.
+    """
+    checkpoint = ModelCheckpoint(dirpath=checkpoint_dir, filename="step={step}", auto_insert_metric_name=False)
+    return Trainer(
+        max_steps=config.max_steps,
+        max_epochs=-1,
+        accelerator=config.lightning_accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=config.strategy,
+        precision=config.precision,  # type: ignore[arg-type]
+        logger=loggers or False,
+        callbacks=[*callbacks, checkpoint] if checkpoint_dir else callbacks,
+        enable_checkpointing=checkpoint_dir is not None,
+        plugins=[AtomicCheckpointIO()],
+        reload_dataloaders_every_n_epochs=1,  # each epoch has its own stream of fresh tasks
+        num_sanity_val_steps=0,
+        inference_mode=False,  # sensitivities are gradients
+        enable_progress_bar=False,  # ours counts optimiser steps, see iclgd.modules.progress
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # the data modules divide the tasks themselves
+    )

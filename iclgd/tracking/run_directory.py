@@ -1,0 +1,146 @@
+"""A run is its directory: ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``summary.json`` and the rest.
+
+Reports and figures read nothing else, so runs made with and without internet give the same ones.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+
+class RunDirectoryError(Exception):
+    """A run directory that cannot be used; the message is one line for the user."""
+
+
+class RunDirectory:
+    """Reads and writes one run's files; every file is replaced whole or not at all.
+
+    Args:
+        path: an existing run directory.
+
+    Raises:
+        RunDirectoryError: if it is not one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        if not (path / "config.yaml").is_file():
+            raise RunDirectoryError(f"{path}: not a run directory (it has no config.yaml)")
+
+    @classmethod
+    def create(cls, name: str, config_yaml: str, environment: dict[str, Any]) -> "RunDirectory":
+        """Make ``<runs>/<name>/<timestamp>-<id>/`` with its first two files; runs is ``$ICLGD_RUNS`` or ``runs``.
+
+        Raises:
+            OSError: if it cannot be written; nothing is left behind then.
+        """
+        parent = Path(os.environ.get("ICLGD_RUNS") or "runs").absolute() / name
+        parent.mkdir(parents=True, exist_ok=True)
+        path = parent / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        unfinished = path.with_name(f".{path.name}")
+        unfinished.mkdir()
+        try:
+            (unfinished / "config.yaml").write_text(config_yaml, encoding="utf-8")
+            (unfinished / "environment.json").write_text(_to_json(environment), encoding="utf-8")
+            unfinished.rename(path)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        return cls(path)
+
+    @property
+    def config_path(self) -> Path:
+        """Return the path of the resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the checkpoints' folder."""
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """Return the figures' folder."""
+        return self.path / "figures"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from working on this run; the system lets go when the process ends, however it ends.
+
+        Raises:
+            RunDirectoryError: if another process works on it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunDirectoryError(f"{self.path}: another process is working on this run") from None
+            yield
+
+    def last_checkpoint(self) -> Path | None:
+        """Return the newest checkpoint, if there is one."""
+        return max(self.checkpoints.glob("step=*.ckpt"), key=self.step_of, default=None)
+
+    @staticmethod
+    def step_of(checkpoint: Path) -> int:
+        """Return the optimiser step of a checkpoint."""
+        return int(checkpoint.stem.removeprefix("step="))
+
+    def append_metrics(self, step: int, metrics: dict[str, float]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """Return the lines of ``metrics.jsonl``; a last line that was cut off is left out."""
+        path = self.path / "metrics.jsonl"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the lines of ``metrics.jsonl`` that are newer than the checkpoint from which a run goes on."""
+        kept = [json.dumps(record) + "\n" for record in self.read_metrics() if record["step"] <= step]
+        self.write_text("metrics.jsonl", "".join(kept))
+
+    def write_summary(self, summary: dict[str, float]) -> None:
+        """Write ``summary.json``; its presence says that the run is complete."""
+        self.write_text("summary.json", _to_json(dict(sorted(summary.items()))))
+
+    def read_summary(self) -> dict[str, float] | None:
+        """Return ``summary.json``, or ``None`` while the run is not complete."""
+        path = self.path / "summary.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file in the directory."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file in the directory."""
+        with write_atomically(self.path / name) as file:
+            file.write(content)
+
+
+@contextlib.contextmanager
+def write_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that replaces ``path`` only once it is complete and on the disk."""
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _to_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
