@@ -107,7 +107,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     if not script.is_file():
         names = ", ".join(sorted(path.stem for path in scripts.glob("[a-z]*.py"))) or "none: benchmarks/ is not here"
         return _fail(f"no benchmark {arguments.name!r}; choose one of: {names}", 2)
-    return subprocess.run([sys.executable, str(script), *arguments.options], check=False).returncode
+    module = [sys.executable, "-m", f"benchmarks.{arguments.name}"]
+    return subprocess.run([*module, *arguments.options], cwd=scripts.parent, check=False).returncode
 
 
 def _parser() -> argparse.ArgumentParser:

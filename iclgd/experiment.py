@@ -16,7 +16,7 @@ from iclgd.config import RegressionConfig
 from iclgd.data.datamodules import RegressionDataModule
 from iclgd.data.seeding import named_generator
 from iclgd.models.constructions import gradient_descent_transformer
-from iclgd.models.learners import best_learning_rate
+from iclgd.models.learners import Optimum, best_learning_rate
 from iclgd.models.transformer import Transformer
 from iclgd.modules.progress import TrainingProgress
 from iclgd.modules.recording import MetricsRecorder, Stopwatch
@@ -73,13 +73,9 @@ def resume(path: Path) -> RunDirectory:
     return directory
 
 
-def _execute(
-    config: RegressionConfig, directory: RunDirectory | None, loggers: list[Logger], checkpoint: Path | None
-) -> None:
-    """Train, compare, and write the results."""
-    _prepare_process(config.trainer.num_threads)
+def build(config: RegressionConfig) -> tuple[RegressionDataModule, RegressionModule, Optimum]:
+    """Return the data and the model of an experiment, and the best that gradient descent can do on its tasks."""
     task, depth = config.task, config.model.num_layers
-
     data = RegressionDataModule(
         task,
         config.seed,
@@ -87,12 +83,19 @@ def _execute(
         steps_per_epoch=config.evaluation.every_num_steps,
         num_evaluation_tasks=config.evaluation.num_tasks,
     )
-    learning_rate, gd_loss = best_learning_rate(*data.evaluation_batch(), num_steps=depth)
-    construction = gradient_descent_transformer(task.input_dim, task.output_dim, learning_rate, num_layers=depth)
+    best = best_learning_rate(*data.evaluation_batch(), num_steps=depth)
+    construction = gradient_descent_transformer(task.input_dim, task.output_dim, best.learning_rate, num_layers=depth)
     transformer = Transformer(config.model, task.input_dim, task.output_dim)
     transformer.initialize(named_generator(config.seed, "initialization"))
-    module = RegressionModule(transformer, construction, config.training, config.evaluation.ridge_lambda)
+    return data, RegressionModule(transformer, construction, config.training, config.evaluation.ridge_lambda), best
 
+
+def _execute(
+    config: RegressionConfig, directory: RunDirectory | None, loggers: list[Logger], checkpoint: Path | None
+) -> None:
+    """Train, compare, and write the results."""
+    prepare_process(config.trainer.num_threads)
+    data, module, best = build(config)
     stopwatch = Stopwatch()
     progress = TrainingProgress({"loss": "loss/transformer", "GD": "loss/gd", "cosine": "alignment/sensitivity_cosine"})
     trainer = make_trainer(
@@ -109,8 +112,8 @@ def _execute(
     if directory is not None:
         summary = {
             **{name: value.item() for name, value in trainer.callback_metrics.items()},
-            "gd/learning_rate": learning_rate,
-            "gd/loss": gd_loss,
+            "gd/learning_rate": best.learning_rate,
+            "gd/loss": best.loss,
             "train/steps_per_second": stopwatch.steps_per_second,
         }
         _write_results(directory, module, summary, loggers)
@@ -152,7 +155,8 @@ def _devices(config: RegressionConfig) -> tuple[str, int]:
     return torch.cuda.get_device_name() if gpu else "cpu", config.trainer.devices * config.trainer.num_nodes
 
 
-def _prepare_process(num_threads: int) -> None:
+def prepare_process(num_threads: int) -> None:
+    """Set this process's threads, memory and messages."""
     torch.set_num_threads(num_threads)
     _keep_freed_memory()
     # Lightning's advice on hardware, services and dataloaders is not about our users' choices.

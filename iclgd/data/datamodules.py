@@ -13,6 +13,7 @@ from iclgd.data.regression import LinearRegressionTask, RegressionBatch
 from iclgd.data.seeding import named_generator
 
 NUM_DRAWN_AHEAD = 6
+NUM_EVALUATED_AT_ONCE = 16_384
 
 T = TypeVar("T")
 
@@ -120,6 +121,7 @@ class RegressionDataModule(LightningDataModule):
         self.num_evaluation_tasks = num_evaluation_tasks
         self._generator_state: torch.Tensor | None = None
         self._training_generator: torch.Generator | None = None
+        self._evaluation: Batches[RegressionBatch] | None = None
 
     def evaluation_batch(self, dtype: torch.dtype = torch.float32) -> RegressionBatch:
         """Draw the evaluation set (the same one each time), on the CPU."""
@@ -138,12 +140,15 @@ class RegressionDataModule(LightningDataModule):
         return Batches([stream])
 
     def val_dataloader(self) -> Batches[RegressionBatch]:
-        """Return this rank's part of the evaluation tasks, in batches of the training's size."""
+        """Return this rank's part of the evaluation tasks."""
+        if self._evaluation is not None:
+            return self._evaluation
         (rank, num_ranks), device, dtype = self._placement()
         start, end = (self.num_evaluation_tasks * index // num_ranks for index in (rank, rank + 1))
         tasks = [tensor[start:end].to(device) for tensor in self.evaluation_batch(dtype)]
-        chunks = zip(*(torch.split(tensor, self.batch_size) for tensor in tasks), strict=True)
-        return Batches([RegressionBatch(*chunk) for chunk in chunks])
+        chunks = zip(*(torch.split(tensor, NUM_EVALUATED_AT_ONCE) for tensor in tasks), strict=True)
+        self._evaluation = Batches([RegressionBatch(*chunk) for chunk in chunks])
+        return self._evaluation
 
     def test_dataloader(self) -> Batches[RegressionBatch]:
         """Return the same tasks as :meth:`val_dataloader`."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,7 +69,14 @@ class LeastSquares:
         return torch.einsum("bdo,bd->bo", weight, query.double()).to(x.dtype)
 
 
-def best_learning_rate(x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_steps: int = 1) -> tuple[float, float]:
+class Optimum(NamedTuple):
+    """The best that gradient descent can do on given tasks."""
+
+    learning_rate: float
+    loss: float
+
+
+def best_learning_rate(x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_steps: int = 1) -> Optimum:
     r"""Find the learning rate at which ``num_steps`` of gradient descent from zero have the smallest loss.
 
     The prediction is a polynomial in the rate :math:`\eta`: with :math:`G = \sum_i x_i x_i^T` and
@@ -105,4 +113,4 @@ def best_learning_rate(x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_
     roots = loss.deriv().roots()
     candidates = np.real(roots[np.abs(np.imag(roots)) < 1e-9 * np.maximum(1, np.abs(roots))])
     best = min(candidates, key=lambda rate: float(loss(rate)))
-    return float(best), float(loss(best))
+    return Optimum(float(best), float(loss(best)))

@@ -1,0 +1,86 @@
+"""The same training step in JAX and optax, as a user of the published implementation would write it.
+
+Two forms of one and the same mathematics: ``all_tokens`` updates every token, as the published code does;
+``query_only`` computes only what the prediction needs, as iclgd does.
+"""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from iclgd.data import LinearRegressionTask
+from iclgd.models.transformer import TransformerConfig
+from iclgd.modules.regression import TrainingConfig
+
+Params = dict[str, jax.Array]
+
+
+def sample(key: jax.Array, task: LinearRegressionTask, num_tasks: int) -> tuple[jax.Array, jax.Array]:
+    """Draw joint tokens (B, N + 1, D + 1), the query last and without its y, and the query's targets (B,)."""
+    inputs_key, weight_key = jax.random.split(key)
+    half = task.input_range / 2
+    x = jax.random.uniform(inputs_key, (num_tasks, task.num_context + 1, task.input_dim), minval=-half, maxval=half)
+    weight = task.weight_scale * jax.random.normal(weight_key, (num_tasks, task.input_dim))
+    y = jnp.einsum("bnd,bd->bn", x, weight)
+    shown = y.at[:, -1].set(0.0)
+    return jnp.concatenate([x, shown[..., None]], axis=-1), y[:, -1]
+
+
+def all_tokens(params: Params, tokens: jax.Array) -> jax.Array:
+    """Predict (B,) by updating every token; the query is neither key nor value."""
+    context = tokens[:, :-1]
+    scores = (tokens @ params["query"]) @ jnp.swapaxes(context @ params["key"], 1, 2)
+    return -(tokens + scores @ (context @ params["value"]) @ params["linear"])[:, -1, -1]
+
+
+def query_only(params: Params, tokens: jax.Array) -> jax.Array:
+    """Predict (B,) from the query token's last channel alone."""
+    context, query = tokens[:, :-1], tokens[:, -1]
+    scores = jnp.einsum("bnc,bc->bn", context, query @ (params["query"] @ params["key"].T))
+    values = context @ (params["value"] @ params["linear"][:, -1])
+    return -jnp.sum(scores * values, axis=-1)
+
+
+FORMS = {"all_tokens": all_tokens, "query_only": query_only}
+
+
+def training(
+    form: str, task: LinearRegressionTask, model: TransformerConfig, config: TrainingConfig, seed: int = 0
+) -> Iterator[Callable[[], jax.Array]]:
+    """Yield functions, each of which takes one jitted training step and returns its (not yet awaited) loss."""
+    predict = FORMS[form]
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(config.gradient_clip),
+        optax.adamw(config.learning_rate, b1=config.beta1, b2=config.beta2, eps=1e-8, weight_decay=config.weight_decay),
+    )
+
+    def loss(params: Params, tokens: jax.Array, target: jax.Array) -> jax.Array:
+        return 0.5 * jnp.mean((target - predict(params, tokens)) ** 2)
+
+    @jax.jit
+    def step(params: Params, state: optax.OptState, key: jax.Array):  # type: ignore[no-untyped-def]
+        key, batch_key = jax.random.split(key)
+        tokens, target = sample(batch_key, task, config.batch_size)
+        value, gradients = jax.value_and_grad(loss)(params, tokens, target)
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state, key, value
+
+    key, *keys = jax.random.split(jax.random.key(seed), 5)
+    width = task.input_dim + 1
+    sigma = (model.init_scale / width) ** 0.5
+    names = ("query", "key", "value", "linear")
+    params = {
+        name: sigma * jax.random.truncated_normal(k, -2.0, 2.0, (width, width))
+        for name, k in zip(names, keys, strict=True)
+    }
+    carry = (params, optimizer.init(params), key)
+    while True:
+
+        def advance() -> jax.Array:
+            nonlocal carry
+            *carry, value = step(*carry)
+            return value
+
+        yield advance

@@ -1,0 +1,120 @@
+"""Training steps per second of one linear attention layer: our Trainer, a plain PyTorch loop, a JAX peer.
+
+All in one process, one after the other, several times over; the medians and their ratios count. One JSON line each.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iclgd import config as configs
+from iclgd.config import RegressionConfig
+from iclgd.data.datamodules import TaskStream
+from iclgd.data.seeding import named_generator
+from iclgd.experiment import build, prepare_process
+from iclgd.modules.recording import MetricsRecorder, Stopwatch
+from iclgd.modules.regression import clip_by_global_norm
+from iclgd.modules.trainer import make_trainer
+
+CONFIG = Path(__file__).parents[1] / "configs" / "regression" / "one_layer.yaml"
+
+
+def trainer_loop(config: RegressionConfig) -> float:
+    """Steps per second of Lightning's Trainer with our callbacks, evaluations not counted."""
+    data, module, _ = build(config)
+    stopwatch = Stopwatch()
+    trainer = make_trainer(config.trainer, None, [], [stopwatch, MetricsRecorder()])
+    trainer.fit(module, data)
+    return stopwatch.steps_per_second
+
+
+def plain_loop(config: RegressionConfig, drawn_ahead: bool) -> float:
+    """Steps per second of the same step in a bare loop, drawing tasks on a second thread as our Trainer does or not."""
+    _, module, _ = build(config)
+    training, num_steps = config.training, config.trainer.max_steps
+    optimizer = module.configure_optimizers()
+    parameters = list(module.transformer.parameters())
+    generator = named_generator(config.seed, "training")
+    if drawn_ahead:
+        batches = iter(TaskStream(config.task, generator, training.batch_size, num_steps))
+    else:
+        batches = (config.task.sample(training.batch_size, generator) for _ in range(num_steps))
+    start = time.perf_counter()
+    for batch in batches:
+        prediction = module.transformer(batch.x, batch.y, batch.query)
+        loss = 0.5 * (batch.target - prediction).square().sum(-1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        clip_by_global_norm(parameters, training.gradient_clip)
+        optimizer.step()
+    return num_steps / (time.perf_counter() - start)
+
+
+def jax_loop(config: RegressionConfig, form: str) -> float:
+    """Steps per second of the jitted JAX step, compilation not counted."""
+    from benchmarks.jax_peer import training
+
+    steps = training(form, config.task, config.model, config.training, config.seed)
+    next(steps)().block_until_ready()  # compiles
+    start = time.perf_counter()
+    for _ in range(config.trainer.max_steps):
+        loss = next(steps)()
+    loss.block_until_ready()
+    return config.trainer.max_steps / (time.perf_counter() - start)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="iclgd bench regression", description=__doc__)
+    parser.add_argument("--steps", type=int, default=500, help="training steps of one measurement (default: 500)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each loop, interleaved (default: 5)")
+    options = parser.parse_args()
+    config = configs.load(CONFIG, [f"trainer.max_steps={options.steps}", "trainer.accelerator=cpu"])
+    prepare_process(config.trainer.num_threads)
+    loops: dict[str, Callable[[], float]] = {
+        "trainer": lambda: trainer_loop(config),
+        "plain_loop": lambda: plain_loop(config, drawn_ahead=True),
+        "plain_loop_drawing_inline": lambda: plain_loop(config, drawn_ahead=False),
+    }
+    try:
+        import benchmarks.jax_peer
+    except ImportError as error:
+        print(f"iclgd bench: no JAX peer ({error}); pip install 'iclgd[bench]'", file=sys.stderr)
+    else:
+        for form in benchmarks.jax_peer.FORMS:
+            loops[f"jax_{form}"] = lambda form=form: jax_loop(config, form)  # type: ignore[misc]
+    measured: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(options.repeats):
+        for name, loop in loops.items():
+            measured[name].append(loop())
+    for line in report(measured):
+        print(json.dumps(line))
+    return 0
+
+
+def report(measured: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """Return a record for each loop, with the median over repeats of the trainer's speed relative to it."""
+    ours = measured["trainer"]
+    return [
+        {
+            "benchmark": "regression/one_layer",
+            "loop": name,
+            "steps_per_second": round(statistics.median(values), 1),
+            "minimum": round(min(values), 1),
+            "maximum": round(max(values), 1),
+            "repeats": len(values),
+            "trainer_is_times_as_fast": round(statistics.median(a / b for a, b in zip(ours, values, strict=True)), 3),
+            "torch_threads": torch.get_num_threads(),
+        }
+        for name, values in measured.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
