@@ -104,10 +104,14 @@ def _execute(
         loggers=loggers,
         callbacks=[stopwatch, MetricsRecorder(), progress],
     )
-    if checkpoint is None:
-        trainer.validate(module, data, verbose=False)
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    trainer.test(module, data, verbose=False)
+    try:
+        if checkpoint is None:
+            trainer.validate(module, data, verbose=False)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.test(module, data, verbose=False)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        where = f"; continue with: iclgd resume {directory.path}" if directory else ""
+        raise KeyboardInterrupt(f"interrupted{where}") from None
 
     if directory is not None:
         summary = {
@@ -129,10 +133,10 @@ def _write_results(
     }
     directory.write_bytes("weights.safetensors", save(weights))
     figures = draw_regression_figures(directory, summary["loss/gd"])
+    directory.write_summary(summary)  # the run is complete; what follows is a mirror of it
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             tracking.finish(logger, summary, figures)
-    directory.write_summary(summary)  # last: its presence says that the run is complete
 
 
 def _loggers(config: RegressionConfig, directory: RunDirectory, mode: str, reason: str) -> list[Logger]:
@@ -159,6 +163,7 @@ def prepare_process(num_threads: int) -> None:
     """Set this process's threads, memory and messages."""
     torch.set_num_threads(num_threads)
     _keep_freed_memory()
+    logging.raiseExceptions = False  # a log file that cannot be written is no reason to fill the terminal
     # Lightning's advice on hardware, services and dataloaders is not about our users' choices.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch")

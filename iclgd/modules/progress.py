@@ -39,9 +39,9 @@ class TrainingProgress(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the last evaluation."""
-        if not trainer.is_global_zero:
-            return
         metrics = trainer.callback_metrics
+        if not trainer.is_global_zero or not metrics:  # none when a resumed run closes the epoch of its checkpoint
+            return
         shown = "  ".join(f"{title} {metrics[name]:.4f}" for title, name in self.quantities.items())
         step = trainer.global_step
         if self.bar is not None:

@@ -89,28 +89,28 @@ def start(
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    settings = wandb.Settings(
-        console="off",
-        silent=True,
-        save_code=False,
-        disable_git=True,  # environment.json has the commit
-        init_timeout=SECONDS_TO_START,
-        finish_timeout=SECONDS_TO_FINISH,
-    )
-
     def make(mode: Literal["online", "offline"]) -> WandbLogger:
-        logger = WandbLogger(
+        run = wandb.init(  # not left to Lightning, whose own arguments make W&B warn
             project=config.project,
             name=f"{run_directory.parent.name}/{run_directory.name}",
-            save_dir=run_directory,
+            dir=run_directory,
             id=run_directory.name,
-            mode=mode,  # not offline=True, which changes the environment of the whole process
+            resume="allow",
+            mode=mode,
             tags=list(config.tags),
             group=config.group,
-            settings=settings,
+            config=run_config,
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                save_code=False,
+                disable_git=True,  # environment.json has the commit
+                init_timeout=SECONDS_TO_START,
+                finish_timeout=SECONDS_TO_FINISH,
+            ),
         )
-        logger.log_hyperparams(run_config)  # starts the client
-        return logger
+        run.define_metric("*", step_metric="trainer/global_step")
+        return WandbLogger(experiment=run)
 
     if mode == "online":
         try:

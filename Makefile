@@ -1,0 +1,41 @@
+# Every target is one visible command. Another virtual environment: make test VENV=/path
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: help install lint type test test-slow debug run bench
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## create the virtual environment and install everything that the other targets need
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	touch $@
+
+lint: install  ## style and common mistakes
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+type: install  ## static types
+	$(BIN)/mypy
+
+test: lint type  ## lint, types, tests and doctests (minutes)
+	$(BIN)/pytest
+
+test-slow: install  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+debug: install  ## the main job, small, on the CPU
+	$(BIN)/iclgd run configs/regression/debug.yaml
+
+run: install  ## an experiment: make run CONFIG=configs/regression/one_layer.yaml ARGS='seed=1'
+	$(BIN)/iclgd run $(or $(CONFIG),configs/regression/one_layer.yaml) $(ARGS)
+
+bench: $(VENV)/.installed-bench  ## training speed beside a plain loop and a JAX peer
+	$(BIN)/iclgd bench regression
