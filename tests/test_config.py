@@ -1,0 +1,133 @@
+from pathlib import Path
+
+import pytest
+
+from iclgd import config as configs
+from iclgd.config import ConfigError
+from tests.conftest import ROOT
+
+ONE_LAYER = ROOT / "configs" / "regression" / "one_layer.yaml"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_is_valid_and_says_what_it_is(path: Path) -> None:
+    configs.load(path)
+    assert path.read_text().startswith("# ")
+
+
+def test_one_layer_is_the_published_experiment() -> None:
+    config = configs.load(ONE_LAYER)
+    assert (config.task.num_context, config.task.input_dim, config.task.input_range) == (10, 10, 1.0)
+    assert (config.training.batch_size, config.training.learning_rate, config.training.gradient_clip) == (
+        2048,
+        1e-3,
+        1e-3,
+    )
+    assert (config.trainer.max_steps, config.model.num_layers, config.model.init_scale) == (5000, 1, 0.002)
+
+
+def test_overrides_are_typed() -> None:
+    config = configs.load(ONE_LAYER, ["training.learning_rate=1", "seed=7", "tracking.tags=[a, b]", "model.recurrent=true"])
+    assert config.training.learning_rate == 1.0
+    assert isinstance(config.training.learning_rate, float)
+    assert (config.seed, config.tracking.tags, config.model.recurrent) == (7, ["a", "b"], True)
+
+
+def test_later_overrides_win() -> None:
+    assert configs.load(ONE_LAYER, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_resolved_config_round_trips(tmp_path: Path) -> None:
+    config = configs.load(ONE_LAYER, ["seed=3", "tracking.group=g"])
+    saved = tmp_path / "config.yaml"
+    saved.write_text(configs.to_yaml(config))
+    assert configs.load(saved) == config
+    assert configs.to_dict(config)["trainer"]["max_steps"] == 5000
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.num_layer=2", "command line: unknown key model.num_layer; did you mean model.num_layers? Known here: num_"),
+        ("modle.num_layers=2", "command line: unknown key modle; did you mean model? Known here: experiment, seed, task"),
+        ("trainer.max_steps=ten", "command line: trainer.max_steps must be a whole number, got 'ten'"),
+        ("trainer.max_steps=1.5", "command line: trainer.max_steps must be a whole number, got 1.5"),
+        ("training.learning_rate=fast", "command line: training.learning_rate must be a number, got 'fast'"),
+        ("model.recurrent=maybe", "command line: model.recurrent must be true or false, got 'maybe'"),
+        ("tracking.tags=a", "command line: tracking.tags must be a list, got 'a'"),
+        ("model=3", "command line: model must be a group of keys (num_layers, "),
+        ("seed=null", "command line: seed must be a whole number, got None"),
+        ("seed=-1", "seed must be at least 0, got -1"),
+        ("task.num_context=0", "task.num_context must be at least 1, got 0"),
+        ("task.input_range=0", "task.input_range must be positive and finite, got 0.0"),
+        ("task.weight_scale=nan", "task.weight_scale must be positive and finite, got nan"),
+        ("task.num_noise=11", "task.num_noise must be from 0 to task.num_context (10), got 11"),
+        ("task.name=sine", "task.name must be one of: linear; got 'sine'"),
+        ("model.num_heads=0", "model.num_heads must be at least 1, got 0"),
+        ("model.attention=cosine", "model.attention must be one of linear, softmax, got 'cosine'"),
+        ("model.init_scale=-1", "model.init_scale must be positive and finite, got -1.0"),
+        ("training.batch_size=0", "training.batch_size must be at least 1, got 0"),
+        ("training.gradient_clip=0", "training.gradient_clip must be positive and finite, got 0.0"),
+        ("training.beta2=1", "training.beta2 must be at least 0 and below 1, got 1.0"),
+        ("training.weight_decay=-1", "training.weight_decay must be at least 0 and finite, got -1.0"),
+        ("evaluation.num_tasks=0", "evaluation.num_tasks must be at least 1, got 0"),
+        ("evaluation.ridge_lambda=0", "evaluation.ridge_lambda must be positive and finite, got 0.0"),
+        ("trainer.max_steps=0", "trainer.max_steps must be at least 1, got 0"),
+        ("trainer.precision=8", "trainer.precision must be one of: 32-true, 64-true, bf16-mixed; got '8'"),
+        ("trainer.devices=3", "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes (3), got 2048"),
+        ("tracking.mode=on", "tracking.mode must be one of: auto, online, offline, disabled; got "),
+        ("tracking.project=''", "tracking.project must not be empty"),
+        ("experiment=text", "experiment must be one of: regression; got 'text'"),
+        ("seed=${nothing}", "Interpolation key 'nothing' not found"),
+        ("seed", "command line: expected key=value, such as model.num_layers=2, got 'seed'"),
+        ("=3", "command line: expected key=value, such as model.num_layers=2, got '=3'"),
+        ("seed=[", "command line: not valid YAML ("),
+    ],
+)  # fmt: skip
+def test_bad_values_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        configs.load(ONE_LAYER, [override])
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="trainer.accelerator=gpu with trainer.devices=2: found 1 GPUs"):
+        configs.load(ONE_LAYER, ["trainer.accelerator=gpu", "trainer.devices=2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("experiment: regression\ntrainer: {max_steps: 1\n", "not valid YAML ("),
+        ("", "expected keys and values, such as 'experiment: regression'"),
+        ("- a\n", "expected keys and values, such as 'experiment: regression'"),
+        ("just words\n", "expected keys and values, such as 'experiment: regression'"),
+        ("trainer: {max_steps: 1}\n", None),
+        ("experiment: regression\n", "trainer is missing"),
+        ("experiment: regression\ntrainer: {devices: 1}\n", "trainer.max_steps is missing"),
+        ("experiment: regression\nmodle: 1\n", "unknown key modle; did you mean model?"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, text: str, message: str | None) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        configs.load(path)
+    expected = f"{path}: {message}" if message else "experiment must be one of: regression; got None"
+    assert str(error.value).startswith(expected)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file; did you mean .*one_layer.yaml"):
+        configs.load(ONE_LAYER.with_name("one_layr.yaml"))
+    with pytest.raises(ConfigError, match="cannot be read .*Is a directory"):
+        configs.load(tmp_path)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        configs.load(binary)
+
+

@@ -1,0 +1,50 @@
+"""Imports flow one way: data, models, metrics -> analysis -> modules -> experiment -> cli."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "iclgd"
+
+# What each part may import of the others. A part may always import itself.
+ALLOWED: dict[str, set[str]] = {
+    "data": set(),
+    "models": set(),
+    "metrics": set(),
+    "tracking": set(),
+    "analysis": {"data", "models"},
+    "modules": {"data", "models", "metrics", "analysis", "tracking"},
+    "report": {"tracking"},
+    "config": {"data", "models", "modules", "tracking"},
+    "experiment": {"config", "data", "models", "modules", "report", "tracking"},
+    "catalogue": {"config", "data", "models", "analysis", "modules", "tracking"},
+    "cli": {"config", "experiment", "catalogue", "analysis", "report", "tracking"},
+}
+
+
+def imported_parts(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    parts = {name.split(".")[1] for name in names if name.startswith("iclgd.")}
+    return {part for part in parts if part in ALLOWED}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_flow_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    assert part in ALLOWED, f"say in ALLOWED what {part} may import"
+    forbidden = imported_parts(path) - ALLOWED[part] - {part}
+    assert not forbidden, f"{path.name} must not import {sorted(forbidden)}"
+
+
+def test_the_check_sees_imports_within_functions() -> None:
+    assert "experiment" in imported_parts(PACKAGE / "cli.py")
