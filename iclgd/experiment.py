@@ -50,8 +50,10 @@ def run(config: RegressionConfig, name: str) -> RunDirectory | None:
     return directory
 
 
-def resume(path: Path) -> RunDirectory:
+def resume(path: Path) -> RunDirectory | None:
     """Continue an interrupted run from its last checkpoint; a complete run is left as it is.
+
+    Returns as :func:`run` does.
 
     Args:
         path: the run directory.
@@ -62,14 +64,18 @@ def resume(path: Path) -> RunDirectory:
     """
     directory = RunDirectory(path)
     config = configs.load(directory.config_path)
+    if directory.read_summary() is not None:
+        return directory
+    checkpoint = directory.last_checkpoint()
+    if _rank() != 0:
+        _execute(config, None, [], checkpoint)
+        return None
+    mode, reason = tracking.resolve_mode(config.tracking)
     with directory.lock():
-        if directory.read_summary() is None:
-            mode, reason = tracking.resolve_mode(config.tracking)
-            checkpoint = directory.last_checkpoint()
-            step = directory.step_of(checkpoint) if checkpoint else -1
-            directory.forget_metrics_after(step)
-            _say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
-            _execute(config, directory, _loggers(config, directory, mode, reason), checkpoint)
+        step = directory.step_of(checkpoint) if checkpoint else -1
+        directory.forget_metrics_after(step)
+        _say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
+        _execute(config, directory, _loggers(config, directory, mode, reason), checkpoint)
     return directory
 
 
@@ -100,7 +106,7 @@ def _execute(
     progress = TrainingProgress({"loss": "loss/transformer", "GD": "loss/gd", "cosine": "alignment/sensitivity_cosine"})
     trainer = make_trainer(
         config.trainer,
-        checkpoint_dir=directory.checkpoints if directory else None,
+        checkpoint_dir=directory.checkpoints if directory else Path(),  # the first process tells the others
         loggers=loggers,
         callbacks=[stopwatch, MetricsRecorder(), progress],
     )
@@ -135,8 +141,8 @@ def _write_results(
     figures = draw_regression_figures(directory, summary["loss/gd"])
     directory.write_summary(summary)  # the run is complete; what follows is a mirror of it
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            tracking.finish(logger, summary, figures)
+        if isinstance(logger, WandbLogger) and (line := tracking.finish(logger, summary, figures)):
+            _say(line)
 
 
 def _loggers(config: RegressionConfig, directory: RunDirectory, mode: str, reason: str) -> list[Logger]:

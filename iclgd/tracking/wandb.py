@@ -107,6 +107,7 @@ def start(
                 disable_git=True,  # environment.json has the commit
                 init_timeout=SECONDS_TO_START,
                 finish_timeout=SECONDS_TO_FINISH,
+                finish_timeout_raises=True,
             ),
         )
         run.define_metric("*", step_metric="trainer/global_step")
@@ -122,12 +123,20 @@ def start(
     return logger, f"tracking: W&B offline ({reason}); upload later with: wandb sync {folder}"
 
 
-def finish(logger: "WandbLogger", summary: dict[str, float], figures: list[Path]) -> None:
-    """Record the final numbers and figures, and close the run."""
+def finish(logger: "WandbLogger", summary: dict[str, float], figures: list[Path]) -> str | None:
+    """Record the final numbers and figures, and close the run; return a line for the user if W&B has not got it all."""
+    import wandb
+
+    run = logger.experiment
     for figure in figures:
         logger.log_image(key=f"figures/{figure.stem}", images=[str(figure)])
-    logger.experiment.summary.update(summary)
-    logger.experiment.finish()
+    run.summary.update(summary)
+    try:
+        run.finish()
+    except (TimeoutError, wandb.Error):
+        folder = Path(run.dir).parent
+        return f"tracking: W&B's server was lost; upload later with: wandb sync --include-online {folder}"
+    return None
 
 
 def _has_api_key(url: str) -> bool:

@@ -1,0 +1,37 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from iclgd.analysis.identities import IDENTITIES, TOLERANCE, Identity, largest_error
+from iclgd.models.learners import GradientDescent
+
+
+@pytest.mark.parametrize("identity", IDENTITIES, ids=lambda identity: identity.name)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_identities_hold(identity: Identity, seed: int) -> None:
+    assert largest_error(identity, seed) <= TOLERANCE / 1000
+
+
+@pytest.mark.parametrize("identity", [i for i in IDENTITIES if i.name != "read_out"], ids=lambda identity: identity.name)
+def test_a_wrong_gradient_step_is_noticed(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = GradientDescent.weight
+    monkeypatch.setattr(GradientDescent, "weight", lambda self, x, y: right(self, x, y) * (1 + 1e-8))
+    assert largest_error(identity) > TOLERANCE
+
+
+def test_errors_that_are_not_numbers_are_errors(
+    cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Identity("broken", "nan = 0", lambda batch, rate, start: float("nan"))
+    monkeypatch.setattr("iclgd.analysis.identities.IDENTITIES", (broken,))
+    assert torch.isnan(torch.tensor(largest_error(broken)))
+    code, out, _ = cli("verify")
+    assert code == 1
+    assert "nan" in out
+
+
+def test_verify_prints_a_table(cli: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = cli("verify", "--seed", "3")
+    assert code == 0
+    assert all(identity.name in out for identity in IDENTITIES)

@@ -1,0 +1,123 @@
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+Cli = Callable[..., tuple[int, str, str]]
+COMMANDS = ("run", "show-config", "resume", "list", "verify", "bench")
+ONE_LAYER = ROOT / "configs" / "regression" / "one_layer.yaml"
+
+
+def test_help_names_every_command(cli: Cli) -> None:
+    code, out, _ = cli("--help")
+    assert code == 0
+    assert all(re.search(rf"^ +{name}\b", out, re.MULTILINE) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_an_example(cli: Cli, command: str) -> None:
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    assert f"example: iclgd {command}" in out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = f"import sys; from iclgd.cli import main\ntry: main({arguments})\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert not loaded & {"torch", "lightning", "omegaconf", "wandb", "numpy", "rich"}
+
+
+def test_help_is_quick() -> None:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "iclgd.cli", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", ONE_LAYER, "model.num_layer=2"], "command line: unknown key model.num_layer; did you mean"),
+        (["run", ONE_LAYER, "trainer.max_steps=ten"], "command line: trainer.max_steps must be a whole number"),
+        (["run", ONE_LAYER, "task.num_context=0"], "task.num_context must be at least 1, got 0"),
+        (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["run", ONE_LAYER, "tracking.mode=online"], "tracking.mode=online needs an API key"),
+        (["show-config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["resume", "nowhere"], "nowhere: not a run directory (it has no config.yaml)"),
+        (["bench", "nothing"], "no benchmark 'nothing'; choose one of: "),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(
+    cli: Cli, tmp_path: Path, arguments: list[object], message: str
+) -> None:
+    code, out, err = cli(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith(f"iclgd: {message}")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["rum"], ["run"], ["run", ONE_LAYER, "--fast"]])
+def test_wrong_usage_exits_with_2(cli: Cli, arguments: list[object]) -> None:
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert "usage: iclgd" in err
+
+
+def test_defects_of_ours_keep_their_stack_trace(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a defect")
+
+    monkeypatch.setattr("iclgd.experiment.run", fail)
+    with pytest.raises(AssertionError, match="a defect"):
+        cli("run", ONE_LAYER)
+
+
+def test_interruption_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("iclgd.experiment.run", interrupt)
+    assert cli("run", ONE_LAYER) == (130, "", "iclgd: interrupted\n")
+
+
+def test_show_config_prints_a_config_that_can_be_run(cli: Cli, tmp_path: Path) -> None:
+    code, out, _ = cli("show-config", ONE_LAYER, "seed=5")
+    assert code == 0
+    assert "seed: 5" in out.splitlines()
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(out)
+    assert cli("show-config", saved) == (0, out, "")
+
+
+def test_list_shows_every_choice(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    code, out, _ = cli("list")
+    assert code == 0
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        assert str(path.relative_to(ROOT)) in out
+    for choice in ("linear", "softmax", "64-true", "disabled", "least_squares", "dual_form"):
+        assert re.search(rf" {choice} +\w", out), choice
+
+
+def test_readme_names_only_commands_that_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    used = set(re.findall(r"\biclgd ([a-z-]+)", readme))
+    assert used & set(COMMANDS)
+    assert used <= set(COMMANDS)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", readme)) <= targets
+    for path in re.findall(r"\b(?:configs|docs|benchmarks|tests)/[\w./]+\w", readme):
+        assert (ROOT / path).exists(), path
+    assert len(readme.splitlines()) <= 150

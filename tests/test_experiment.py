@@ -1,0 +1,187 @@
+"""Whole runs, small."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from iclgd.models.constructions import gradient_descent_transformer
+from iclgd.tracking.run_directory import RunDirectory
+
+Cli = Callable[..., tuple[int, str, str]]
+TIMES = {"train/steps_per_second"}
+
+
+def run_directory(out: str) -> RunDirectory:
+    return RunDirectory(Path(out.splitlines()[-1]))
+
+
+def numbers(directory: RunDirectory) -> dict[str, float]:
+    summary = directory.read_summary()
+    assert summary is not None
+    return {name: value for name, value in summary.items() if name not in TIMES}
+
+
+def test_a_run_leaves_the_whole_directory(cli: Cli, small_config: Path) -> None:
+    code, out, err = cli("run", small_config)
+    assert code == 0
+    directory = run_directory(out)
+    names = sorted(path.relative_to(directory.path).as_posix() for path in directory.path.rglob("*") if path.is_file())
+    assert names == [
+        ".lock",
+        "checkpoints/step=50.ckpt",
+        "config.yaml",
+        "environment.json",
+        "figures/alignment.png",
+        "figures/learning_curve.png",
+        "figures/weights.png",
+        "metrics.jsonl",
+        "summary.json",
+        "weights.safetensors",
+    ]
+    assert set(numbers(directory)) == {
+        "alignment/prediction_l2",
+        "alignment/sensitivity_cosine",
+        "alignment/sensitivity_l2",
+        "gd/learning_rate",
+        "gd/loss",
+        "loss/gd",
+        "loss/interpolated",
+        "loss/least_squares",
+        "loss/ridge",
+        "loss/transformer",
+    }
+    assert [record["step"] for record in directory.read_metrics()] == [0, 20, 40, 50]
+    assert "train/loss" not in directory.read_metrics()[0]
+    assert "train/loss" in directory.read_metrics()[1]
+    for name in numbers(directory):
+        assert name in out  # the table
+    assert "step 50/50" in err
+    environment = json.loads((directory.path / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+    assert (environment["device"], environment["world_size"]) == ("cpu", 1)
+    for path in directory.figures.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_saved_weights_are_the_models(cli: Cli, small_config: Path) -> None:
+    _, out, _ = cli("run", small_config)
+    directory = run_directory(out)
+    weights = load_file(directory.path / "weights.safetensors")
+    summary = numbers(directory)
+    expected = gradient_descent_transformer(3, learning_rate=summary["gd/learning_rate"]).state_dict()
+    for name, weight in expected.items():
+        assert torch.equal(weights[f"construction.{name}"], weight)
+    assert weights["transformer.layers.0.query"].shape == (1, 4, 4)
+
+
+def test_same_seed_same_numbers_other_seed_other_numbers(cli: Cli, small_config: Path) -> None:
+    first, again, other = (run_directory(cli("run", small_config, f"seed={seed}")[1]) for seed in (0, 0, 1))
+    assert numbers(first) == numbers(again)
+    assert first.read_metrics() == again.read_metrics()
+    assert all(value != numbers(other)[name] for name, value in numbers(first).items())
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(cli: Cli, small_config: Path, tmp_path: Path) -> None:
+    length = "trainer.max_steps=1010"
+    uninterrupted = run_directory(cli("run", small_config, length)[1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "iclgd.cli", "run", str(small_config), length], stderr=subprocess.PIPE
+    )
+    others = {uninterrupted.path}
+    deadline = time.monotonic() + 120
+    killed = None
+    while killed is None:
+        assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
+        assert time.monotonic() < deadline
+        for path in (tmp_path / "runs" / "small").glob("[0-9]*"):
+            if path not in others and len(RunDirectory(path).read_metrics()) >= 5:
+                process.send_signal(signal.SIGKILL)
+                killed = RunDirectory(path)
+        time.sleep(0.005)
+    process.communicate()
+    assert killed.read_summary() is None
+    done = killed.read_metrics()[-1]["step"]
+    assert 60 <= done < 1010
+    code, out, err = cli("resume", killed.path)
+    assert code == 0
+    assert "resuming from step" in err
+    assert out.splitlines()[-1] == str(killed.path)
+    assert numbers(killed) == numbers(uninterrupted)
+    assert killed.read_metrics() == uninterrupted.read_metrics()
+    code, out, err = cli("resume", killed.path)  # complete: shown again, not run again
+    assert code == 0
+    assert "step" not in err
+    assert out.splitlines()[-1] == str(killed.path)
+
+
+def test_a_run_without_a_checkpoint_starts_over(cli: Cli, small_config: Path) -> None:
+    directory = run_directory(cli("run", small_config)[1])
+    expected = numbers(directory)
+    for checkpoint in directory.checkpoints.iterdir():
+        checkpoint.unlink()
+    (directory.path / "summary.json").unlink()
+    code, _, err = cli("resume", directory.path)
+    assert code == 0
+    assert "starting over" in err
+    assert numbers(directory) == expected
+    assert [record["step"] for record in directory.read_metrics()] == [0, 20, 40, 50]
+
+
+def test_a_run_in_use_is_left_alone(cli: Cli, small_config: Path) -> None:
+    directory = run_directory(cli("run", small_config)[1])
+    (directory.path / "summary.json").unlink()
+    with directory.lock():
+        code, _, err = cli("resume", directory.path)
+    assert (code, err) == (2, f"iclgd: {directory.path}: another process is working on this run\n")
+
+
+def test_depth_and_outputs_reach_the_figures(cli: Cli, small_config: Path) -> None:
+    code, out, _ = cli("run", small_config, "model.num_layers=3", "task.output_dim=2", "trainer.max_steps=20")
+    assert code == 0
+    assert run_directory(out).read_summary() is not None
+
+
+def test_two_processes_give_the_numbers_of_one(cli: Cli, small_config: Path, tmp_path: Path) -> None:
+    overrides = ["evaluation.num_tasks=201", "seed=2"]
+    one = run_directory(cli("run", small_config, *overrides)[1])
+    command = [sys.executable, "-m", "iclgd.cli", "run", str(small_config), *overrides, "trainer.devices=2"]
+    done = subprocess.run([*command, "trainer.strategy=ddp"], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    two = run_directory(done.stdout)
+    assert json.loads((two.path / "environment.json").read_text())["world_size"] == 2
+    assert len(list((tmp_path / "runs" / "small").iterdir())) == 2  # one directory for both processes
+    expected = numbers(one)
+    assert numbers(two) == pytest.approx(expected, rel=2e-3)
+    for name in ("loss/gd", "loss/ridge", "gd/loss", "gd/learning_rate"):  # untouched by training's rounding
+        assert numbers(two)[name] == pytest.approx(expected[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("what", ["a file in the way", "no space"])
+def test_a_disk_that_takes_nothing_is_one_line(
+    cli: Cli, small_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    if what == "no space":
+
+        def fail(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", fail)
+    else:
+        (tmp_path / "runs").write_text("")
+    code, out, err = cli("run", small_config)
+    last = err.splitlines()[-1]
+    assert code == 1
+    assert out == ""
+    assert last.startswith("iclgd: ")
+    assert ("No space left on device" if what == "no space" else "Not a directory") in last or "File exists" in last
+    assert "Traceback" not in err
+    leftovers = [path for path in tmp_path.rglob(".*") if path.name not in {".lock", ".config", ".netrc"}]
+    assert leftovers == []

@@ -1,0 +1,105 @@
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, write_atomically
+
+
+def create(name: str = "config") -> RunDirectory:
+    return RunDirectory.create(name, "experiment: regression\n", {"python": "3"})
+
+
+def test_create_makes_the_first_files(tmp_path: Path) -> None:
+    directory = create()
+    assert directory.path.parent == tmp_path / "runs" / "config"
+    assert sorted(path.name for path in directory.path.iterdir()) == ["config.yaml", "environment.json"]
+    assert directory.read_summary() is None
+    assert directory.last_checkpoint() is None
+    assert create().path != directory.path
+
+
+def test_runs_go_below_the_current_directory_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ICLGD_RUNS")
+    monkeypatch.chdir(tmp_path)
+    assert create().path.parent == tmp_path / "runs" / "config"
+
+
+def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        RunDirectory.create("config", "", {"not json": object()})
+    assert list((tmp_path / "runs" / "config").iterdir()) == []
+
+
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="not a run directory"):
+        RunDirectory(tmp_path)
+
+
+def test_metrics_are_lines_and_a_cut_line_is_left_out() -> None:
+    directory = create()
+    assert directory.read_metrics() == []
+    for step in (100, 200):
+        directory.append_metrics(step, {"loss": 0.5})
+    with (directory.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 300, "lo')
+    assert directory.read_metrics() == [{"step": 100, "loss": 0.5}, {"step": 200, "loss": 0.5}]
+    directory.forget_metrics_after(100)
+    assert (directory.path / "metrics.jsonl").read_text() == '{"step": 100, "loss": 0.5}\n'
+
+
+def test_summary_is_sorted_json() -> None:
+    directory = create()
+    directory.write_summary({"b": 2.0, "a": 1.0})
+    assert list(json.loads((directory.path / "summary.json").read_text())) == ["a", "b"]
+    assert directory.read_summary() == {"a": 1.0, "b": 2.0}
+
+
+def test_last_checkpoint_is_by_number() -> None:
+    directory = create()
+    directory.checkpoints.mkdir()
+    for step in (900, 1000):
+        (directory.checkpoints / f"step={step}.ckpt").touch()
+    last = directory.last_checkpoint()
+    assert last is not None
+    assert directory.step_of(last) == 1000
+
+
+def test_interrupted_writing_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), write_atomically(path) as file:
+        file.write(b"half of the new")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as error, write_atomically(tmp_path / "file"):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path / "file")
+
+
+def _try_lock(path: Path) -> None:
+    try:
+        with RunDirectory(path).lock():
+            raise SystemExit(0)
+    except RunDirectoryError:
+        raise SystemExit(7) from None
+
+
+def test_only_one_process_works_on_a_run() -> None:
+    directory = create()
+    context = multiprocessing.get_context("spawn")
+    codes = []
+    with directory.lock():
+        other = context.Process(target=_try_lock, args=(directory.path,))
+        other.start()
+        other.join()
+        codes.append(other.exitcode)
+    other = context.Process(target=_try_lock, args=(directory.path,))
+    other.start()
+    other.join()
+    assert [*codes, other.exitcode] == [7, 0]

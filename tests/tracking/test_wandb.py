@@ -1,0 +1,160 @@
+"""W&B's real client against a stand-in for its server."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from iclgd.tracking.run_directory import RunDirectory
+from iclgd.tracking.wandb import TrackingConfig, TrackingError, resolve_mode
+from tests.wandb_server import WandbServer
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    with WandbServer() as server:
+        yield server
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch, server: WandbServer) -> str:
+    """Configure a key and the stand-in's address."""
+    key = secrets.token_hex(20)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    return key
+
+
+@pytest.fixture(autouse=True)
+def _fresh_client() -> Iterator[None]:
+    """W&B's client reads its settings once per process."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+def files_with(text: str, folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_without_a_key_it_is_offline() -> None:
+    assert resolve_mode(TrackingConfig()) == ("offline", "no API key is configured")
+
+
+def test_with_a_key_and_an_answer_it_is_online(key: str, server: WandbServer) -> None:
+    assert resolve_mode(TrackingConfig()) == ("online", f"{server.url} answers")
+
+
+def test_with_a_key_in_netrc_it_is_online(
+    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    host = server.url.removeprefix("http://")
+    (tmp_path / ".netrc").write_text(f"machine {host}\n  login user\n  password {secrets.token_hex(20)}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert resolve_mode(TrackingConfig())[0] == "online"
+
+
+def test_without_an_answer_it_is_offline(key: str, server: WandbServer) -> None:
+    server.stop()
+    assert resolve_mode(TrackingConfig()) == ("offline", f"no answer from {server.url}")
+    assert resolve_mode(TrackingConfig(mode="online"))[0] == "offline"
+
+
+def test_online_without_a_key_is_refused() -> None:
+    with pytest.raises(TrackingError, match="tracking.mode=online needs an API key: run 'wandb login'"):
+        resolve_mode(TrackingConfig(mode="online"))
+
+
+@pytest.mark.parametrize(("mode", "variable", "expected"), [
+    ("auto", "disabled", "disabled"),
+    ("auto", "offline", "offline"),
+    ("offline", "disabled", "offline"),
+    ("disabled", "online", "disabled"),
+])  # fmt: skip
+def test_the_environment_stands_in_for_auto(
+    mode: str, variable: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert resolve_mode(TrackingConfig(mode=mode))[0] == expected
+
+
+def test_a_run_arrives_whole_and_no_key_lands_in_a_file(
+    cli: Cli, small_config: Path, tmp_path: Path, key: str, server: WandbServer
+) -> None:
+    code, out, err = cli("run", small_config, "tracking={mode: online, project: p, tags: [t], group: g}")
+    assert code == 0
+    assert f"tracking: W&B online ({server.url} answers)" in err
+    directory = RunDirectory(Path(out.splitlines()[-1]))
+    (run,) = server.runs.values()
+    assert (run.name, run.project, run.group, list(run.tags)) == (directory.path.name, "p", "g", ["t"])
+    assert run.config["trainer"]["max_steps"] == 50
+    assert run.config["training"]["gradient_clip"] == 0.001
+    summary = directory.read_summary()
+    assert summary is not None
+    assert {name: run.summary[name] for name in summary} == pytest.approx(summary)
+    rows = [row for row in run.history if "loss/transformer" in row]
+    assert [row["trainer/global_step"] for row in rows] == [0, 20, 40, 50]
+    assert [row["loss/transformer"] for row in rows] == pytest.approx(
+        [record["loss/transformer"] for record in directory.read_metrics()]
+    )
+    assert {path.split("/")[-1].split("_")[0] for path in run.files if path.endswith(".png")} == {
+        "learning",
+        "alignment",
+        "weights",
+    }
+    assert run.state == "finished"
+    assert server.unknown_operations == []
+    assert files_with(key, tmp_path) == []
+    assert key not in out + err
+
+
+def test_losing_the_server_stops_nothing(
+    cli: Cli, small_config: Path, key: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iclgd.modules.recording import MetricsRecorder
+
+    record = MetricsRecorder.on_validation_end
+
+    def lose_the_server(self: MetricsRecorder, trainer: object, module: object) -> None:
+        record(self, trainer, module)  # type: ignore[arg-type]
+        server.stop()
+
+    monkeypatch.setattr(MetricsRecorder, "on_validation_end", lose_the_server)
+    monkeypatch.setattr("iclgd.tracking.wandb.SECONDS_TO_FINISH", 2.0)
+    code, out, err = cli("run", small_config, "tracking.mode=auto")
+    assert code == 0
+    directory = RunDirectory(Path(out.splitlines()[-1]))
+    assert directory.read_summary() is not None
+    assert len(directory.read_metrics()) == 4
+    assert "wandb sync --include-online" in err
+
+
+def test_a_refused_key_means_offline(
+    cli: Cli, small_config: Path, key: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "too-short")
+    code, _, err = cli("run", small_config, "tracking.mode=auto")
+    assert code == 0
+    assert "tracking: W&B offline (" in err
+    assert "too-short" not in err
+
+
+def test_offline_says_how_to_upload(cli: Cli, small_config: Path) -> None:
+    code, out, err = cli("run", small_config, "tracking.mode=offline")
+    assert code == 0
+    run_directory = out.splitlines()[-1]
+    assert f"upload later with: wandb sync {run_directory}/wandb/offline-run-*" in err
+    assert len(list(Path(run_directory).glob("wandb/offline-run-*/*.wandb"))) == 1
+
+
+def test_disabled_writes_nothing_of_wandb(cli: Cli, small_config: Path) -> None:
+    code, out, err = cli("run", small_config)
+    assert code == 0
+    assert "W&B" not in err
+    assert not (Path(out.splitlines()[-1]) / "wandb").exists()
