@@ -27,7 +27,9 @@ def test_one_layer_is_the_published_experiment() -> None:
 
 
 def test_overrides_are_typed() -> None:
-    config = configs.load(ONE_LAYER, ["training.learning_rate=1", "seed=7", "tracking.tags=[a, b]", "model.recurrent=true"])
+    config = configs.load(
+        ONE_LAYER, ["training.learning_rate=1", "seed=7", "tracking.tags=[a, b]", "model.recurrent=true"]
+    )
     assert config.training.learning_rate == 1.0
     assert isinstance(config.training.learning_rate, float)
     assert (config.seed, config.tracking.tags, config.model.recurrent) == (7, ["a", "b"], True)
@@ -129,5 +131,3 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):
         configs.load(binary)
-
-

@@ -1,18 +1,17 @@
 """Lightning data modules: batching, splits and seeds, nothing else."""
 
-import contextlib
-import queue
-import threading
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule
 
+from iclgd.data.background import in_background
 from iclgd.data.regression import LinearRegressionTask, RegressionBatch
 from iclgd.data.seeding import named_generator
 
-NUM_DRAWN_AHEAD = 6
+NUM_DRAWN_TOGETHER = 5
+NUM_BLOCKS_AHEAD = 2
 NUM_EVALUATED_AT_ONCE = 16_384
 
 T = TypeVar("T")
@@ -21,8 +20,8 @@ T = TypeVar("T")
 class TaskStream:
     """Freshly drawn batches from a generator that goes on from one stream to the next.
 
-    On the CPU a second thread draws the next batches while the model trains on this one (drawing costs about as
-    much as training). The batches, and the generator's state after the last of them, are the same either way.
+    Tasks are drawn for several batches at once, and on the CPU by a second thread while the model trains on earlier
+    ones: drawing costs about as much as training, and the fewer calls, the less the two threads hinder each other.
     """
 
     def __init__(
@@ -42,41 +41,18 @@ class TaskStream:
         self.shard = shard
 
     def __iter__(self) -> Iterator[RegressionBatch]:
-        if self.generator.device.type != "cpu":
-            for _ in range(self.num_batches):
-                yield self._draw()
-            return
-        ready: queue.Queue[RegressionBatch | BaseException] = queue.Queue(NUM_DRAWN_AHEAD)
-        closed = threading.Event()
+        blocks = self._blocks()
+        if self.generator.device.type == "cpu":
+            blocks = in_background(blocks, NUM_BLOCKS_AHEAD)
+        for block in blocks:
+            yield from block
 
-        def work() -> None:
-            torch.set_num_threads(1)
-            try:
-                for _ in range(self.num_batches):
-                    batch = self._draw()
-                    if closed.is_set():
-                        return
-                    ready.put(batch)
-            except BaseException as error:
-                ready.put(error)
-
-        thread = threading.Thread(target=work, name="draw-ahead")
-        thread.start()
-        try:
-            for _ in range(self.num_batches):
-                item = ready.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:  # also when the consumer stops early: the thread may wait for room in the queue
-            closed.set()
-            while thread.is_alive():
-                with contextlib.suppress(queue.Empty):
-                    ready.get(timeout=0.01)
-
-    def _draw(self) -> RegressionBatch:
-        # Every rank draws the whole batch and keeps its part: the result does not depend on their number.
-        return self.task.sample(self.batch_size, self.generator, self.dtype).shard(*self.shard)
+    def _blocks(self) -> Iterator[list[RegressionBatch]]:
+        for start in range(0, self.num_batches, NUM_DRAWN_TOGETHER):
+            size = min(NUM_DRAWN_TOGETHER, self.num_batches - start)
+            tasks = self.task.sample(size * self.batch_size, self.generator, self.dtype)
+            # Every rank draws the whole batch and keeps its part: the result does not depend on their number.
+            yield [tasks.shard(index, size).shard(*self.shard) for index in range(size)]
 
 
 class Batches(Generic[T]):

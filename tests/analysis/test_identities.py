@@ -13,7 +13,9 @@ def test_identities_hold(identity: Identity, seed: int) -> None:
     assert largest_error(identity, seed) <= TOLERANCE / 1000
 
 
-@pytest.mark.parametrize("identity", [i for i in IDENTITIES if i.name != "read_out"], ids=lambda identity: identity.name)
+@pytest.mark.parametrize(
+    "identity", [i for i in IDENTITIES if i.name != "read_out"], ids=lambda identity: identity.name
+)
 def test_a_wrong_gradient_step_is_noticed(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
     right = GradientDescent.weight
     monkeypatch.setattr(GradientDescent, "weight", lambda self, x, y: right(self, x, y) * (1 + 1e-8))

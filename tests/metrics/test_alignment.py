@@ -121,9 +121,7 @@ def _measure_on_one_rank(rank: int, rendezvous: str, results: str) -> None:
 
 
 def test_metrics_add_up_over_processes(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(
-        _measure_on_one_rank, args=(str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=2
-    )
+    torch.multiprocessing.spawn(_measure_on_one_rank, args=(str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=2)
     expected = [in_numpy(metric, *arguments(metric)) for metric in METRICS]
     for rank in (0, 1):
         measured = torch.load(tmp_path / f"{rank}.pt", weights_only=True)

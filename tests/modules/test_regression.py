@@ -4,6 +4,7 @@ from lightning.pytorch import Callback
 
 from iclgd import config as configs
 from iclgd.config import RegressionConfig
+from iclgd.data.datamodules import TaskStream
 from iclgd.data.seeding import named_generator
 from iclgd.experiment import build, prepare_process
 from iclgd.modules.recording import Stopwatch
@@ -43,8 +44,8 @@ def test_the_trainer_takes_the_steps_of_a_plain_loop() -> None:
     _, module, _ = build(config)
     optimizer = module.configure_optimizers()
     generator = named_generator(config.seed, "training")
-    for _ in range(50):
-        batch = config.task.sample(64, generator)
+    batches = [batch for steps in (20, 20, 10) for batch in TaskStream(config.task, generator, 64, steps)]
+    for batch in batches:
         loss = 0.5 * (batch.target - module.transformer(*batch[:3])).square().sum(-1).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -50,9 +50,7 @@ def test_with_a_key_and_an_answer_it_is_online(key: str, server: WandbServer) ->
     assert resolve_mode(TrackingConfig()) == ("online", f"{server.url} answers")
 
 
-def test_with_a_key_in_netrc_it_is_online(
-    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_a_key_in_netrc_it_is_online(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
     host = server.url.removeprefix("http://")
     (tmp_path / ".netrc").write_text(f"machine {host}\n  login user\n  password {secrets.token_hex(20)}\n")
