@@ -50,8 +50,8 @@ def test_resolved_config_round_trips(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.num_layer=2", "command line: unknown key model.num_layer; did you mean model.num_layers? Known here: num_"),
-        ("modle.num_layers=2", "command line: unknown key modle; did you mean model? Known here: experiment, seed, task"),
+        ("model.num_layer=2", "command line: unknown key model.num_layer; did you mean model.num_layers? Known"),
+        ("modle.num_layers=2", "command line: unknown key modle; did you mean model? Known here: experiment, "),
         ("trainer.max_steps=ten", "command line: trainer.max_steps must be a whole number, got 'ten'"),
         ("trainer.max_steps=1.5", "command line: trainer.max_steps must be a whole number, got 1.5"),
         ("training.learning_rate=fast", "command line: training.learning_rate must be a number, got 'fast'"),
@@ -76,7 +76,7 @@ def test_resolved_config_round_trips(tmp_path: Path) -> None:
         ("evaluation.ridge_lambda=0", "evaluation.ridge_lambda must be positive and finite, got 0.0"),
         ("trainer.max_steps=0", "trainer.max_steps must be at least 1, got 0"),
         ("trainer.precision=8", "trainer.precision must be one of: 32-true, 64-true, bf16-mixed; got '8'"),
-        ("trainer.devices=3", "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes (3), got 2048"),
+        ("trainer.devices=3", "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes (3), got"),
         ("tracking.mode=on", "tracking.mode must be one of: auto, online, offline, disabled; got "),
         ("tracking.project=''", "tracking.project must not be empty"),
         ("experiment=text", "experiment must be one of: regression; got 'text'"),
@@ -95,7 +95,7 @@ def test_bad_values_are_named(override: str, message: str) -> None:
 
 def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="trainer.accelerator=gpu with trainer.devices=2: found 1 GPUs"):
+    with pytest.raises(ConfigError, match=r"trainer\.accelerator=gpu with trainer\.devices=2: found 1 GPUs"):
         configs.load(ONE_LAYER, ["trainer.accelerator=gpu", "trainer.devices=2"])
 
 
@@ -123,9 +123,9 @@ def test_bad_files_are_named(tmp_path: Path, text: str, message: str | None) -> 
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such file; did you mean .*one_layer.yaml"):
+    with pytest.raises(ConfigError, match=r"no such file; did you mean .*one_layer\.yaml"):
         configs.load(ONE_LAYER.with_name("one_layr.yaml"))
-    with pytest.raises(ConfigError, match="cannot be read .*Is a directory"):
+    with pytest.raises(ConfigError, match=r"cannot be read .*Is a directory"):
         configs.load(tmp_path)
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")

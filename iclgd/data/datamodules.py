@@ -48,8 +48,11 @@ class TaskStream:
             yield from block
 
     def _blocks(self) -> Iterator[list[RegressionBatch]]:
-        for start in range(0, self.num_batches, NUM_DRAWN_TOGETHER):
-            size = min(NUM_DRAWN_TOGETHER, self.num_batches - start)
+        start = 0
+        while start < self.num_batches:
+            # The first block is a single batch, for which training waits; then they grow.
+            size = min(start + 1, NUM_DRAWN_TOGETHER, self.num_batches - start)
+            start += size
             tasks = self.task.sample(size * self.batch_size, self.generator, self.dtype)
             # Every rank draws the whole batch and keeps its part: the result does not depend on their number.
             yield [tasks.shard(index, size).shard(*self.shard) for index in range(size)]

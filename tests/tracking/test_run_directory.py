@@ -69,9 +69,14 @@ def test_last_checkpoint_is_by_number() -> None:
 def test_interrupted_writing_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), write_atomically(path) as file:
-        file.write(b"half of the new")
-        raise KeyboardInterrupt
+
+    def write_half() -> None:
+        with write_atomically(path) as file:
+            file.write(b"half of the new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 

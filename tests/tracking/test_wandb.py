@@ -65,7 +65,7 @@ def test_without_an_answer_it_is_offline(key: str, server: WandbServer) -> None:
 
 
 def test_online_without_a_key_is_refused() -> None:
-    with pytest.raises(TrackingError, match="tracking.mode=online needs an API key: run 'wandb login'"):
+    with pytest.raises(TrackingError, match=r"tracking\.mode=online needs an API key: run 'wandb login'"):
         resolve_mode(TrackingConfig(mode="online"))
 
 
