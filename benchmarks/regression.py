@@ -59,7 +59,7 @@ def plain_loop(config: RegressionConfig, drawn_ahead: bool) -> float:
 
 def jax_loop(config: RegressionConfig, form: str) -> float:
     """Steps per second of the jitted JAX step, compilation not counted."""
-    from benchmarks.jax_peer import training
+    from benchmarks.peers.jax_regression import training
 
     steps = training(form, config.task, config.model, config.training, config.seed)
     next(steps)().block_until_ready()  # compiles
@@ -68,6 +68,25 @@ def jax_loop(config: RegressionConfig, form: str) -> float:
         loss = next(steps)()
     loss.block_until_ready()
     return config.trainer.max_steps / (time.perf_counter() - start)
+
+
+def check_peer(config: RegressionConfig) -> None:
+    """Make sure that the peer computes what we compute: same weights and tasks, same predictions."""
+    import jax.numpy as jnp
+
+    from benchmarks.peers.jax_regression import FORMS
+
+    _, module, _ = build(config)
+    batch = config.task.sample(64, named_generator(0, "benchmark"))
+    expected = module.construction(batch.x, batch.y, batch.query)[:, 0]
+    (layer,) = module.construction.layers
+    params = {name: jnp.asarray(weight[0].numpy()) for name, weight in layer.state_dict().items()}
+    query = torch.cat([batch.query, torch.zeros(64, 1)], dim=-1)[:, None]
+    tokens = jnp.asarray(torch.cat([torch.cat([batch.x, batch.y], dim=-1), query], dim=1).numpy())
+    for form, predict in FORMS.items():
+        error = abs(torch.tensor(predict(params, tokens).tolist()) - expected).max().item()
+        if not error < 1e-5:
+            raise RuntimeError(f"the JAX peer ({form}) computes something else: largest difference {error:.1e}")
 
 
 def main() -> int:
@@ -83,11 +102,12 @@ def main() -> int:
         "plain_loop_drawing_inline": lambda: plain_loop(config, drawn_ahead=False),
     }
     try:
-        import benchmarks.jax_peer
+        import benchmarks.peers.jax_regression
     except ImportError as error:
         print(f"iclgd bench: no JAX peer ({error}); pip install 'iclgd[bench]'", file=sys.stderr)
     else:
-        for form in benchmarks.jax_peer.FORMS:
+        check_peer(config)
+        for form in benchmarks.peers.jax_regression.FORMS:
             loops[f"jax_{form}"] = lambda form=form: jax_loop(config, form)  # type: ignore[misc]
     measured: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(options.repeats):

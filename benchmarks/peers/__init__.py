@@ -1,0 +1,1 @@
+"""What users run today, written anew: peers to be measured beside us."""

@@ -1,0 +1,27 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.regression import report
+
+
+def test_medians_and_ratios_are_pairwise() -> None:
+    ours, peer = report({"trainer": [4.0, 6.0, 100.0], "peer": [2.0, 2.0, 200.0]})
+    assert (ours["steps_per_second"], ours["trainer_is_times_as_fast"]) == (6.0, 1.0)
+    assert (peer["steps_per_second"], peer["minimum"], peer["maximum"], peer["repeats"]) == (2.0, 2.0, 200.0, 3)
+    assert peer["trainer_is_times_as_fast"] == pytest.approx(2.0)  # of the ratios 2, 3 and 0.5
+
+
+def test_the_benchmark_prints_a_json_line_for_each_loop() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "iclgd.cli", "bench", "regression", "--steps", "20", "--repeats", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {"trainer", "plain_loop", "plain_loop_drawing_inline"} <= {line["loop"] for line in lines}
+    assert all(line["steps_per_second"] > 0 and line["repeats"] == 2 for line in lines)
