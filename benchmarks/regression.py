@@ -62,10 +62,10 @@ def jax_loop(config: RegressionConfig, form: str) -> float:
     from benchmarks.peers.jax_regression import training
 
     steps = training(form, config.task, config.model, config.training, config.seed)
-    next(steps)().block_until_ready()  # compiles
+    next(steps)[1].block_until_ready()  # compiles
     start = time.perf_counter()
     for _ in range(config.trainer.max_steps):
-        loss = next(steps)()
+        _, loss = next(steps)
     loss.block_until_ready()
     return config.trainer.max_steps / (time.perf_counter() - start)
 
@@ -89,10 +89,20 @@ def check_peer(config: RegressionConfig) -> None:
             raise RuntimeError(f"the JAX peer ({form}) computes something else: largest difference {error:.1e}")
 
 
+def positive(text: str) -> int:
+    """Read a whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="iclgd bench regression", description=__doc__)
-    parser.add_argument("--steps", type=int, default=500, help="training steps of one measurement (default: 500)")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements of each loop, interleaved (default: 5)")
+    parser.add_argument("--steps", type=positive, default=500, help="training steps of one measurement (default: 500)")
+    parser.add_argument(
+        "--repeats", type=positive, default=5, help="measurements of each loop, interleaved (default: 5)"
+    )
     options = parser.parse_args()
     config = configs.load(CONFIG, [f"trainer.max_steps={options.steps}", "trainer.accelerator=cpu"])
     prepare_process(config.trainer.num_threads)

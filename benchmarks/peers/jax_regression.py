@@ -4,7 +4,7 @@ Two forms of one and the same mathematics: ``all_tokens`` updates every token, a
 ``query_only`` computes only what the prediction needs, as iclgd does.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +48,8 @@ FORMS = {"all_tokens": all_tokens, "query_only": query_only}
 
 def training(
     form: str, task: LinearRegressionTask, model: TransformerConfig, config: TrainingConfig, seed: int = 0
-) -> Iterator[Callable[[], jax.Array]]:
-    """Yield functions, each of which takes one jitted training step and returns its (not yet awaited) loss."""
+) -> Iterator[tuple[Params, jax.Array]]:
+    """Yield weights and loss (neither awaited) after each jitted training step."""
     predict = FORMS[form]
     optimizer = optax.chain(
         optax.clip_by_global_norm(config.gradient_clip),
@@ -59,7 +59,6 @@ def training(
     def loss(params: Params, tokens: jax.Array, target: jax.Array) -> jax.Array:
         return 0.5 * jnp.mean((target - predict(params, tokens)) ** 2)
 
-    @jax.jit
     def step(params: Params, state: optax.OptState, key: jax.Array):  # type: ignore[no-untyped-def]
         key, batch_key = jax.random.split(key)
         tokens, target = sample(batch_key, task, config.batch_size)
@@ -67,6 +66,7 @@ def training(
         updates, state = optimizer.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, key, value
 
+    jitted = jax.jit(step)
     key, *keys = jax.random.split(jax.random.key(seed), 5)
     width = task.input_dim + 1
     sigma = (model.init_scale / width) ** 0.5
@@ -75,12 +75,7 @@ def training(
         name: sigma * jax.random.truncated_normal(k, -2.0, 2.0, (width, width))
         for name, k in zip(names, keys, strict=True)
     }
-    carry = (params, optimizer.init(params), key)
+    state = optimizer.init(params)
     while True:
-
-        def advance() -> jax.Array:
-            nonlocal carry
-            *carry, value = step(*carry)
-            return value
-
-        yield advance
+        params, state, key, value = jitted(params, state, key)
+        yield params, value

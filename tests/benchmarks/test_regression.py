@@ -25,3 +25,16 @@ def test_the_benchmark_prints_a_json_line_for_each_loop() -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert {"trainer", "plain_loop", "plain_loop_drawing_inline"} <= {line["loop"] for line in lines}
     assert all(line["steps_per_second"] > 0 and line["repeats"] == 2 for line in lines)
+
+
+@pytest.mark.parametrize("steps", ["0", "-1", "many"])
+def test_bad_options_are_refused(steps: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "iclgd.cli", "bench", "regression", "--steps", steps],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "argument --steps: " in done.stderr
+    assert "Traceback" not in done.stderr
