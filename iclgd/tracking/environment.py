@@ -27,18 +27,12 @@ def describe_environment(device: str, world_size: int) -> dict[str, Any]:
 
 
 def _source_commit() -> str | None:
-    """Return the commit of this package's source checkout, marked if files differ from it; ``None`` outside one."""
-    source = Path(__file__).parents[1]
+    """Return the commit of this package's own checkout, marked if files differ from it; ``None`` without one."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # do not take an enclosing project's commit for ours
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        described = subprocess.run(
-            ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-        tracked = subprocess.run(
-            ["git", "-C", str(source), "ls-files", "--error-unmatch", Path(__file__).name],
-            capture_output=True, timeout=10, check=False, cwd=source,
-        )  # fmt: skip
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    del tracked
-    return described.stdout.strip()
