@@ -4,6 +4,7 @@ All in one process, one after the other, several times over; the medians and the
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -41,13 +42,13 @@ def plain_loop(config: RegressionConfig, drawn_ahead: bool) -> float:
     training, num_steps = config.training, config.trainer.max_steps
     optimizer = module.configure_optimizers()
     parameters = list(module.transformer.parameters())
-    generator = named_generator(config.seed, "training")
     if drawn_ahead:
-        batches = iter(TaskStream(config.task, generator, training.batch_size, num_steps))
+        batches = iter(TaskStream(config.task, config.seed, training.batch_size))
     else:
-        batches = (config.task.sample(training.batch_size, generator) for _ in range(num_steps))
+        generator = named_generator(config.seed, "training")
+        batches = (config.task.sample(training.batch_size, generator) for _ in itertools.count())
     start = time.perf_counter()
-    for batch in batches:
+    for batch in itertools.islice(batches, num_steps):
         prediction = module.transformer(batch.x, batch.y, batch.query)
         loss = 0.5 * (batch.target - prediction).square().sum(-1).mean()
         optimizer.zero_grad()

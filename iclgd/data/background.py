@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import torch
@@ -11,7 +11,7 @@ import torch
 T = TypeVar("T")
 
 
-def in_background(items: Iterator[T], num_ahead: int) -> Iterator[T]:
+def in_background(items: Iterator[T], num_ahead: int) -> Generator[T]:
     """Yield the same items in the same order, while a thread prepares the next ones.
 
     An error while preparing an item is raised where the item would have come. The thread is gone when the iterator ends
@@ -28,16 +28,21 @@ def in_background(items: Iterator[T], num_ahead: int) -> Iterator[T]:
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(num_ahead)
     closed = threading.Event()
 
+    def put(item: T | None, end: BaseException | None = None) -> bool:
+        # A thread that waited without end would keep a process alive whose main thread has died of an error.
+        while not closed.is_set() and threading.main_thread().is_alive():
+            with contextlib.suppress(queue.Full):
+                ready.put((item, end), timeout=0.1)
+                return True
+        return False
+
     def work() -> None:
         torch.set_num_threads(1)
         try:
-            for item in items:
-                if closed.is_set():
-                    return
-                ready.put((item, None))
-            ready.put((None, StopIteration()))
+            if all(put(item) for item in items):
+                put(None, StopIteration())
         except BaseException as error:
-            ready.put((None, error))
+            put(None, error)
 
     thread = threading.Thread(target=work, name="in-background")
     thread.start()
@@ -51,6 +56,6 @@ def in_background(items: Iterator[T], num_ahead: int) -> Iterator[T]:
             yield item  # type: ignore[misc]
     finally:
         closed.set()
-        while thread.is_alive():  # it may be waiting for room in the queue
-            with contextlib.suppress(queue.Empty):
-                ready.get(timeout=0.01)
+        with contextlib.suppress(queue.Empty):
+            ready.get_nowait()  # lets a waiting thread go on, to see that it is closed
+        thread.join()

@@ -1,6 +1,8 @@
 """Lightning data modules: batching, splits and seeds, nothing else."""
 
-from collections.abc import Iterator
+import contextlib
+import itertools
+from collections.abc import Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -18,44 +20,56 @@ T = TypeVar("T")
 
 
 class TaskStream:
-    """Freshly drawn batches from a generator that goes on from one stream to the next.
+    """Fresh training batches without end; those of a step depend on the seed and the step alone.
 
-    Tasks are drawn for several batches at once, and on the CPU by a second thread while the model trains on earlier
-    ones: drawing costs about as much as training, and the fewer calls, the less the two threads hinder each other.
+    Whoever continues at a step, whatever was evaluated in between, trains on the same tasks. They are drawn for several
+    batches at once, and on the CPU by a second thread while the model trains on earlier ones: drawing costs about as
+    much as training, and the fewer calls, the less the two threads hinder each other.
+
+    Args:
+        task: what to draw.
+        seed: the run's seed.
+        batch_size: tasks of a batch, over all processes together.
+        first_step: the step of the first batch.
+        device: where to draw.
+        dtype: of all tensors.
+        shard: this process's rank and the number of processes.
     """
 
     def __init__(
         self,
         task: LinearRegressionTask,
-        generator: torch.Generator,
+        seed: int,
         batch_size: int,
-        num_batches: int,
+        first_step: int = 0,
+        device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         self.task = task
-        self.generator = generator
+        self.seed = seed
         self.batch_size = batch_size
-        self.num_batches = num_batches
+        self.first_step = first_step
+        self.device = torch.device(device)
         self.dtype = dtype
         self.shard = shard
 
-    def __iter__(self) -> Iterator[RegressionBatch]:
+    def __iter__(self) -> Generator[RegressionBatch]:
         blocks = self._blocks()
-        if self.generator.device.type == "cpu":
+        if self.device.type == "cpu":
             blocks = in_background(blocks, NUM_BLOCKS_AHEAD)
-        for block in blocks:
-            yield from block
+        with contextlib.closing(blocks):
+            for block in blocks:
+                yield from block
 
-    def _blocks(self) -> Iterator[list[RegressionBatch]]:
-        start = 0
-        while start < self.num_batches:
-            # The first block is a single batch, for which training waits; then they grow.
-            size = min(start + 1, NUM_DRAWN_TOGETHER, self.num_batches - start)
-            start += size
-            tasks = self.task.sample(size * self.batch_size, self.generator, self.dtype)
+    def _blocks(self) -> Generator[list[RegressionBatch]]:
+        first, skipped = divmod(self.first_step, NUM_DRAWN_TOGETHER)
+        for index in itertools.count(first):
+            generator = named_generator(self.seed, f"training/{index}", self.device)
+            tasks = self.task.sample(NUM_DRAWN_TOGETHER * self.batch_size, generator, self.dtype)
             # Every rank draws the whole batch and keeps its part: the result does not depend on their number.
-            yield [tasks.shard(index, size).shard(*self.shard) for index in range(size)]
+            batches = [tasks.shard(part, NUM_DRAWN_TOGETHER).shard(*self.shard) for part in range(NUM_DRAWN_TOGETHER)]
+            yield batches[skipped:] if index == first else batches
 
 
 class Batches(Generic[T]):
@@ -74,7 +88,7 @@ class Batches(Generic[T]):
 class RegressionDataModule(LightningDataModule):
     """Endless training tasks and one fixed set of evaluation tasks.
 
-    An epoch is the stretch between two evaluations. The training generator's state is part of the checkpoint.
+    An epoch is the stretch between two evaluations.
 
     Args:
         task: what to draw.
@@ -98,25 +112,28 @@ class RegressionDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_tasks = num_evaluation_tasks
-        self._generator_state: torch.Tensor | None = None
-        self._training_generator: torch.Generator | None = None
+        self._stream: Generator[RegressionBatch] | None = None
         self._evaluation: Batches[RegressionBatch] | None = None
 
     def evaluation_batch(self, dtype: torch.dtype = torch.float32) -> RegressionBatch:
         """Draw the evaluation set (the same one each time), on the CPU."""
         return self.task.sample(self.num_evaluation_tasks, named_generator(self.seed, "evaluation"), dtype)
 
-    def train_dataloader(self) -> Batches[TaskStream]:
-        """Return the next epoch: a single "batch", the stream of all its steps."""
+    def train_dataloader(self) -> Batches[Iterator[RegressionBatch]]:
+        """Return the next epoch: a single "batch", which yields those of all its steps."""
         trainer, (shard, device, dtype) = self.trainer, self._placement()
         assert trainer is not None
-        if self._training_generator is None:
-            self._training_generator = named_generator(self.seed, "training", device)
-            if self._generator_state is not None:
-                self._training_generator.set_state(self._generator_state)
+        if self._stream is None:
+            stream = TaskStream(self.task, self.seed, self.batch_size, trainer.global_step, device, dtype, shard)
+            self._stream = iter(stream)
         num_steps = min(self.steps_per_epoch, trainer.max_steps - trainer.global_step)
-        stream = TaskStream(self.task, self._training_generator, self.batch_size, num_steps, dtype, shard)
-        return Batches([stream])
+        return Batches([itertools.islice(self._stream, num_steps)])
+
+    def teardown(self, stage: str) -> None:
+        """Stop drawing."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
     def val_dataloader(self) -> Batches[RegressionBatch]:
         """Return this rank's part of the evaluation tasks."""
@@ -136,15 +153,6 @@ class RegressionDataModule(LightningDataModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave the batch where it was drawn: on the device."""
         return batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the training generator's state."""
-        assert self._training_generator is not None
-        return {"training_generator": self._training_generator.get_state()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the training data where the checkpoint left them."""
-        self._generator_state = state_dict["training_generator"].cpu()
 
     def _placement(self) -> tuple[tuple[int, int], torch.device, torch.dtype]:
         trainer = self.trainer

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,8 +33,18 @@ def test_it_works_ahead_but_not_without_bound() -> None:
         time.sleep(0.001)
     time.sleep(0.05)
     assert len(seen) == 5  # one taken, three waiting, one in the thread's hand
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert not threads()
+
+
+def test_a_dying_main_thread_is_not_kept_waiting() -> None:
+    script = (
+        "from iclgd.data.background import in_background\n"
+        "items = in_background(iter(range(1000)), num_ahead=1)\n"
+        "next(items)\n"
+        "raise SystemExit(3)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 3
 
 
 def test_errors_come_where_the_item_would_have() -> None:

@@ -1,30 +1,46 @@
+from itertools import islice
+
 import torch
 
-from iclgd.data import LinearRegressionTask
+from iclgd.data import LinearRegressionTask, RegressionBatch
 from iclgd.data.datamodules import TaskStream
+from iclgd.data.seeding import named_generator
 
 TASK = LinearRegressionTask(num_context=3, input_dim=2)
 
 
-def stream(num_batches: int = 20, shard: tuple[int, int] = (0, 1)) -> TaskStream:
-    return TaskStream(TASK, torch.Generator().manual_seed(0), 8, num_batches, shard=shard)
+def batches(
+    num_batches: int = 12, seed: int = 0, first_step: int = 0, shard: tuple[int, int] = (0, 1)
+) -> list[RegressionBatch]:
+    return list(islice(TaskStream(TASK, seed, 8, first_step, shard=shard), num_batches))
 
 
-def test_a_stream_is_what_its_generator_draws() -> None:
-    drawn = stream(12)
-    batches = list(drawn)
-    generator = torch.Generator().manual_seed(0)
+def equal(left: list[RegressionBatch], right: list[RegressionBatch]) -> bool:
+    return len(left) == len(right) and all(
+        torch.equal(a, b) for one, other in zip(left, right, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_a_stream_is_blocks_of_five_batches() -> None:
     expected = []
-    for size in (1, 2, 4, 5):  # batches drawn together
-        tasks = TASK.sample(8 * size, generator)
-        expected += [tasks.shard(index, size) for index in range(size)]
-    assert len(batches) == 12
-    for batch, other in zip(batches, expected, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(batch, other, strict=True))
-    assert torch.equal(drawn.generator.get_state(), generator.get_state())
+    for block in range(3):
+        tasks = TASK.sample(8 * 5, named_generator(0, f"training/{block}"))
+        expected += [tasks.shard(index, 5) for index in range(5)]
+    assert equal(batches(12), expected[:12])
+
+
+def test_a_step_has_the_same_tasks_wherever_one_starts() -> None:
+    whole = batches(12)
+    for start in (1, 4, 5, 7):
+        assert equal(batches(12 - start, first_step=start), whole[start:])
+
+
+def test_no_batch_comes_twice() -> None:
+    firsts = [batch.target[0, 0].item() for batch in (*batches(12), *batches(12, seed=1))]
+    assert len(set(firsts)) == 24
 
 
 def test_ranks_share_one_batch() -> None:
-    for whole, *parts in zip(stream(), stream(shard=(0, 2)), stream(shard=(1, 2)), strict=True):
+    for whole, *parts in zip(batches(), batches(shard=(0, 2)), batches(shard=(1, 2)), strict=True):
         assert torch.equal(torch.cat([part.x for part in parts]), whole.x)
         assert torch.equal(torch.cat([part.target for part in parts]), whole.target)

@@ -1,3 +1,5 @@
+from itertools import islice
+
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -5,7 +7,6 @@ from lightning.pytorch import Callback
 from iclgd import config as configs
 from iclgd.config import RegressionConfig
 from iclgd.data.datamodules import TaskStream
-from iclgd.data.seeding import named_generator
 from iclgd.experiment import build, prepare_process
 from iclgd.modules.recording import Stopwatch
 from iclgd.modules.regression import clip_by_global_norm
@@ -43,9 +44,7 @@ def test_the_trainer_takes_the_steps_of_a_plain_loop() -> None:
     assert stopwatch.steps_per_second > 0
     _, module, _ = build(config)
     optimizer = module.configure_optimizers()
-    generator = named_generator(config.seed, "training")
-    batches = [batch for steps in (20, 20, 10) for batch in TaskStream(config.task, generator, 64, steps)]
-    for batch in batches:
+    for batch in islice(TaskStream(config.task, config.seed, 64), 50):
         loss = 0.5 * (batch.target - module.transformer(*batch[:3])).square().sum(-1).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -84,6 +83,12 @@ def test_evaluation_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("iclgd.data.datamodules.NUM_EVALUATED_AT_ONCE", 7)
     _, parts = train(small())
     assert parts == pytest.approx(whole, rel=1e-5, abs=1e-9)
+
+
+def test_evaluating_more_often_changes_nothing() -> None:
+    rarely, _ = train(small())
+    often, _ = train(small("evaluation.every_num_steps=7"))
+    assert all(torch.equal(rarely[name], often[name]) for name in rarely)
 
 
 def test_several_heads_have_no_interpolation() -> None:
