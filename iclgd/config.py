@@ -96,7 +96,7 @@ def _from_file(path: Path) -> DictConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({_first_line(error)})") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise ConfigError(f"{path}: not valid YAML ({_place(error)})") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, such as 'experiment: regression'")
     return OmegaConf.create(values)
@@ -107,10 +107,12 @@ def _from_command_line(overrides: Sequence[str]) -> DictConfig:
         key, equals, _ = override.partition("=")
         if not equals or not all(part.isidentifier() for part in key.split(".")):
             raise ConfigError(f"command line: expected key=value, such as model.num_layers=2, got {override!r}")
-    try:
-        return OmegaConf.from_dotlist(list(overrides))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"command line: not valid YAML ({' '.join(str(error).split())})") from None
+    for override in overrides:
+        try:
+            OmegaConf.from_dotlist([override])
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            raise ConfigError(f"command line: {override!r}: not valid YAML ({_place(error)})") from None
+    return OmegaConf.from_dotlist(list(overrides))
 
 
 def _defaults(sources: dict[str, DictConfig]) -> DictConfig:
@@ -155,6 +157,12 @@ def _expected_type(key: str) -> str:
         return f"a group of keys ({', '.join(f.name for f in fields(kind))})"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(kind, "a list" if get_origin(kind) is list else "text or null")
+
+
+def _place(error: Exception) -> str:
+    """Return what is wrong with YAML, and where."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -83,7 +83,7 @@ def test_resolved_config_round_trips(tmp_path: Path) -> None:
         ("seed=${nothing}", "Interpolation key 'nothing' not found"),
         ("seed", "command line: expected key=value, such as model.num_layers=2, got 'seed'"),
         ("=3", "command line: expected key=value, such as model.num_layers=2, got '=3'"),
-        ("seed=[", "command line: not valid YAML ("),
+        ("seed=[", "command line: 'seed=[': not valid YAML ("),
     ],
 )  # fmt: skip
 def test_bad_values_are_named(override: str, message: str) -> None:
@@ -102,7 +102,7 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("experiment: regression\ntrainer: {max_steps: 1\n", "not valid YAML ("),
+        ("experiment: regression\ntrainer: {max_steps: 1\n", "not valid YAML (line 3, column 1: expected ',' or '}'"),
         ("", "expected keys and values, such as 'experiment: regression'"),
         ("- a\n", "expected keys and values, such as 'experiment: regression'"),
         ("just words\n", "expected keys and values, such as 'experiment: regression'"),
