@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help install lint type test test-slow debug run bench
+.PHONY: help install lint type test debug run bench
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,9 +27,6 @@ type: install  ## static types
 
 test: lint type  ## lint, types, tests and doctests (minutes)
 	$(BIN)/pytest
-
-test-slow: install  ## the tests that take minutes
-	$(BIN)/pytest -m slow
 
 debug: install  ## the main job, small, on the CPU
 	$(BIN)/iclgd run configs/regression/debug.yaml

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from iclgd import checks
+
 
 class RegressionBatch(NamedTuple):
     """B in-context regression problems."""
@@ -46,12 +48,8 @@ class LinearRegressionTask:
     num_noise: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("num_context", "input_dim", "output_dim"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"task.{key} must be at least 1, got {getattr(self, key)}")
-        for key in ("input_range", "weight_scale"):
-            if not 0 < getattr(self, key) < float("inf"):
-                raise ValueError(f"task.{key} must be positive and finite, got {getattr(self, key)}")
+        checks.at_least(1, "task", self, "num_context", "input_dim", "output_dim")
+        checks.positive("task", self, "input_range", "weight_scale")
         if not 0 <= self.num_noise <= self.num_context:
             raise ValueError(
                 f"task.num_noise must be from 0 to task.num_context ({self.num_context}), got {self.num_noise}"

@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GradientDescent:
-    r"""Steps of gradient descent on :math:`\frac12 \sum_i |W x_i - y_i|^2`, [vO] equation 4.
+    r"""Steps of gradient descent on half the summed squared error; [vO] equation 4.
 
-    The loss is a sum over the context points: the learning rate is the one that [vO] quotes, its code's ``lr``
-    divided by N.
+    The loss, :math:`\frac12 \sum_i |W x_i - y_i|^2`, is a sum over the context points: the learning rate is the one
+    that [vO] quotes, its code's ``lr`` divided by N.
 
     Args:
         learning_rate: of each step.
@@ -43,7 +43,9 @@ class GradientDescent:
 
 @dataclass(frozen=True)
 class Ridge:
-    r"""The minimiser of :math:`\frac12 \sum_i |W x_i - y_i|^2 + \frac{\lambda}{2} |W|^2`.
+    r"""Least squares with a penalty on the weight's norm.
+
+    The minimiser of :math:`\frac12 \sum_i |W x_i - y_i|^2 + \frac{\lambda}{2} |W|^2`.
 
     Args:
         regularization: lambda, positive.

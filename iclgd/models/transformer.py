@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from iclgd import checks
 from iclgd.models.attention import ATTENTIONS, SelfAttention
 from iclgd.models.tokens import joint_tokens
 
@@ -24,13 +25,9 @@ class TransformerConfig:
     init_scale: float = 0.002  # initial variance times fan-in times num_layers, as in [vO]'s code
 
     def __post_init__(self) -> None:
-        for key in ("num_layers", "num_heads"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"model.{key} must be at least 1, got {getattr(self, key)}")
-        if self.attention not in ATTENTIONS:
-            raise ValueError(f"model.attention must be one of {', '.join(ATTENTIONS)}, got {self.attention!r}")
-        if not 0 < self.init_scale < float("inf"):
-            raise ValueError(f"model.init_scale must be positive and finite, got {self.init_scale}")
+        checks.at_least(1, "model", self, "num_layers", "num_heads")
+        checks.one_of(ATTENTIONS, "model", self, "attention")
+        checks.positive("model", self, "init_scale")
 
 
 class Transformer(nn.Module):

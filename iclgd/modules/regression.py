@@ -9,6 +9,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from iclgd import checks
 from iclgd.analysis.sensitivity import predict_with_sensitivity
 from iclgd.data import RegressionBatch
 from iclgd.metrics import HalfMeanSquaredError, PredictionL2, SensitivityCosine, SensitivityL2
@@ -33,16 +34,12 @@ class TrainingConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"training.batch_size must be at least 1, got {self.batch_size}")
-        for key in ("learning_rate", "gradient_clip"):
-            if not 0 < getattr(self, key) < float("inf"):
-                raise ValueError(f"training.{key} must be positive and finite, got {getattr(self, key)}")
+        checks.at_least(1, "training", self, "batch_size")
+        checks.positive("training", self, "learning_rate", "gradient_clip")
+        checks.at_least(0, "training", self, "weight_decay", "beta1", "beta2")
         for key in ("beta1", "beta2"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"training.{key} must be at least 0 and below 1, got {getattr(self, key)}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"training.weight_decay must be at least 0 and finite, got {self.weight_decay}")
+            if getattr(self, key) >= 1:
+                raise ValueError(f"training.{key} must be below 1, got {getattr(self, key)}")
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,8 @@ class EvaluationConfig:
     ridge_lambda: float = 0.01  # weight of |W|^2 / 2 beside the summed loss
 
     def __post_init__(self) -> None:
-        for key in ("every_num_steps", "num_tasks"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"evaluation.{key} must be at least 1, got {getattr(self, key)}")
-        if not 0 < self.ridge_lambda < float("inf"):
-            raise ValueError(f"evaluation.ridge_lambda must be positive and finite, got {self.ridge_lambda}")
+        checks.at_least(1, "evaluation", self, "every_num_steps", "num_tasks")
+        checks.positive("evaluation", self, "ridge_lambda")
 
 
 class RegressionModule(LightningModule):

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from iclgd import checks
 from iclgd.tracking.run_directory import write_atomically
 
 ACCELERATORS = {"auto": "a CUDA GPU if there is one, else the CPU", "cpu": "the CPU", "gpu": "a CUDA GPU"}
@@ -41,13 +42,10 @@ class TrainerConfig:
     num_threads: int = 1  # of the CPU, per process; one more draws the data. Toy models gain nothing from more.
 
     def __post_init__(self) -> None:
-        for key in ("max_steps", "devices", "num_nodes", "num_threads"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"trainer.{key} must be at least 1, got {getattr(self, key)}")
-        choices = {"accelerator": ACCELERATORS, "precision": PRECISIONS, "strategy": STRATEGIES}
-        for key, allowed in choices.items():
-            if getattr(self, key) not in allowed:
-                raise ValueError(f"trainer.{key} must be one of: {', '.join(allowed)}; got {getattr(self, key)!r}")
+        checks.at_least(1, "trainer", self, "max_steps", "devices", "num_nodes", "num_threads")
+        checks.one_of(ACCELERATORS, "trainer", self, "accelerator")
+        checks.one_of(PRECISIONS, "trainer", self, "precision")
+        checks.one_of(STRATEGIES, "trainer", self, "strategy")
         num_gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and num_gpus < self.devices:
             raise ValueError(f"trainer.accelerator=gpu with trainer.devices={self.devices}: found {num_gpus} GPUs")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from iclgd import checks
+
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
@@ -37,8 +39,7 @@ class TrackingConfig:
     group: str | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"tracking.mode must be one of: {', '.join(MODES)}; got {self.mode!r}")
+        checks.one_of(MODES, "tracking", self, "mode")
         if not self.project:
             raise ValueError("tracking.project must not be empty")
 
