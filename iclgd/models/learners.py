@@ -1,11 +1,12 @@
 """Textbook learners with the models' call: ``(x (B,N,D), y (B,N,O), query (B,D)) -> prediction (B,O)``."""
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.polynomial import Chebyshev
 from torch import Tensor
 
 
@@ -81,13 +82,8 @@ class Optimum(NamedTuple):
 def best_learning_rate(x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_steps: int = 1) -> Optimum:
     r"""Find the learning rate at which ``num_steps`` of gradient descent from zero have the smallest loss.
 
-    The prediction is a polynomial in the rate :math:`\eta`: with :math:`G = \sum_i x_i x_i^T` and
-    :math:`b = \sum_i y_i x_i^T`,
-
-    .. math:: W_k x = \sum_{m=1}^{k} \binom{k}{m} (-1)^{m-1} \eta^m \; b\, G^{m-1} x
-
-    so the loss is one of degree 2k, whose minimum is found from the roots of its derivative: exactly, where the
-    published code scans 250 values. For one step it is a parabola.
+    The loss is a polynomial of degree 2k in the rate (for one step a parabola): it is interpolated, and its minimum
+    taken from the roots of its derivative. That is exact up to rounding; the published code scans 250 values.
 
     Args:
         x: context inputs, (B, N, D).
@@ -99,20 +95,39 @@ def best_learning_rate(x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_
     Returns:
         The learning rate, for the loss summed over the context points, and 0.5 x the mean squared error there.
     """
-    x, y, query, target = (tensor.double() for tensor in (x, y, query, target))
-    columns = []
-    direction = query  # G^(m-1) x_query, (B, D)
-    for step in range(1, num_steps + 1):
-        scores = torch.einsum("bnd,bd->bn", x, direction)
-        columns.append((-1) ** (step - 1) * math.comb(num_steps, step) * torch.einsum("bno,bn->bo", y, scores))
-        direction = torch.einsum("bnd,bn->bd", x, scores)
-    terms = torch.stack([target, *columns])  # coefficient of eta^m in row m; the error is row 0 minus the others
-    terms[1:] *= -1
-    products = torch.einsum("ibo,jbo->ij", terms, terms).cpu().numpy() / (2 * len(target))
-    loss = np.polynomial.Polynomial(
-        [np.trace(products[:, ::-1], offset=num_steps - power) for power in range(2 * num_steps + 1)]
-    )
-    roots = loss.deriv().roots()
-    candidates = np.real(roots[np.abs(np.imag(roots)) < 1e-9 * np.maximum(1, np.abs(roots))])
-    best = min(candidates, key=lambda rate: float(loss(rate)))
-    return Optimum(float(best), float(loss(best)))
+    loss, largest_eigenvalue = _loss_of_rate(x.double(), y.double(), query.double(), target.double(), num_steps)
+    # Beyond the rate at which learning doubles the loss there is no minimum, and for many steps soon no precision left.
+    low, high, ceiling = 0.0, 1 / largest_eigenvalue, 2 * loss(0.0)
+    while loss(high) < ceiling:
+        low, high = high, 1.25 * high
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if loss(middle) < ceiling else (low, middle)
+    polynomial = Chebyshev.interpolate(np.vectorize(loss), 2 * num_steps, domain=[0.0, high])
+    roots = polynomial.deriv().roots()
+    candidates = [0.0, *np.real(roots[np.abs(np.imag(roots)) < 1e-9 * high])]
+    best = min((float(rate) for rate in candidates if 0 <= rate <= high), key=loss)
+    return Optimum(best, loss(best))
+
+
+def _loss_of_rate(
+    x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_steps: int
+) -> tuple[Callable[[float], float], float]:
+    r"""Return the loss as a function of the learning rate, and the largest curvature of any task.
+
+    Along the eigenvectors of a task's :math:`G = \sum_i x_i x_i^T` the steps do not mix: component j of the weight has
+    grown to :math:`\eta \sum_{m<k} (1 - \eta \lambda_j)^m` times that of :math:`\sum_i y_i x_i^T`.
+    """
+    eigenvalues, eigenvectors = torch.linalg.eigh(x.mT @ x)  # (B, D), (B, D, D)
+    projected = torch.einsum("bno,bnd,bdj->boj", y, x, eigenvectors)
+    terms = projected * torch.einsum("bd,bdj->bj", query, eigenvectors)[:, None]  # (B, O, D)
+
+    def loss(rate: float) -> float:
+        power = growth = torch.full_like(eigenvalues, rate)
+        for _ in range(num_steps - 1):
+            power = power * (1 - rate * eigenvalues)
+            growth = growth + power
+        prediction = (terms * growth[:, None]).sum(-1)
+        return 0.5 * (target - prediction).square().sum(-1).mean().item()
+
+    return loss, eigenvalues.max().item()

@@ -27,11 +27,11 @@ def test_gradient_descent_follows_autograd() -> None:
     assert_close(learner(x, y, query), torch.einsum("bod,bd->bo", weight.detach(), query), 1e-12)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 5, 20, 50])
 def test_best_learning_rate_agrees_with_a_numerical_minimiser(num_steps: int) -> None:
     x, y, query, target = TASK.sample(200, torch.Generator().manual_seed(1), torch.float64)
     rate, loss = best_learning_rate(x, y, query, target, num_steps)
-    grid = np.linspace(0.0, 2.0, 101)
+    grid = np.linspace(0.0, 1.5, 76)
     values = [half_mse(GradientDescent(r, num_steps)(x, y, query), target) for r in grid]
     near = grid[int(np.argmin(values))]
     found = scipy.optimize.minimize_scalar(
@@ -41,6 +41,19 @@ def test_best_learning_rate_agrees_with_a_numerical_minimiser(num_steps: int) ->
     assert rate == pytest.approx(found.x, abs=1e-6)
     assert loss == pytest.approx(found.fun, rel=1e-10)
     assert loss == pytest.approx(half_mse(GradientDescent(rate, num_steps)(x, y, query), target), rel=1e-10)
+
+
+def test_best_rate_of_one_step_is_the_vertex_of_the_parabola() -> None:
+    x, y, query, target = TASK.sample(200, torch.Generator().manual_seed(1), torch.float64)
+    unit = GradientDescent(1.0)(x, y, query)
+    vertex = ((unit * target).sum() / unit.square().sum()).item()
+    assert best_learning_rate(x, y, query, target).learning_rate == pytest.approx(vertex, rel=1e-12)
+
+
+def test_where_learning_only_hurts_the_best_rate_is_zero() -> None:
+    x, y, query, target = TASK.sample(200, torch.Generator().manual_seed(1), torch.float64)
+    best = best_learning_rate(x, y, query, -target)
+    assert best == (0.0, pytest.approx(half_mse(torch.zeros_like(target), target)))
 
 
 def test_best_learning_rate_approaches_its_expectation() -> None:
