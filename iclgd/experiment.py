@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -137,6 +138,8 @@ def _write_results(
         for name, model in (("transformer", module.transformer), ("construction", module.construction))
         for key, value in model.state_dict().items()
     }
+    if unusable := [name for name, value in summary.items() if not math.isfinite(value)]:
+        _say(f"warning: not a finite number: {', '.join(unusable)}")
     directory.write_bytes("weights.safetensors", save(weights))
     figures = draw_regression_figures(directory, summary["loss/gd"])
     directory.write_summary(summary)  # the run is complete; what follows is a mirror of it

@@ -149,6 +149,22 @@ def test_depth_and_outputs_reach_the_figures(cli: Cli, small_config: Path) -> No
     assert run_directory(out).read_summary() is not None
 
 
+def test_targets_without_signal_have_figures_too(cli: Cli, small_config: Path) -> None:
+    code, out, err = cli("run", small_config, "task.num_noise=4", "trainer.max_steps=20")
+    assert code == 0
+    assert "warning" not in err
+    assert (run_directory(out).figures / "weights.png").exists()
+
+
+def test_a_diverged_run_says_so(cli: Cli, small_config: Path) -> None:
+    code, out, err = cli("run", small_config, "task.input_range=1e20", "trainer.max_steps=20")
+    assert code == 0
+    assert "warning: not a finite number: " in err
+    assert "loss/transformer" in err.split("not a finite number: ")[1]
+    assert "nan" in out
+    assert "RuntimeWarning" not in err
+
+
 def test_two_processes_give_the_numbers_of_one(cli: Cli, small_config: Path, tmp_path: Path) -> None:
     overrides = ["evaluation.num_tasks=201", "seed=2"]
     one = run_directory(cli("run", small_config, *overrides)[1])

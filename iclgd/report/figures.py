@@ -21,11 +21,12 @@ def draw_regression_figures(directory: RunDirectory, loss_of_gd: float) -> list[
         loss_of_gd: the loss of gradient descent on the evaluation tasks.
     """
     metrics = directory.read_metrics()
-    figures = {
-        "learning_curve": learning_curve(metrics, loss_of_gd),
-        "alignment": alignment(metrics),
-        "weights": weight_products(load_file(directory.path / "weights.safetensors")),
-    }
+    with np.errstate(invalid="ignore", over="ignore"):  # a diverged run has figures too, with gaps
+        figures = {
+            "learning_curve": learning_curve(metrics, loss_of_gd),
+            "alignment": alignment(metrics),
+            "weights": weight_products(load_file(directory.path / "weights.safetensors")),
+        }
     directory.figures.mkdir(exist_ok=True)
     paths = []
     for name, figure in figures.items():
@@ -79,16 +80,16 @@ def weight_products(weights: dict[str, NDArray[np.float32]]) -> Figure:
     reference = _products(weights, "construction")
     figure = Figure(figsize=(7.2, 2.4 * len(trained) + 0.2), layout="constrained")
     grid = figure.subplots(len(trained), 4, squeeze=False)
-    outputs = int(np.count_nonzero(reference[0][1].diagonal()))
+    num_inputs = int(np.count_nonzero(reference[0][0].diagonal()))  # GD compares the inputs, and nothing else
     for row, (layer, (query_key, value_linear)) in zip(grid, enumerate(trained), strict=True):
-        scale = query_key.diagonal()[:-outputs].mean()
+        scale = query_key.diagonal()[:num_inputs].mean()
         gd_query_key, gd_value_linear = reference[min(layer, len(reference) - 1)]
         pairs = [
             (query_key / scale, gd_query_key, r"$W_Q W_K^\top$"),
             (value_linear * scale, gd_value_linear, r"$W_V W_P$"),
         ]
         for index, (product, gd_product, name) in enumerate(pairs):
-            limit = 1.2 * np.abs(gd_product).max()
+            limit = 1.2 * np.abs(gd_product).max() or 1.0
             _heat_map(row[2 * index], product, limit, f"{name}, trained")
             image = _heat_map(row[2 * index + 1], gd_product, limit, f"{name}, GD")
             figure.colorbar(image, ax=row[2 * index : 2 * index + 2], shrink=0.5, location="bottom", pad=0.02)
