@@ -152,7 +152,7 @@ def _loggers(config: RegressionConfig, directory: RunDirectory, mode: str, reaso
     loggers: list[Logger] = [RunDirectoryLogger(directory)]
     if mode != "disabled":
         logger, line = tracking.start(config.tracking, mode, reason, directory.path, configs.to_dict(config))
-        loggers.append(logger)
+        loggers += [logger] if logger else []
         _say(line)
     return loggers
 

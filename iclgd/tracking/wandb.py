@@ -77,8 +77,8 @@ def resolve_mode(config: TrackingConfig) -> tuple[str, str]:
 
 def start(
     config: TrackingConfig, mode: str, reason: str, run_directory: Path, run_config: dict[str, Any]
-) -> tuple["WandbLogger", str]:
-    """Start W&B below the run directory; return Lightning's logger and a line for the user.
+) -> tuple["WandbLogger | None", str]:
+    """Start W&B below the run directory; return Lightning's logger (``None`` if W&B fails) and a line for the user.
 
     Args:
         config: project, tags and group.
@@ -119,7 +119,10 @@ def start(
             return make("online"), f"tracking: W&B online ({reason})"
         except wandb.Error as error:  # the key is refused, say
             reason = " ".join(str(error).split())
-    logger = make("offline")
+    try:
+        logger = make("offline")
+    except wandb.Error as error:
+        return None, f"tracking: W&B cannot start ({' '.join(str(error).split())}); the run goes on without it"
     folder = run_directory / "wandb" / "offline-run-*"
     return logger, f"tracking: W&B offline ({reason}); upload later with: wandb sync {folder}"
 

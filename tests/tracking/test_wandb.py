@@ -143,6 +143,21 @@ def test_a_refused_key_means_offline(
     assert "too-short" not in err
 
 
+def test_a_client_that_cannot_start_stops_nothing(
+    cli: Cli, small_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    def fail(**_: object) -> None:
+        raise wandb.Error("no client\nhere")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    code, out, err = cli("run", small_config, "tracking.mode=offline")
+    assert code == 0
+    assert "tracking: W&B cannot start (no client here); the run goes on without it\n" in err
+    assert RunDirectory(Path(out.splitlines()[-1])).read_summary() is not None
+
+
 def test_offline_says_how_to_upload(cli: Cli, small_config: Path) -> None:
     code, out, err = cli("run", small_config, "tracking.mode=offline")
     assert code == 0
