@@ -65,18 +65,17 @@ def resume(path: Path) -> RunDirectory | None:
     """
     directory = RunDirectory(path)
     config = configs.load(directory.config_path)
-    if directory.read_summary() is not None:
-        return directory
-    checkpoint = directory.last_checkpoint()
     if _rank() != 0:
-        _execute(config, None, [], checkpoint)
+        _execute(config, None, [], directory.last_checkpoint())
         return None
-    mode, reason = tracking.resolve_mode(config.tracking)
-    with directory.lock():
-        step = directory.step_of(checkpoint) if checkpoint else -1
-        directory.forget_metrics_after(step)
-        _say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
-        _execute(config, directory, _loggers(config, directory, mode, reason), checkpoint)
+    with directory.lock():  # before looking: a run that is still going changes what is there
+        if directory.read_summary() is None:
+            mode, reason = tracking.resolve_mode(config.tracking)
+            checkpoint = directory.last_checkpoint()
+            step = directory.step_of(checkpoint) if checkpoint else -1
+            directory.forget_metrics_after(step)
+            _say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
+            _execute(config, directory, _loggers(config, directory, mode, reason), checkpoint)
     return directory
 
 

@@ -20,7 +20,10 @@ class MetricsRecorder(Callback):
 
 
 class Stopwatch(Callback):
-    """Measures optimiser steps per second of training alone, without evaluations and checkpoints."""
+    """Measures optimiser steps per second of training alone, without evaluations and checkpoints.
+
+    A few percent flattering, as the next tasks are drawn during those too; ``iclgd bench`` measures without a pause.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0

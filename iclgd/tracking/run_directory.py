@@ -94,9 +94,11 @@ class RunDirectory:
         return int(checkpoint.stem.removeprefix("step="))
 
     def append_metrics(self, step: int, metrics: dict[str, float]) -> None:
-        """Add a line to ``metrics.jsonl``."""
+        """Add a line to ``metrics.jsonl``; it is on the disk before the checkpoint that counts on it."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, float]]:
         """Return the lines of ``metrics.jsonl``; a last line that was cut off is left out."""
