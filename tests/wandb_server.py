@@ -9,11 +9,12 @@
         assert server.unknown_operations == []
 
 It keeps runs (config, history, summary, files, how they ended) and lets a client resume them;
-`stop()` makes it die in the middle of a run. Other parts of W&B belong in files of their own:
+`stop()` makes it die in the middle of a run. Other parts of W&B belong in files of their own (`wandb_sweeps.py`):
 they add GraphQL operations to `server.operations` and take upload addresses from `upload_url()`.
 """
 
 import json
+import re
 import sys
 import threading
 from collections import Counter
@@ -47,6 +48,7 @@ class StoredRun:
     entity: str
     display_name: str
     group: str | None = None
+    job_type: str | None = None
     sweep: str | None = None
     tags: list[str] = field(default_factory=list)
     state: str = "running"
@@ -139,7 +141,8 @@ class WandbServer:
     def answer(self, method: str, path: str, authorized: bool, body: bytes) -> JSON | None:
         parts = [unquote(part) for part in path.strip("/").split("/")]
         sent: JSON = json.loads(body) if parts[-1] in ("graphql", "file_stream") else {}
-        operation = sent.get("operationName") or ""
+        named = re.match(r"\s*(?:query|mutation)\s+(\w+)", sent.get("query", ""))  # some name it nowhere else
+        operation = sent.get("operationName") or (named[1] if named else "")
         with self._lock:
             self.requests[operation or parts[0]] += 1
             match method, parts:
@@ -170,6 +173,7 @@ class WandbServer:
         self.runs[name] = run
         run.display_name = given.get("displayName", run.display_name)
         run.group = given.get("groupName", run.group)
+        run.job_type = given.get("jobType", run.job_type)
         run.sweep = given.get("sweep", run.sweep)
         run.tags = given.get("tags", run.tags)
         if "config" in given:

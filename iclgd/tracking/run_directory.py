@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,21 @@ from iclgd.checks import InputError
 
 class RunDirectoryError(InputError):
     """A run directory that cannot be used."""
+
+
+def run_id_of_environment() -> str | None:
+    """Return ``$WANDB_RUN_ID``, by which a sweep chooses the run directory's name; ``None`` if it is unset or empty.
+
+    Raises:
+        RunDirectoryError: if it cannot be both a directory's name and W&B's id of a run.
+    """
+    run_id = os.environ.get("WANDB_RUN_ID") or None
+    if run_id and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", run_id):
+        raise RunDirectoryError(
+            "WANDB_RUN_ID must be at most 128 letters, digits, '.', '_' and '-', "
+            f"and begin with a letter, a digit or '_'; got {run_id!r}"
+        )
+    return run_id
 
 
 class RunDirectory:
@@ -38,20 +54,32 @@ class RunDirectory:
 
     @classmethod
     def create(cls, name: str, config_yaml: str, environment: dict[str, Any]) -> "RunDirectory":
-        """Make ``<runs>/<name>/<timestamp>-<id>/`` with its first two files; runs is ``$ICLGD_RUNS`` or ``runs``.
+        """Make ``<runs>/<name>/<run id>/`` with its first two files; runs is ``$ICLGD_RUNS`` or ``runs``.
+
+        The run id is ``$WANDB_RUN_ID``, or else ``<timestamp>-<random>``; W&B's id of the run is the same.
 
         Raises:
+            RunDirectoryError: if ``$WANDB_RUN_ID`` cannot be a run id, or its run directory is there already.
             OSError: if it cannot be written; nothing is left behind then.
         """
+        chosen = run_id_of_environment()
         parent = Path(os.environ.get("ICLGD_RUNS") or "runs").absolute() / name
+        path = parent / (chosen or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
+        taken = RunDirectoryError(f"{path}: is there already; WANDB_RUN_ID must be new, or continue with: iclgd resume")
+        if path.exists():  # a rename would replace an empty directory
+            raise taken
         parent.mkdir(parents=True, exist_ok=True)
-        path = parent / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        unfinished = path.with_name(f".{path.name}")
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
         unfinished.mkdir()
         try:
             (unfinished / "config.yaml").write_text(config_yaml, encoding="utf-8")
             (unfinished / "environment.json").write_text(_to_json(environment), encoding="utf-8")
-            unfinished.rename(path)
+            try:
+                unfinished.rename(path)
+            except OSError:
+                if path.exists():  # another process was faster
+                    raise taken from None
+                raise
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise

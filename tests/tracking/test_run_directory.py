@@ -32,6 +32,51 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "runs" / "config").iterdir()) == []
 
 
+def test_a_sweep_chooses_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "1a2b3c-0007")
+    assert create().path == tmp_path / "runs" / "config" / "1a2b3c-0007"
+    monkeypatch.setenv("WANDB_RUN_ID", "")
+    assert create().path.name != "1a2b3c-0007"
+
+
+@pytest.mark.parametrize("run_id", ["a/b", "..", ".hidden", "-n", "a b", "a\n", "a:b", "a#b", "ü", "x" * 129])
+def test_names_that_cannot_be_are_refused(run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", run_id)
+    with pytest.raises(RunDirectoryError, match=r"^WANDB_RUN_ID must be") as error:
+        create()
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("content", [None, "run.txt"])
+def test_what_is_there_is_not_replaced(content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "taken")
+    taken = tmp_path / "runs" / "config" / "taken"
+    taken.mkdir(parents=True)
+    if content:
+        (taken / content).touch()
+    with pytest.raises(RunDirectoryError, match=r"taken: is there already; WANDB_RUN_ID must be new"):
+        create()
+    assert [path.name for path in taken.iterdir()] == ([content] if content else [])
+    assert [path.name for path in taken.parent.iterdir()] == ["taken"]
+
+
+def test_of_two_with_one_name_only_the_first_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "same")
+    first = tmp_path / "runs" / "config" / "same"
+
+    def another_process_is_faster(_: object) -> str:
+        first.mkdir()
+        (first / "config.yaml").write_text("of the first")
+        return "{}"
+
+    monkeypatch.setattr("iclgd.tracking.run_directory._to_json", another_process_is_faster)
+    with pytest.raises(RunDirectoryError, match="WANDB_RUN_ID"):
+        create()
+    assert (first / "config.yaml").read_text() == "of the first"
+    assert [path.name for path in first.parent.iterdir()] == ["same"]
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="not a run directory"):
         RunDirectory(tmp_path)

@@ -1,13 +1,17 @@
 """W&B's real client against a stand-in for its server."""
 
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from iclgd.checks import InputError
+from iclgd.sweeps.upload import upload
 from iclgd.tracking.run_directory import RunDirectory
-from iclgd.tracking.wandb import TrackingConfig, TrackingError, resolve_mode
+from iclgd.tracking.wandb import TrackingConfig, TrackingError, finish, resolve_mode, start
 from tests.wandb_server import WandbServer
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -112,8 +116,8 @@ def test_a_run_arrives_whole_and_no_key_lands_in_a_file(
     assert key not in out + err
 
 
-def test_losing_the_server_stops_nothing(
-    cli: Cli, small_config: Path, key: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+def test_losing_the_server_loses_nothing(
+    cli: Cli, small_config: Path, key: str, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from iclgd.modules.recording import MetricsRecorder
 
@@ -125,12 +129,86 @@ def test_losing_the_server_stops_nothing(
 
     monkeypatch.setattr(MetricsRecorder, "on_validation_end", lose_the_server)
     monkeypatch.setattr("iclgd.tracking.wandb.SECONDS_TO_FINISH", 2.0)
-    code, out, err = cli("run", small_config, "tracking.mode=auto")
+    code, out, err = cli("run", small_config, "tracking={mode: auto, project: p}")
     assert code == 0
     directory = RunDirectory(Path(out.splitlines()[-1]))
-    assert directory.read_summary() is not None
+    summary = directory.read_summary()
+    assert summary is not None
     assert len(directory.read_metrics()) == 4
-    assert "wandb sync --include-online" in err
+
+    command = err.strip().partition("upload later with: ")[2].split()
+    assert command[:3] == ["wandb", "sync", "--include-online"]
+    with WandbServer() as other:
+        monkeypatch.setenv("WANDB_BASE_URL", other.url)
+        subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, cwd=tmp_path)
+        (run,) = other.runs.values()
+        assert (run.name, run.project, run.state) == (directory.path.name, "p", "finished")
+        assert {name: run.summary[name] for name in summary} == pytest.approx(summary)
+        rows = [row for row in run.history if "loss/transformer" in row]
+        assert [(row["trainer/global_step"], row["loss/transformer"]) for row in rows] == [
+            (record["step"], pytest.approx(record["loss/transformer"])) for record in directory.read_metrics()
+        ]
+        assert any(path.endswith(".png") for path in run.files)
+        assert other.unknown_operations == []
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_the_environment_of_a_sweep_reaches_the_run(
+    mode: str, key: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {
+        "WANDB_SWEEP_ID": "sweep7",
+        "WANDB_RUN_ID": "another-run",  # of an agent in whose terminal somebody resumes this one
+        "WANDB_RUN_GROUP": "smoke",
+        "WANDB_JOB_TYPE": "trial",
+        "WANDB_TAGS": "sweep, own",
+    }
+    directory = RunDirectory.create("small", "experiment: regression\n", {})
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    config = TrackingConfig(project="p", tags=["own", "two"])
+    logger, _ = start(config, mode, "as configured", directory.path, {"seed": 1})
+    assert logger is not None
+    assert finish(logger, {"loss": 0.5}, []) is None
+    if mode == "offline":
+        assert not server.runs
+        for name in environment:
+            monkeypatch.delenv(name)
+        directory.write_summary({"loss": 0.5})
+        upload(directory.path)
+    (run,) = server.runs.values()
+    assert (run.name, run.project, run.sweep) == (directory.path.name, "p", "sweep7")
+    assert (run.group, run.job_type, list(run.tags)) == ("smoke", "trial", ["own", "two", "sweep"])
+    assert (run.summary["loss"], run.state) == (0.5, "finished")
+
+
+def test_the_project_of_a_sweep_is_the_servers_and_the_group_is_the_configs(
+    key: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment = {"WANDB_SWEEP_ID": "sweep7", "WANDB_PROJECT": "of-the-sweep", "WANDB_RUN_GROUP": "smoke"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    directory = RunDirectory.create("small", "experiment: regression\n", {})
+    logger, _ = start(TrackingConfig(group="own"), "online", "as configured", directory.path, {})
+    assert logger is not None
+    assert finish(logger, {}, []) is None
+    (run,) = server.runs.values()
+    assert (run.project, run.sweep, run.group) == ("of-the-sweep", "sweep7", "own")
+
+
+@pytest.mark.parametrize(("variable", "value", "message"), [
+    ("WANDB_RUN_ID", "a:b", "WANDB_RUN_ID must be"),
+    ("WANDB_TAGS", "x" * 65, "W&B's settings"),
+])  # fmt: skip
+@pytest.mark.parametrize("mode", ["online", "auto"])
+def test_settings_that_cannot_be_read_are_one_line(
+    mode: str, variable: str, value: str, message: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=message) as error:
+        resolve_mode(TrackingConfig(mode=mode))
+    assert "\n" not in str(error.value)
 
 
 def test_a_refused_key_means_offline(
