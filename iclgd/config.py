@@ -5,7 +5,7 @@ Each dataclass stands above the class that it configures and checks its own valu
 
 import difflib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -67,13 +67,38 @@ def load(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     Raises:
         ConfigError: for a missing or unreadable file, an unknown key, a wrong type or value, a bad combination.
     """
-    sources = {str(path): _from_file(path), "command line": _from_command_line(overrides)}
-    config: Any = _defaults(sources)
+    return complete(typed(path, {"command line": overrides}), path)
+
+
+def typed(path: Path, layers: Mapping[str, Sequence[str]]) -> DictConfig:
+    """Return a YAML file with ``key=value`` texts on it; keys and types are checked, values are not yet.
+
+    Args:
+        path: the file.
+        layers: where texts come from, for messages, and the texts; later ones win.
+
+    Raises:
+        ConfigError: for a missing or unreadable file, an unknown key, a wrong type.
+    """
+    sources = {str(path): _from_file(path)}
+    sources |= {source: _from_texts(source, texts) for source, texts in layers.items()}
+    config = _defaults(sources)
     for source, values in sources.items():
-        try:
-            config = OmegaConf.merge(config, values)
-        except (OmegaConfBaseException, TypeError) as error:
-            raise ConfigError(f"{source}: {_explain(error, values, config)}") from None
+        config = _merged(config, source, values)
+    return config
+
+
+def overlaid(config: DictConfig, source: str, texts: Sequence[str]) -> DictConfig:
+    """Return a typed config with one more layer, which chooses no other groups; see :func:`typed`."""
+    return _merged(config, source, _from_texts(source, texts))
+
+
+def complete(config: DictConfig, path: Path) -> ExperimentConfig:
+    """Return a typed config as dataclasses, which check their values.
+
+    Raises:
+        ConfigError: for a missing key, a wrong value, a bad combination.
+    """
     try:
         resolved = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
@@ -111,17 +136,26 @@ def _from_file(path: Path) -> DictConfig:
     return OmegaConf.create(values)
 
 
-def _from_command_line(overrides: Sequence[str]) -> DictConfig:
-    for override in overrides:
-        key, equals, _ = override.partition("=")
+def _from_texts(source: str, texts: Sequence[str]) -> DictConfig:
+    for text in texts:
+        key, equals, _ = text.partition("=")
         if not equals or not all(part.isidentifier() for part in key.split(".")):
-            raise ConfigError(f"command line: expected key=value, such as model.num_layers=2, got {override!r}")
-    for override in overrides:
+            raise ConfigError(f"{source}: expected key=value, such as model.num_layers=2, got {text!r}")
+    for text in texts:
         try:
-            OmegaConf.from_dotlist([override])
+            OmegaConf.from_dotlist([text])
         except (yaml.YAMLError, OmegaConfBaseException) as error:
-            raise ConfigError(f"command line: {override!r}: not valid YAML ({_place(error)})") from None
-    return OmegaConf.from_dotlist(list(overrides))
+            raise ConfigError(f"{source}: {text!r}: not valid YAML ({_place(error)})") from None
+    return OmegaConf.from_dotlist(list(texts))
+
+
+def _merged(config: DictConfig, source: str, values: DictConfig) -> DictConfig:
+    try:
+        merged = OmegaConf.merge(config, values)
+    except (OmegaConfBaseException, TypeError) as error:
+        raise ConfigError(f"{source}: {_explain(error, values, config)}") from None
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def _defaults(sources: dict[str, DictConfig]) -> DictConfig:

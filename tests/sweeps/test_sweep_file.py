@@ -1,0 +1,341 @@
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from iclgd import config as configs
+from iclgd.checks import InputError
+from iclgd.sweeps import sweep_file
+from iclgd.sweeps.space import SweepError
+from iclgd.sweeps.sweep_file import Hyperband, Metric, SweepFile
+from tests.conftest import ROOT
+
+DEBUG = ROOT / "configs" / "regression" / "debug.yaml"
+EXPERIMENTS = {
+    "regression": ("regression/sine.yaml", "{training.learning_rate: {values: [0.001, 1]}, analysis.run: {value: []}}"),
+    "text": ("text/embedded.yaml", "{finetune: {parameters: {learning_rate: {values: [0.1, 0.2]}}}}"),
+    "language_modeling": ("language_modeling/embedded.yaml", "{seed: {values: [0, 1]}, task.name: {value: few_shot}}"),
+}
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    command = ["${env}", "iclgd", "run", str(DEBUG), "trainer.max_steps=50", "${args_no_hyphens}"]
+    parameters = {"training.learning_rate": {"values": [0.001, 0.003]}, "seed": {"values": [0, 1, 2]}}
+    whole = {"method": "grid", "metric": {"name": "loss"}, "command": command, "parameters": parameters, **changes}
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rates.yaml"
+
+
+def read(path: Path, **changes: Any) -> SweepFile:
+    path.write_text(yaml.safe_dump(content(**changes), allow_unicode=True))
+    return sweep_file.read(path)
+
+
+def check(sweep: SweepFile, *overrides: str) -> None:
+    sweep_file.check(sweep, list(sweep.grid()) if sweep.method == "grid" else [], overrides)
+
+
+def refused(path: Path, **changes: Any) -> str:
+    with pytest.raises(InputError) as error:
+        check(read(path, **changes))
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+def test_a_sweep_file_is_read(path: Path) -> None:
+    early = {"type": "hyperband", "min_iter": 3}
+    sweep = read(path, run_cap=5, early_terminate=early, description="Rates")
+    assert (sweep.path, sweep.name, sweep.method, sweep.config) == (path, "rates", "grid", DEBUG)
+    assert sweep.text == path.read_text()
+    assert sweep.content == yaml.safe_load(sweep.text)
+    assert (sweep.metric, sweep.fixed, sweep.run_cap) == (Metric("loss", "minimize"), ("trainer.max_steps=50",), 5)
+    assert sweep.early_termination == Hyperband(min_iter=3, eta=3, strict=False)
+    assert [parameter.key for parameter in sweep.parameters] == ["seed", "training.learning_rate"]  # the dump sorts
+    check(sweep, "trainer.max_steps=10")
+
+
+def test_the_grid_lists_every_point_once_with_the_last_key_fastest(path: Path) -> None:
+    sweep = read(path)
+    points = [" ".join(sweep.overrides(raws)) for raws in sweep.grid()]
+    rates = ("training.learning_rate=0.001", "training.learning_rate=0.003")
+    assert points == [f"seed={seed} {rate}" for seed in range(3) for rate in rates]
+    assert sweep.num_points == len(points) == len(set(points)) == 6
+
+
+def test_points_give_the_config_the_values_of_the_file(path: Path) -> None:
+    values = {
+        "training.learning_rate": [1e-05, 1, 3e16],
+        "model.recurrent": [True, False],
+        "model.key_size": [None, 3],
+        "tracking.group": [None, "null", "1e5", "a b: #c", "é", ""],
+        "tracking.tags": [[], ["a, b", "None"], ["1"]],
+        "trainer.precision": ["32-true"],
+    }
+    sweep = read(path, parameters={key: {"values": each} for key, each in values.items()})
+    for raws in sweep.grid():
+        loaded = configs.load(sweep.config, [*sweep.fixed, *sweep.overrides(raws)])
+        for parameter in sweep.parameters:
+            group, name = parameter.key.split(".")
+            value = parameter.value(raws[parameter.key])
+            assert getattr(getattr(loaded, group), name) == value
+
+
+@pytest.mark.parametrize("experiment", configs.EXPERIMENTS)
+def test_sweeps_of_every_experiment_can_be_checked(path: Path, experiment: str) -> None:
+    config, parameters = EXPERIMENTS[experiment]
+    command = ["iclgd", "run", str(ROOT / "configs" / config), "${args_no_hyphens}"]
+    check(read(path, command=command, parameters=yaml.safe_load(parameters)), "tracking.mode=disabled")
+
+
+def test_names_choose_the_keys_of_their_group(path: Path) -> None:
+    command = ["iclgd", "run", str(DEBUG), "${args_no_hyphens}"]
+    sine = {"task.name": {"value": "sine"}, "task.coupled": {"values": [True, False]}}
+    assert hasattr(configs.load(DEBUG, ["task.name=sine"]).task, "coupled")
+    assert not hasattr(configs.load(DEBUG).task, "coupled")
+    bounded = {"method": "bayes", "command": command}
+    check(read(path, **bounded, parameters=sine))
+    both = {**sine, "task.name": {"values": ["linear", "sine"]}}
+    message = refused(path, **bounded, parameters=both)
+    assert message.startswith("parameters.task.coupled: unknown key task.coupled; ")
+    check(
+        read(path, **bounded, parameters={"task": {"values": [{"name": "sine"}, {"name": "linear", "num_noise": 1}]}})
+    )
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        ["${env}", "iclgd"],
+        ["iclgd"],
+        ["${interpreter}", "-m", "iclgd.cli"],
+        ["${env}", "${interpreter}", "-m", "iclgd.cli"],
+    ],
+)
+def test_forms_of_the_command(path: Path, start: list[str]) -> None:
+    sweep = read(path, command=[*start, "run", "c.yaml", "${args_no_hyphens}"])
+    assert (sweep.config, sweep.fixed) == (Path("c.yaml"), ())
+
+
+EXAMPLE = 'write it like command: ["${env}", iclgd, run, CONFIG, key=value, "${args_no_hyphens}"]'
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (None, "command: must be a list of texts; "),
+        ("iclgd run c.yaml", "command: must be a list of texts; "),
+        (["iclgd", "run", "c.yaml", 5, "${args_no_hyphens}"], "command: must be a list of texts; "),
+        ([], "command: must start iclgd run; "),
+        (["iclgd", "resume", "c.yaml", "${args_no_hyphens}"], "command: must start iclgd run; "),
+        (["python", "train.py", "${args_no_hyphens}"], "command: must start iclgd run; "),
+        (["iclgd", "run", "c.yaml"], "command: must end with ${args_no_hyphens}"),
+        (["iclgd", "run", "c.yaml", "${args}"], "command: must end with ${args_no_hyphens}"),
+        (["iclgd", "run", "c.yaml", "${args_no_hyphens}", "seed=1"], "command: must end with ${args_no_hyphens}"),
+        (["iclgd", "run", "${args_no_hyphens}"], "command: iclgd run needs the path of a config; "),
+        (["iclgd", "run", "model.clip=1", "${args_no_hyphens}"], "command: iclgd run needs the path of a config; "),
+        (["iclgd", "run", "--help", "c.yaml", "${args_no_hyphens}"], "command: iclgd run needs the path of a config; "),
+        (
+            ["iclgd", "run", "c.yaml", "fast", "${args_no_hyphens}"],
+            "command: expected key=value, such as model.num_lay",
+        ),
+    ],
+)
+def test_other_commands_are_refused_with_an_example(path: Path, command: Any, message: str) -> None:
+    refusal = refused(path, command=command)
+    assert refusal.startswith(message)
+    assert refusal.endswith(EXAMPLE)
+
+
+GRID = {"values": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methd": "grid"}, "unknown key methd; known here: method, metric, "),
+        ({"controller": {"type": "local"}}, "unknown key controller; known here: "),
+        ({"method": None}, "method: must be one of: grid, random, bayes; got None"),
+        ({"method": "gird"}, "method: must be one of: grid, random, bayes; got 'gird'; did you mean grid?"),
+        ({"method": ["grid"]}, "method: must be one of: grid, random, bayes; got ['grid']"),
+        ({"name": 3}, "name: must be text, got 3"),
+        ({"metric": None, "method": "bayes"}, "metric: method: bayes needs one, such as metric: {name: "),
+        ({"metric": "loss"}, "metric: must be such as {name: loss/transformer, goal: minimize}, got 'loss'"),
+        ({"metric": {"goal": "minimize"}}, "metric: must be such as {name: loss/transformer, goal: minimize}"),
+        ({"metric": {"name": "a", "goal": "min"}}, "metric.goal: must be one of: minimize, maximize; got 'min'"),
+        ({"metric": {"name": "a", "gaol": "minimize"}}, "unknown key metric.gaol; known here: name, goal, target"),
+        ({"metric": {"name": "a", "target": "low"}}, "metric.target: must be a number, got 'low'"),
+        ({"metric": {"name": "a", "impute": "mean"}}, "metric.impute: must be one of: latest, best, worst; got 'mean'"),
+        ({"run_cap": 0}, "run_cap: must be a whole number of at least 1, got 0"),
+        ({"run_cap": 1.5}, "run_cap: must be a whole number of at least 1, got 1.5"),
+        ({"early_terminate": 3}, "early_terminate: must be such as {type: hyperband, min_iter: 3}, got 3"),
+        ({"early_terminate": {"min_iter": 3}}, "early_terminate.type: must be one of: hyperband; got None"),
+        ({"early_terminate": {"type": "hyperband"}}, "early_terminate: must have min_iter, or max_iter and s"),
+        ({"early_terminate": {"type": "hyperband", "max_iter": 3}}, "early_terminate: must have min_iter, or max_iter"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 0}}, "early_terminate.min_iter: must be a whole number"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 1}}, "early_terminate.eta: must be a number "),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 1, "strict": 1}}, "early_terminate.strict: must be tru"),
+        ({"early_terminate": {"type": "hyperband", "mni_iter": 1}}, "unknown key early_terminate.mni_iter; known here"),
+        ({"metric": None, "early_terminate": {"type": "hyperband", "min_iter": 1}}, "metric: early_terminate needs on"),
+        ({"parameters": None}, "parameters: must have at least one"),
+        ({"parameters": {}}, "parameters: must have at least one"),
+        ({"parameters": {"seed": {"min": 0, "max": 10**9}}}, "parameters: a grid of 1,000,000,001 points; at most 100"),
+        ({"parameters": {"x": {"distribution": "q_uniform", "min": 0, "max": 1e300, "q": 1e-300}}}, "parameters: a gr"),
+        ({"parameters": {"trainer.max_steps": GRID}}, "command: trainer.max_steps=50: parameters.trainer.max_steps gi"),
+        ({"parameters": {"trainer": {"value": {"devices": 1}}}}, "command: trainer.max_steps=50: parameters.trainer g"),
+        (
+            {"parameters": {"training.learning_rat": GRID}},
+            "parameters.training.learning_rat: unknown key training.learning_rat; did you mean training.learning_rate?",
+        ),
+        ({"parameters": {"modle": GRID}}, "parameters.modle: unknown key modle; did you mean model? Known here: "),
+        ({"parameters": {"seed": {"values": [1, "ten"]}}}, "parameters.seed: seed must be a whole number, got 'ten'"),
+        ({"parameters": {"model.recurrent": {"value": 1.5}}}, "parameters.model.recurrent: model.recurrent must be tr"),
+        (
+            {"method": "random", "parameters": {"model.num_layers": {"min": 0.0, "max": 2.0}}},
+            "parameters.model.num_layers: model.num_layers must be a whole number, got 0.0",
+        ),
+        (
+            {"method": "bayes", "parameters": {"model.num_layers": {"distribution": "log_normal"}}},
+            "parameters.model.num_layers: model.num_layers must be a whole number, got ",
+        ),
+        (
+            {"method": "random", "parameters": {"seed": {"values": [1, "x"], "probabilities": [0.9, 0.1]}}},
+            "parameters.seed: seed must be a whole number, got 'x'",
+        ),
+        ({"parameters": {"seed": {"values": [1, "1"]}}}, 'parameters.seed: seed=1 and seed="1" are the same; a grid '),
+        ({"parameters": {"model.clip": {"values": [0, 0.0]}}}, "parameters.model.clip: model.clip=0 and model.clip=0."),
+        ({"parameters": {"task.name": {"values": ["linear", "cosine"]}}}, "parameters.task.name: task.name must be on"),
+        ({"parameters": {"task.name": {"values": ["linear", 3]}}}, "parameters.task.name: task.name must be one of"),
+        ({"parameters": {"experiment": {"value": "txt"}}}, "parameters.experiment: experiment must be one of: regress"),
+        ({"parameters": {"seed": {"values": [1, "${nothing}"]}}}, "point seed=\"${nothing}\": Interpolation key 'noth"),
+        ({"parameters": {"seed": {"values": [1, "${"]}}}, "parameters.seed: 'seed=\"${\"': not valid YAML ("),
+        ({"parameters": {"seed": {"values": [0, -1]}}}, "point seed=-1: seed must be at least 0, got -1"),
+        (
+            {"parameters": {"model": {"parameters": {"num_layers": {"values": [2, 1]}, "clip": {"value": 10}}}}},
+            "point model.clip=10 model.num_layers=1: model.clip acts between layers: it must be 0 with model.num_layer",
+        ),
+        ({"parameters": {"training.num_seeds": {"values": [1, 0]}}}, "point training.num_seeds=0: training.num_seeds "),
+        (
+            {"command": ["iclgd", "run", str(DEBUG), "seeed=3", "${args_no_hyphens}"]},
+            "command: unknown key seeed; did you mean seed? Known here: ",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(path: Path, changes: dict[str, Any], message: str) -> None:
+    assert refused(path, **changes).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("method: [grid\n", "not valid YAML (line 2, column 1: expected ',' or ']', but got"),
+        ("method: grid\nseed: @a\n", "not valid YAML (line 2, column 7: found character '@' that cannot start"),
+        ("method: grid\nmethod: random\n", "not valid YAML (line 2, column 1: method is given twice)"),
+        (
+            "parameters: {seed: {value: 1}, seed: {value: 2}}\n",
+            "not valid YAML (line 1, column 32: seed is given twice)",
+        ),
+        ("a: \x00", "not valid YAML (unacceptable character"),
+        ("date: 2020-13-45", "not valid YAML (month must be in 1..12"),
+        ("[" * 5000, "not valid YAML ("),
+        ("", "expected the keys of a sweep: method, "),
+        ("- method\n", "expected the keys of a sweep: method, "),
+        ("method", "expected the keys of a sweep: method, "),
+        ("1: 2\n", "unknown key 1; known here: method, "),
+        ("method: grid\nparameters: &a {model: {parameters: *a}}\n", "parameters.model: contains itself"),
+    ],
+)
+def test_what_is_not_a_sweep_file_is_named(path: Path, text: str, message: str) -> None:
+    path.write_text(text)
+    with pytest.raises(SweepError) as error:
+        sweep_file.read(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_merged_anchors_are_no_duplicates(path: Path) -> None:
+    text = yaml.safe_dump(content(parameters=None))
+    path.write_text(f"{text}parameters:\n  seed: &a {{min: 0, max: 3}}\n  model.num_layers: {{<<: *a, min: 1}}\n")
+    assert sweep_file.read(path).num_points == 4 * 3
+
+
+def test_missing_and_unreadable_files_are_named(path: Path, tmp_path: Path) -> None:
+    path.write_text("")
+    with pytest.raises(SweepError, match=r"ratse\.yaml: no such file; did you mean .*rates\.yaml\?"):
+        sweep_file.read(path.with_name("ratse.yaml"))
+    with pytest.raises(SweepError, match=r"cannot be read .*Is a directory"):
+        sweep_file.read(tmp_path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SweepError, match="cannot be read"):
+        sweep_file.read(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=3", "command line: seed=3: the sweep gives seed its values"),
+        (
+            "training={learning_rate: 1}",
+            "command line: training={learning_rate: 1}: the sweep gives training.learning_",
+        ),
+        ("trainer.max_step=3", "command line: unknown key trainer.max_step; did you mean trainer.max_steps?"),
+        ("trainer.max_steps=ten", "command line: trainer.max_steps must be a whole number, got 'ten'"),
+        ("trainer.max_steps", "command line: expected key=value, such as model.num_layers=2, got 'trainer.max_steps'"),
+        ("model.clip=[", "command line: 'model.clip=[': not valid YAML ("),
+    ],
+)
+def test_mistakes_on_the_command_line_are_named(path: Path, override: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        check(read(path), override)
+    assert str(error.value).startswith(message)
+
+
+def test_bad_values_on_the_command_line_are_named_with_a_point(path: Path) -> None:
+    with pytest.raises(SweepError) as error:
+        check(read(path, parameters={"seed": {"values": [4]}}), "model.num_layers=0")
+    assert (
+        str(error.value) == f"{path}: point seed=4 with model.num_layers=0: model.num_layers must be at least 1, got 0"
+    )
+
+
+def test_a_missing_config_is_named(path: Path) -> None:
+    with pytest.raises(InputError, match=r"debgu\.yaml: no such file; did you mean .*debug\.yaml"):
+        check(read(path, command=["iclgd", "run", str(DEBUG.with_name("debgu.yaml")), "${args_no_hyphens}"]))
+
+
+def test_the_first_and_the_last_of_many_points_are_loaded(path: Path) -> None:
+    for low, high in ((-1, 9_000), (0, 10_000)):
+        sweep = read(path, parameters={"seed": {"min": low, "max": high}})
+        points = list(sweep.grid())
+        if low < 0:
+            with pytest.raises(SweepError, match="point seed=-1: "):
+                sweep_file.check(sweep, points, [])
+            with pytest.raises(SweepError, match="point seed=-1: "):
+                sweep_file.check(sweep, points[::-1], [])
+
+
+def test_points_are_loaded_as_run_loads_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = read(path, parameters={"task.name": {"values": ["sine", "linear"]}, "seed": {"values": [1, 2]}})
+    points, loaded = list(sweep.grid()), []
+    expected = [
+        configs.load(sweep.config, [*sweep.fixed, *sweep.overrides(raws), "trainer.max_steps=7"]) for raws in points
+    ]
+    complete = configs.complete
+    monkeypatch.setattr(configs, "complete", lambda *arguments: loaded.append(complete(*arguments)))
+    sweep_file.check(sweep, points, ["trainer.max_steps=7"])
+    assert loaded == expected
+
+
+def test_many_points_are_checked_in_seconds(path: Path) -> None:
+    sweep = read(path, parameters={"seed": {"min": 0, "max": 99_999}})
+    points = list(sweep.grid())
+    start = time.perf_counter()
+    sweep_file.check(sweep, points, [])
+    assert time.perf_counter() - start < 20
