@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help install lint type test debug run bench
+.PHONY: help install lint type test test-slurm debug run sweep bench
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +15,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed
+$(VENV)/.installed-sweep: install  ## trials: make sweep SWEEP=sweeps/smoke.yaml WORKERS=2 [LAUNCHER=slurm NODES_PER_TRIAL=2 GPUS_PER_NODE=4 COUNT= DIR= RESUME=1 ARGS=]
+	$(BIN)/iclgd sweep $(or $(SWEEP),sweeps/smoke.yaml) --launcher $(or $(LAUNCHER),local) --workers $(or $(WORKERS),2) \
+		$(if $(NODES_PER_TRIAL),--nodes-per-trial $(NODES_PER_TRIAL)) $(if $(GPUS_PER_NODE),--gpus-per-node $(GPUS_PER_NODE)) \
+		$(if $(ENGINE),--engine $(ENGINE)) $(if $(COUNT),--count $(COUNT)) $(if $(DIR),--dir $(DIR)) $(if $(RESUME),--resume) $(ARGS)
+
+bench: $(VENV)/.installed
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	touch $@
 
@@ -28,12 +33,20 @@ type: install  ## static types
 test: lint type  ## lint, types, tests and doctests (minutes)
 	$(BIN)/pytest
 
+test-slurm: install  ## sweeps on a real Slurm: the one of SLURM_CONF, else ../shared/slurm, else it says why it skips
+	tests/slurm/run $(BIN)/pytest
+
 debug: install  ## both pipelines, small, on the CPU
 	$(BIN)/iclgd run configs/regression/debug.yaml
 	$(BIN)/iclgd run configs/text/embedded.yaml task.num_queries=64
 
 run: install  ## an experiment: make run CONFIG=configs/regression/one_layer.yaml ARGS='seed=1'
 	$(BIN)/iclgd run $(or $(CONFIG),configs/regression/one_layer.yaml) $(ARGS)
+
+sweep: install  ## trials: make sweep SWEEP=sweeps/smoke.yaml WORKERS=2 [LAUNCHER=slurm NODES_PER_TRIAL=2 GPUS_PER_NODE=4 COUNT= DIR= RESUME=1 ARGS=]
+	$(BIN)/iclgd sweep $(or $(SWEEP),sweeps/smoke.yaml) --launcher $(or $(LAUNCHER),local) --workers $(or $(WORKERS),2) \
+		$(if $(NODES_PER_TRIAL),--nodes-per-trial $(NODES_PER_TRIAL)) $(if $(GPUS_PER_NODE),--gpus-per-node $(GPUS_PER_NODE)) \
+		$(if $(ENGINE),--engine $(ENGINE)) $(if $(COUNT),--count $(COUNT)) $(if $(DIR),--dir $(DIR)) $(if $(RESUME),--resume) $(ARGS)
 
 bench: $(VENV)/.installed-bench  ## training speed beside a plain loop and a JAX peer
 	$(BIN)/iclgd bench regression

@@ -6,13 +6,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from iclgd.modules.signals import stop_requests
+
 COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
 OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 2 for bad input, 1 for something that failed."""
-    arguments = _parser().parse_args(argv)
+    from iclgd.sweeps.arguments import join_action
+
+    arguments = _parse(join_action(list(sys.argv[1:] if argv is None else argv)))
     try:
         return int(arguments.command(arguments))
     except KeyboardInterrupt as interrupt:
@@ -30,6 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), code)
 
 
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Return the arguments; ``key=value`` may stand anywhere, also behind options, where argparse does not look."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "overrides") or any(item.startswith("-") for item in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.overrides += rest
+    return arguments
+
+
 def _exit_code(error: Exception) -> int | None:
     """Return the exit code of an error that is the user's to mend, ``None`` for a defect of ours."""
     from iclgd.checks import InputError
@@ -43,16 +58,18 @@ def _fail(message: str, code: int) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from iclgd import config, experiment
+    with stop_requests.handled():
+        from iclgd import config, experiment
 
-    loaded = config.load(arguments.config, arguments.overrides)
-    return _show(experiment.run(loaded, arguments.config.stem))
+        loaded = config.load(arguments.config, arguments.overrides)
+        return _show(experiment.run(loaded, arguments.config.stem))
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from iclgd import experiment
+    with stop_requests.handled():
+        from iclgd import experiment
 
-    return _show(experiment.resume(arguments.run_directory))
+        return _show(experiment.resume(arguments.run_directory))
 
 
 def _show(directory) -> int:  # type: ignore[no-untyped-def]
@@ -135,6 +152,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from iclgd.sweeps.arguments import add_commands as add_sweep_commands
+
     parser = argparse.ArgumentParser(
         prog="iclgd",
         description="When a transformer learns in its context, is that gradient descent?",
@@ -177,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--output", type=Path, metavar="FOLDER", help="where to write (default: RUN_DIR/export/FORMAT)"
     )
+    add_sweep_commands(add)
     add("list", _list, "list everything that can be chosen", "iclgd list")
     command = add("verify", _verify, "check the mathematical identities in double precision", "iclgd verify")
     command.add_argument("--seed", type=int, default=0, help="of the random problems (default: 0)")

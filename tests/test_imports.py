@@ -21,9 +21,21 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"tracking"},
     "experiments": {"checks", "data", "models", "metrics", "analysis", "modules", "tracking", "report"},
     "config": {"checks", "experiments", "modules", "tracking"},
-    "experiment": {"config", "report", "tracking"},
+    "experiment": {"config", "modules", "report", "tracking"},
     "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "tracking"},
-    "cli": {"checks", "config", "experiment", "experiments", "catalogue", "analysis", "report", "tracking"},
+    "sweeps": {"checks", "config", "tracking"},
+    "cli": {
+        "sweeps",
+        "checks",
+        "config",
+        "experiment",
+        "experiments",
+        "catalogue",
+        "analysis",
+        "modules",
+        "report",
+        "tracking",
+    },
 }
 
 

@@ -1,0 +1,94 @@
+"""What ``iclgd sweep`` and its actions do."""
+
+import argparse
+import os
+import socket
+import sys
+import time
+
+from rich.console import Console
+
+from iclgd.sweeps import status as progress
+from iclgd.sweeps.folder import SweepFolder
+from iclgd.sweeps.watching import Display
+from iclgd.sweeps.worker import Worker, WorkerOptions
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Start a sweep, or go on with one, and wait for its end."""
+    from iclgd.sweeps.start import begin, print_plan
+
+    if arguments.dry_run:
+        print_plan(arguments)
+        return 0
+    return begin(arguments)
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Show how far a sweep is; on a terminal until it is over."""
+    folder = SweepFolder(arguments.folder)
+    read = progress.progress_reader(folder)
+    if sys.stdout.isatty() and not arguments.once:
+        with Display(folder) as display:
+            while not (now := read()).is_over and now.workers:
+                display.show(now)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+    Console().print(progress.table(folder, read()))
+    return 0
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """Ask a sweep to stop."""
+    folder = SweepFolder(arguments.folder)
+    folder.request_stop("now" if arguments.now else "after")
+    if folder.options.wandb is not None:
+        from iclgd.sweeps import online
+
+        online.stop(folder.options.wandb)
+    for job in folder.slurm_jobs():
+        from iclgd.sweeps import slurm
+
+        slurm.cancel_pending(job)
+    how = "are given back" if arguments.now else "end first"
+    print(f"stopping: trials in progress {how}; go on later with --resume --dir {folder.path}", file=sys.stderr)  # noqa: T201
+    return 0
+
+
+def best(arguments: argparse.Namespace) -> int:
+    """Print the best config."""
+    sys.stdout.write(progress.best_config(SweepFolder(arguments.folder)))
+    return 0
+
+
+def upload(arguments: argparse.Namespace) -> int:
+    """Upload all runs."""
+    from iclgd.sweeps.upload import upload as upload_runs
+
+    report = upload_runs(SweepFolder(arguments.folder).runs)
+    print(report)  # noqa: T201
+    return 1 if report.failed else 0
+
+
+def work(arguments: argparse.Namespace) -> int:
+    """Be one worker."""
+    folder = SweepFolder(arguments.folder)
+    options = WorkerOptions(
+        name=arguments.worker or f"{socket.gethostname()}-{os.getpid()}",
+        position=arguments.position,
+        launcher=arguments.launcher,
+        nodes_per_trial=arguments.nodes_per_trial,
+        gpus_per_node=arguments.gpus_per_node,
+        retries=arguments.retries,
+        time_limit=arguments.time_limit,
+        grace=arguments.grace,
+        parent=arguments.parent,
+    )
+    if folder.options.engine == "wandb":
+        from iclgd.sweeps.agent import run_agent
+
+        run_agent(folder, options, arguments.count)
+    else:
+        Worker(folder, options).work()
+    return 0

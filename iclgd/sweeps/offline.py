@@ -1,0 +1,279 @@
+"""The sweep without a server: its trials in Optuna's storage, handed to workers that may die at any moment.
+
+Optuna 5 brings the search algorithms, the journal and an atomic step from WAITING to RUNNING. It lacks, for a journal,
+heartbeats, and its ``GridSampler`` can hand one point to two workers. So every method is a plan made at the start: one
+WAITING trial for each point. A worker takes one by the atomic step. When it dies, whoever notices sets the trial to
+FAIL and adds a WAITING copy of it. Should one die in between, the next to look adds the copy; should two add one at
+once, only the first copy of a trial counts: storages number trials in an order that all workers see alike.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from iclgd.sweeps import search
+from iclgd.sweeps.folder import SweepOptions
+from iclgd.sweeps.sweep_file import SweepFile
+
+MAX_WORKER_DEATHS = 20  # of one point's workers: the machine is at fault, but a trial can bring a machine down
+SECONDS_WITHOUT_OWNER = 120.0  # between taking a trial and signing for it: a thousand workers queue for the journal
+
+WAITING, RUNNING, COMPLETE, PRUNED, FAIL = (
+    TrialState.WAITING,
+    TrialState.RUNNING,
+    TrialState.COMPLETE,
+    TrialState.PRUNED,
+    TrialState.FAIL,
+)
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that a worker has taken."""
+
+    trial_id: int
+    point: int
+    raws: Mapping[str, Any]  # of the parameters, as Optuna has them
+    kills: int  # how often the point's process was killed, not by us
+    worker_deaths: int
+
+
+def plan(storage: BaseStorage, sweep: SweepFile, options: SweepOptions, points: Iterable[Mapping[str, Any]]) -> None:
+    """Make the study with a waiting trial for each point.
+
+    Args:
+        storage: a new one, or a database.
+        sweep: its metric and parameters.
+        options: its id and seed.
+        points: raw values; without any for a Bayesian search, which chooses them when trials start.
+    """
+    maximize = sweep.metric is not None and sweep.metric.goal == "maximize"
+    study = optuna.create_study(
+        storage=storage, study_name=options.sweep_id, direction="maximize" if maximize else "minimize"
+    )
+    distributions = {parameter.key: parameter.distribution for parameter in sweep.parameters}
+    num_points = 0
+    for raws in points:
+        study.add_trial(_waiting(raws, {key: distributions[key] for key in raws}, {"point": num_points}))
+        num_points += 1
+    study.set_user_attr("num_points", num_points)
+
+
+class OfflineSweep:
+    """The trials of a sweep, as one process sees and changes them.
+
+    Args:
+        storage: where they are.
+        sweep: what is searched.
+        options: of the sweep.
+
+    Raises:
+        KeyError: if the storage has no such sweep.
+    """
+
+    def __init__(self, storage: BaseStorage, sweep: SweepFile, options: SweepOptions) -> None:
+        self.storage = storage
+        self.sweep = sweep
+        self.options = options
+        self._study_id = storage.get_study_id_from_name(options.sweep_id)
+        self._ownerless: dict[int, float] = {}  # running trials that nobody has signed for, and since when
+
+    @cached_property
+    def num_points(self) -> int:
+        """Return how many points there are."""
+        return int(self.storage.get_study_user_attrs(self._study_id)["num_points"])
+
+    def claim(self, worker: str, position: int = 0) -> Claim | None:
+        """Take a waiting trial, if there is one; those that were begun before come first.
+
+        Args:
+            worker: who takes it.
+            position: which of the waiting trials to try first; workers that try different ones do not collide.
+        """
+        while waiting := sorted(self._trials(WAITING), key=lambda trial: "copy_of" not in trial.user_attrs):
+            trial = waiting[position % len(waiting)]
+            try:
+                if not self.storage.set_trial_state_values(trial._trial_id, RUNNING):
+                    continue
+                if self._counts(trial):
+                    return self._sign(trial, worker)
+                self._end(trial._trial_id, "another copy came first", again=False)
+            except optuna.exceptions.UpdateFinishedTrialError:  # others were quicker
+                continue
+        return None
+
+    def _sign(self, trial: FrozenTrial, worker: str) -> Claim:
+        self.storage.set_trial_user_attr(trial._trial_id, "worker", worker)
+        attrs = trial.user_attrs
+        counts = attrs.get("kills", 0), attrs.get("worker_deaths", 0)
+        return Claim(trial._trial_id, attrs["point"], self._parameters(trial), *counts)
+
+    def complete(self, claim: Claim, value: float | None) -> bool:
+        """Tell the value of a trial that is done; return whether it counts.
+
+        Args:
+            claim: the trial.
+            value: of the metric; ``None`` for sweeps without one. One that is not a number is worse than any.
+        """
+        worst = -math.inf if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else math.inf
+        told = 0.0 if value is None else worst if math.isnan(value) else value
+        return self._finish(claim.trial_id, COMPLETE, told)
+
+    def should_prune(self, claim: Claim, step: int, value: float) -> bool:
+        """Report the metric after so many evaluations; return whether the trial is not among the best.
+
+        Args:
+            claim: the trial.
+            step: number of the evaluation, from 1.
+            value: of the metric.
+        """
+        trial = Trial(self._study, claim.trial_id)
+        try:
+            trial.report(value, step)
+        except optuna.exceptions.UpdateFinishedTrialError:  # others took this worker for dead
+            return False
+        return trial.should_prune()
+
+    def prune(self, claim: Claim) -> bool:
+        """End a trial early; return whether that counts."""
+        trial = self.storage.get_trial(claim.trial_id)
+        last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
+        return self._finish(claim.trial_id, PRUNED, last)
+
+    def fail(self, claim: Claim, reason: str) -> None:
+        """End a trial for good: the same would happen again."""
+        self._end(claim.trial_id, reason, again=False)
+
+    def give_back(self, claim: Claim, reason: str, kills: int = 0, worker_deaths: int = 0) -> None:
+        """Return a trial that others shall go on with.
+
+        Args:
+            claim: the trial.
+            reason: why.
+            kills: how often its process was killed, in all.
+            worker_deaths: of its workers, in all.
+        """
+        counts = {"kills": kills or claim.kills, "worker_deaths": worker_deaths or claim.worker_deaths}
+        self._end(claim.trial_id, reason, again=True, **counts)
+        self._replace_lost()
+
+    def recover(self, is_alive: Callable[[str], bool]) -> None:
+        """Give back the trials of dead workers, and mend what a worker left that died while it did so.
+
+        Args:
+            is_alive: tells of a worker by name.
+        """
+        for trial in self._trials(RUNNING):
+            worker = trial.user_attrs.get("worker")
+            if worker is None:
+                since = self._ownerless.setdefault(trial._trial_id, time.monotonic())
+                is_lost = time.monotonic() - since > SECONDS_WITHOUT_OWNER
+            else:
+                is_lost = not is_alive(worker)
+            if is_lost:
+                deaths = trial.user_attrs.get("worker_deaths", 0) + 1
+                again = deaths <= MAX_WORKER_DEATHS
+                reason = "worker died" if again else f"its worker died {deaths} times"
+                kills = trial.user_attrs.get("kills", 0)
+                self._end(trial._trial_id, reason, again=again, kills=kills, worker_deaths=deaths)
+        self._replace_lost()
+
+    def revive(self) -> int:
+        """Let failed points run again, with fresh counts; return how many."""
+        failed = [trial for trial in self.latest() if has_failed(trial)]
+        for trial in failed:
+            self._add_copy(trial, kills=0, worker_deaths=0)
+        return len(failed)
+
+    def latest(self) -> list[FrozenTrial]:
+        """Return the latest trial of each point, in the order of points."""
+        latest: dict[int, FrozenTrial] = {}
+        copied = set()
+        for trial in self._trials():
+            original = trial.user_attrs.get("copy_of")
+            if original is None or original not in copied:
+                latest[trial.user_attrs["point"]] = trial
+                copied.add(original)
+        return [trial for _, trial in sorted(latest.items())]
+
+    def is_finished(self) -> bool:
+        """Say whether every point is done, pruned or has failed for good."""
+        return all(trial.state in (COMPLETE, PRUNED) or has_failed(trial) for trial in self.latest())
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.storage.get_all_trials(self._study_id, deepcopy=False, states=states or None)
+
+    def _counts(self, trial: FrozenTrial) -> bool:
+        """Say whether a trial is an original, or the first copy of one."""
+        original = trial.user_attrs.get("copy_of")
+        if original is None:
+            return True
+        return not any(
+            other.user_attrs.get("copy_of") == original and other.number < trial.number for other in self._trials()
+        )
+
+    def _parameters(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Return a trial's raw values, those that were planned or else those that the search suggests now."""
+        planned = dict(trial.params)
+        missing = [parameter for parameter in self.sweep.parameters if parameter.key not in planned]
+        if missing:
+            self._study.sampler = search.bayes_sampler(self.options.seed, trial.user_attrs["point"])
+            asked = Trial(self._study, trial._trial_id)
+            planned |= {each.key: search.suggest(asked, each.key, each.distribution) for each in missing}
+        return planned
+
+    def _replace_lost(self) -> None:
+        """Add a copy of every trial that shall run again and has none."""
+        for trial in self.latest():
+            end = trial.user_attrs.get("end")
+            if trial.state == FAIL and end and end["again"]:
+                self._add_copy(trial, end["kills"], end["worker_deaths"])
+
+    def _add_copy(self, trial: FrozenTrial, kills: int, worker_deaths: int) -> None:
+        attrs = {"copy_of": trial.number, "kills": kills, "worker_deaths": worker_deaths}
+        attrs["point"] = trial.user_attrs["point"]
+        self._study.add_trial(_waiting(trial.params, trial.distributions, attrs))
+
+    def _end(self, trial_id: int, reason: str, again: bool, kills: int = 0, worker_deaths: int = 0) -> None:
+        """Set a trial to FAIL, unless somebody else has ended it."""
+        end = {"reason": reason, "again": again, "kills": kills, "worker_deaths": worker_deaths}
+        try:
+            self.storage.set_trial_user_attr(trial_id, "end", end)
+            self.storage.set_trial_state_values(trial_id, FAIL)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return
+
+    def _finish(self, trial_id: int, state: TrialState, value: float | None) -> bool:
+        try:
+            return self.storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
+
+    @cached_property
+    def _study(self) -> Study:
+        pruner = search.pruner(self.sweep.early_termination)
+        return optuna.load_study(study_name=self.options.sweep_id, storage=self.storage, pruner=pruner)
+
+
+def has_failed(trial: FrozenTrial) -> bool:
+    """Say whether a trial has ended for good without a result."""
+    return trial.state == FAIL and not (trial.user_attrs.get("end") or {}).get("again")
+
+
+def _waiting(
+    raws: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], attrs: dict[str, Any]
+) -> FrozenTrial:
+    return create_trial(
+        state=WAITING, params=dict(raws), distributions={key: distributions[key] for key in raws}, user_attrs=attrs
+    )

@@ -1,0 +1,98 @@
+"""W&B's engine: its server keeps the sweep and chooses every trial; its agents run them here."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from iclgd.tracking.wandb import TrackingConfig, TrackingError, client_for_now, resolve_mode
+
+
+class OnlineSweepError(TrackingError):
+    """A sweep that W&B's server cannot keep."""
+
+
+def choose_engine(wanted: str) -> tuple[str, str]:
+    """Return the engine, ``"wandb"`` or ``"local"``, and a line for the user that says which and why.
+
+    Args:
+        wanted: ``"wandb"``, ``"local"`` or ``"auto"``, which is W&B's where runs would be tracked online.
+
+    Raises:
+        OnlineSweepError: if W&B's is demanded and cannot be had.
+        TrackingError: if W&B's settings cannot be read, or demand a server without an API key.
+    """
+    if wanted == "local":
+        return "local", "engine: local (as configured)"
+    with client_for_now():
+        mode, reason = resolve_mode(TrackingConfig())
+    if mode != "online":
+        reason = f"WANDB_MODE={mode}" if mode == os.environ.get("WANDB_MODE") else reason
+        if wanted == "wandb":
+            raise OnlineSweepError(f"the W&B engine needs 'wandb login' and W&B's server ({reason}); or use: local")
+        return "local", f"engine: local ({reason})"
+    return "wandb", f"engine: W&B ({reason})"
+
+
+def create(content: dict[str, Any], command: list[str], project: str, entity: str | None) -> str:
+    """Create a sweep on W&B's server and return ``"entity/project/id"``; the client says its address on standard error.
+
+    Args:
+        content: of a sweep file.
+        command: of each trial, instead of the file's.
+        project: of the sweep and its runs.
+        entity: the account or team; ``None`` for the user's default one.
+
+    Raises:
+        OnlineSweepError: if the server refuses.
+    """
+    with client_for_now() as wandb, contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the client's, about itself
+        try:
+            sweep = wandb.sweep({**content, "command": command}, project=project, entity=entity)
+        except (wandb.Error, ValueError, OSError) as error:
+            raise OnlineSweepError(f"W&B did not create the sweep: {' '.join(str(error).split())}") from None
+        return f"{os.environ['WANDB_ENTITY']}/{os.environ['WANDB_PROJECT']}/{sweep}"  # as the server has told it
+
+
+def trial_command(prefix: list[str], config: Path, fixed: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Return a sweep's ``command``, in which W&B's agent fills in the environment and a trial's values.
+
+    Args:
+        prefix: of a launcher, such as ``srun`` and its options.
+        config: that each trial runs.
+        fixed: ``key=value`` that the trial's values override.
+        overrides: ``key=value`` that override them.
+    """
+    return ["${env}", *prefix, "iclgd", "run", str(config), *fixed, "${args_no_hyphens}", *overrides]
+
+
+def agent_command(sweep: str, count: int | None) -> list[str]:
+    """Return the command of an agent, which hands signals on to its trial.
+
+    Args:
+        sweep: ``"entity/project/id"``.
+        count: the most trials that it runs; ``None`` for no limit.
+    """
+    limit = [] if count is None else [f"--count={count}"]
+    return [sys.executable, "-m", "wandb", "agent", "--forward-signals", *limit, sweep]
+
+
+def stop(sweep: str) -> None:
+    """Let a sweep's running trials end and start no others; of a sweep that is over, nothing is asked.
+
+    Args:
+        sweep: ``"entity/project/id"``.
+
+    Raises:
+        OnlineSweepError: if the server does not answer or refuses.
+    """
+    command = [sys.executable, "-m", "wandb", "sweep", "--stop", sweep]
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    lines = result.stderr.splitlines() or [f"exit code {result.returncode}"]
+    if result.returncode != 0 and "Sweep already " not in lines[-1]:  # finished or canceled
+        raise OnlineSweepError(f"W&B did not stop {sweep}: {lines[-1].removeprefix('Error: ')}")

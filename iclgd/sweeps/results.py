@@ -1,0 +1,49 @@
+"""The table of a sweep's trials, the best first."""
+
+from collections import Counter
+
+from optuna.trial import TrialState
+from rich.table import Table
+
+from iclgd.sweeps.folder import SweepFolder
+from iclgd.sweeps.offline import has_failed
+from iclgd.sweeps.status import progress_reader, table
+from iclgd.sweeps.storage import open_sweep
+
+NUM_SHOWN = 20
+
+
+def results(folder: SweepFolder) -> Table:
+    """Return a row for each of the best trials; where W&B has them, the counts of runs."""
+    if folder.options.engine == "wandb":
+        return table(folder, progress_reader(folder)())
+    sweep, trials = open_sweep(folder)
+    worst_last = -1.0 if sweep.metric is not None and sweep.metric.goal == "maximize" else 1.0
+    latest = sorted(
+        trials.latest(),
+        key=lambda trial: (trial.state != TrialState.COMPLETE, worst_last * (trial.value or 0.0)),
+    )
+    metric = sweep.metric.name if sweep.metric else ""
+    varied = [each for each in sweep.parameters if len({str(trial.params.get(each.key)) for trial in latest}) > 1]
+    shown = Table("trial", *_short([each.key for each in varied]), metric, "minutes")
+    for trial in latest[:NUM_SHOWN]:
+        values = [str(each.value(trial.params[each.key])) if each.key in trial.params else "" for each in varied]
+        outcome = "failed" if has_failed(trial) else trial.state.name.lower()
+        if metric and trial.state == TrialState.COMPLETE and trial.value is not None:
+            outcome = f"{trial.value:.6g}"
+        minutes = f"{trial.duration.total_seconds() / 60:.1f}" if trial.duration is not None else ""
+        shown.add_row(f"{trial.user_attrs['point']:04d}", *values, outcome, minutes)
+    if len(latest) > NUM_SHOWN:
+        shown.caption = f"and {len(latest) - NUM_SHOWN} more"
+    return shown
+
+
+def _short(keys: list[str]) -> list[str]:
+    """Return the last parts of keys where they say enough.
+
+    Example:
+        >>> _short(["model.name", "task.name", "training.learning_rate"])
+        ['model.name', 'task.name', 'learning_rate']
+    """
+    last = Counter(key.rpartition(".")[2] for key in keys)
+    return [key if last[name] > 1 else name for key in keys for name in [key.rpartition(".")[2]]]

@@ -1,0 +1,203 @@
+"""Start a sweep: everything that can be wrong is found first, then the folder is made, then workers start."""
+
+import argparse
+import itertools
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from iclgd.sweeps import online, sweep_file
+from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
+from iclgd.sweeps.launch import LocalWorkers, run_workers
+from iclgd.sweeps.offline import plan
+from iclgd.sweeps.results import results
+from iclgd.sweeps.search import draw
+from iclgd.sweeps.space import SweepError, for_agents
+from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
+from iclgd.sweeps.storage import new_storage, open_database, open_sweep
+from iclgd.sweeps.sweep_file import SweepFile
+from iclgd.sweeps.watching import Display
+
+Points = Sequence[Mapping[str, Any]]
+NUM_TRIED_POINTS = 50  # of a search that chooses later
+BELONGS_TO_THE_START = ("engine", "count", "seed", "storage", "overrides")
+
+
+def begin(arguments: argparse.Namespace) -> int:
+    """Run a sweep to its end; return the exit code.
+
+    Raises:
+        SweepError: for a bad file or bad arguments; nothing has been started then.
+        KeyboardInterrupt: on Ctrl-C.
+    """
+    _check_arguments(arguments)
+    sweep = sweep_file.read(arguments.sweep)
+    folder = _again(sweep, arguments) if arguments.resume else _new(sweep, arguments)
+    try:
+        problem = _launch(folder, arguments)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(str(interrupt) or f"interrupted; {_how_to_go_on(folder, arguments)}") from None
+    final = progress_reader(folder)()
+    for failure in final.failures[-NUM_SHOWN_FAILURES:]:
+        _say(f"failed: {failure}")
+    Console().print(results(folder))
+    print(final.line())  # noqa: T201
+    if final.best:
+        print(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")  # noqa: T201
+    print(folder.path)  # noqa: T201
+    stopped = folder.stop_mode() is not None
+    if problem is None and final.failed:
+        problem = f"{final.failed} of {final.total} trials failed"
+    if problem is None and not stopped:
+        return 0
+    _say(f"iclgd: {problem or 'stopped as asked'}; {_how_to_go_on(folder, arguments)}")
+    return 1 if problem else 130
+
+
+def print_plan(arguments: argparse.Namespace) -> None:
+    """Print what would be started: batch scripts, or the trials' commands."""
+    _check_arguments(arguments)
+    sweep = sweep_file.read(arguments.sweep)
+    points = _points(sweep, arguments)
+    sweep_file.check(sweep, _typical(sweep, points), arguments.overrides)
+    if arguments.launcher == "slurm":
+        from iclgd.sweeps.launch_slurm import script_text
+
+        print(script_text(Path(arguments.dir or f"runs/sweeps/{sweep.name}/NEW"), arguments), end="")  # noqa: T201
+        return
+    for point in points:
+        settings = sweep.overrides(point) if point else ["(chosen when the trial starts)"]
+        command = ["iclgd", "run", str(sweep.config), *sweep.fixed, *settings, *arguments.overrides]
+        print(shlex.join(command))  # noqa: T201
+
+
+def _check_arguments(arguments: argparse.Namespace) -> None:
+    for name, minimum in (("workers", 1), ("count", 1), ("seed", 0), ("retries", 0), ("grace", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < minimum:
+            raise SweepError(f"--{name} must be at least {minimum}, got {value}")
+    if arguments.nodes_per_trial < 1 or arguments.gpus_per_node < 0:
+        raise SweepError("--nodes-per-trial must be at least 1 and --gpus-per-node at least 0")
+    if arguments.time_limit is not None and arguments.time_limit <= 0:
+        raise SweepError(f"--time-limit must be positive, got {arguments.time_limit:g}")
+    if arguments.launcher == "local" and (arguments.nodes_per_trial > 1 or arguments.gpus_per_node or arguments.sbatch):
+        raise SweepError("--nodes-per-trial, --gpus-per-node and --sbatch need --launcher slurm")
+
+
+def _points(sweep: SweepFile, arguments: argparse.Namespace) -> Points:
+    """Return the points that are planned, raw; empty ones where the search chooses later."""
+    count = arguments.count or sweep.run_cap
+    if sweep.method == "grid":
+        return list(itertools.islice(sweep.grid(), count))
+    if count is None:
+        raise SweepError(f"{sweep.path}: a {sweep.method} search has no end: give --count K, or run_cap in the file")
+    return draw(sweep, count, arguments.seed or 0) if sweep.method == "random" else [{}] * count
+
+
+def _typical(sweep: SweepFile, points: Points) -> Points:
+    """Return the planned points, or such as the search might choose."""
+    return points if points and points[0] else draw(sweep, NUM_TRIED_POINTS, seed=0)
+
+
+def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
+    """Check everything and make the sweep's folder."""
+    if arguments.dir is not None:
+        SweepFolder.refuse_taken(arguments.dir)
+    if arguments.storage is not None:
+        open_database(arguments.storage)
+    engine, reason = online.choose_engine(arguments.engine or "auto")
+    points = [] if engine == "wandb" and sweep.method != "grid" else _points(sweep, arguments)
+    sweep_file.check(sweep, _typical(sweep, points), arguments.overrides)
+    _say(reason)
+    path = None
+    if engine == "wandb":
+        path = _create_online(sweep, arguments)
+        _say(f"sweep: {path}")
+    options = SweepOptions(
+        name=sweep.name,
+        sweep_id=secrets.token_hex(3),
+        engine=engine,
+        working_directory=str(Path.cwd()),
+        overrides=tuple(arguments.overrides),
+        seed=arguments.seed or 0,
+        storage=arguments.storage,
+        wandb=path,
+    )
+
+    def fill(folder: Path) -> None:
+        if engine == "local":
+            with new_storage(options.storage, folder / "journal.log") as storage:
+                plan(storage, sweep, options, points)
+
+    return SweepFolder.create(arguments.dir, sweep.text, options, fill)
+
+
+def _create_online(sweep: SweepFile, arguments: argparse.Namespace) -> str:
+    if arguments.launcher == "slurm":
+        from iclgd.sweeps import slurm
+
+        shape = (arguments.nodes_per_trial, arguments.gpus_per_node)
+        prefix, further = slurm.trial_prefix(*shape), slurm.trial_overrides(*shape)
+    else:
+        prefix, further = [], []
+    command = online.trial_command(prefix, sweep.config, sweep.fixed, [*arguments.overrides, *further])
+    content = {**sweep.content, "parameters": for_agents(sweep.content["parameters"])}
+    return online.create(content, command, content.get("project", "iclgd"), content.get("entity"))
+
+
+def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
+    """Return the folder of a sweep that goes on; its failed trials get another chance."""
+    for name in BELONGS_TO_THE_START:
+        if getattr(arguments, name):
+            raise SweepError(f"{'key=value' if name == 'overrides' else '--' + name} belongs to the start of a sweep")
+    path = arguments.dir or newest(sweep.name)
+    if path is None:
+        raise SweepError(f"no sweep of {sweep.path} to go on with; start it without --resume, or give its --dir")
+    folder = SweepFolder(path)
+    if folder.sweep_file.read_text(encoding="utf-8") != sweep.text:
+        raise SweepError(f"{folder.path}: {sweep.path} has changed since this sweep began; start a new one")
+    folder.forget_stop()
+    if folder.options.engine == "local":
+        _, trials = open_sweep(folder)
+        if revived := trials.revive():
+            _say(f"{revived} failed trials run again")
+    return folder
+
+
+def _launch(folder: SweepFolder, arguments: argparse.Namespace) -> str | None:
+    """Run workers until the sweep is over; return what went wrong, if anything did."""
+    read = progress_reader(folder)
+    if (now := read()).is_over:
+        return None
+    with Display(folder) as display:
+        if arguments.launcher == "slurm":
+            from iclgd.sweeps.launch_slurm import run_jobs
+
+            return run_jobs(folder, arguments, read, display)
+        wanted = arguments.workers if now.waiting is None else min(arguments.workers, max(1, now.waiting + now.running))
+        workers = LocalWorkers(folder, wanted, worker_arguments(arguments))
+        return run_workers(workers, wanted, read, display)
+
+
+def worker_arguments(arguments: argparse.Namespace) -> list[str]:
+    """Return the arguments of ``iclgd sweep work`` that all workers of a launch share."""
+    given = ["--retries", str(arguments.retries), "--grace", str(arguments.grace)]
+    given += ["--time-limit", str(arguments.time_limit)] if arguments.time_limit is not None else []
+    given += ["--count", str(arguments.count)] if arguments.count is not None else []
+    if arguments.launcher == "slurm":
+        given += ["--launcher", "slurm", "--nodes-per-trial", str(arguments.nodes_per_trial)]
+        given += ["--gpus-per-node", str(arguments.gpus_per_node)]
+    return given
+
+
+def _how_to_go_on(folder: SweepFolder, arguments: argparse.Namespace) -> str:
+    return "go on with: " + shlex.join(["iclgd", "sweep", str(arguments.sweep), "--resume", "--dir", str(folder.path)])
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

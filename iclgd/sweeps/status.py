@@ -1,0 +1,200 @@
+"""How far a sweep is: read from its trials, or, where W&B has these, from the run directories."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+
+from iclgd.sweeps import sweep_file
+from iclgd.sweeps.folder import SweepFolder
+from iclgd.sweeps.liveness import Observer
+from iclgd.sweeps.offline import OfflineSweep, has_failed
+from iclgd.sweeps.outcome import NoMetricError, final_value
+from iclgd.sweeps.space import SweepError
+from iclgd.sweeps.storage import open_sweep
+from iclgd.sweeps.sweep_file import SweepFile
+from iclgd.tracking.run_directory import RunDirectory
+
+NUM_SHOWN_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial so far."""
+
+    value: float
+    run_directory: Path
+    setting: str  # the values of its parameters
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counts of trials and what is known of the rest."""
+
+    total: int | None  # with W&B's engine nobody knows
+    done: int
+    running: int
+    pruned: int
+    failed: int
+    workers: int
+    best: Best | None
+    seconds_left: float | None
+    failures: list[str] = field(default_factory=list)  # a line for each, the latest last
+
+    @property
+    def waiting(self) -> int | None:
+        """Return how many trials nobody has begun."""
+        return None if self.total is None else self.total - self.done - self.running - self.pruned - self.failed
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether nothing is left to do."""
+        return self.total is not None and self.done + self.pruned + self.failed == self.total
+
+    def line(self) -> str:
+        """Return one line."""
+        of = "" if self.total is None else f" of {self.total}"
+        parts = [f"{self.done}{of} trials done", f"{self.running} running"]
+        parts += [f"{self.pruned} ended early"] if self.pruned else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"best {self.best.value:.6g} ({self.best.setting})"] if self.best else []
+        parts += [f"about {_duration(self.seconds_left)} left"] if self.seconds_left else []
+        return ", ".join(parts)
+
+
+def progress_reader(folder: SweepFolder) -> Callable[[], Progress]:
+    """Return a function that looks how far a sweep is.
+
+    Raises:
+        SweepError: if the sweep cannot be read.
+    """
+    if folder.options.engine == "wandb":
+        sweep = sweep_file.read(folder.sweep_file)
+        return lambda: _from_run_directories(folder, sweep)
+    sweep, trials = open_sweep(folder)
+    observer = Observer(folder.workers)
+    return lambda: _from_trials(folder, sweep, trials, observer)
+
+
+def table(folder: SweepFolder, progress: Progress) -> Table:
+    """Return a table of the progress."""
+    shown = Table(title=f"{folder.options.name}: {folder.path}", title_justify="left", show_header=False)
+    for name, value in (
+        ("trials", progress.total),
+        ("done", progress.done),
+        ("running", progress.running),
+        ("waiting", progress.waiting),
+        ("ended early", progress.pruned),
+        ("failed", progress.failed),
+        ("workers", progress.workers),
+    ):
+        shown.add_row(name, "unknown: W&B decides" if value is None else str(value))
+    if progress.best is not None:
+        shown.add_row("best so far", f"{progress.best.value:.6g}  {progress.best.setting}")
+    if not progress.is_over and progress.seconds_left is not None:
+        shown.add_row("time left", f"about {_duration(progress.seconds_left)}")
+    for failure in progress.failures[-NUM_SHOWN_FAILURES:]:
+        shown.add_row("failure", failure)
+    return shown
+
+
+def best_config(folder: SweepFolder) -> str:
+    """Return the config of the best run as YAML that can be run again.
+
+    Raises:
+        SweepError: if there is none, or the sweep has no metric.
+    """
+    sweep = sweep_file.read(folder.sweep_file)
+    if sweep.metric is None:
+        raise SweepError(f"{folder.sweep_file}: it names no metric, so that no trial is the best")
+    best = progress_reader(folder)().best
+    if best is None:
+        raise SweepError(f"{folder.path}: no trial is done yet")
+    config = RunDirectory(best.run_directory).config_path.read_text(encoding="utf-8")
+    return f"# {sweep.metric.name} = {best.value!r} ({best.setting})\n# {best.run_directory}\n{config}"
+
+
+def _from_trials(folder: SweepFolder, sweep: SweepFile, trials: OfflineSweep, observer: Observer) -> Progress:
+    latest = trials.latest()
+    done = [trial for trial in latest if trial.state == TrialState.COMPLETE]
+    failed = [trial for trial in latest if has_failed(trial)]
+    running = [trial for trial in latest if trial.state == TrialState.RUNNING]
+    num_workers = len(observer.living())
+    num_pruned = sum(trial.state == TrialState.PRUNED for trial in latest)
+    num_left = len(latest) - len(done) - len(failed) - num_pruned
+    return Progress(
+        total=trials.num_points,
+        done=len(done),
+        running=len(running),
+        pruned=num_pruned,
+        failed=len(failed),
+        workers=num_workers,
+        best=_best(folder, sweep, done),
+        seconds_left=_seconds_left(done, running, num_left, num_workers),
+        failures=[f"{_setting(sweep, trial)}: {trial.user_attrs['end']['reason']}" for trial in failed],
+    )
+
+
+def _best(folder: SweepFolder, sweep: SweepFile, done: list[FrozenTrial]) -> Best | None:
+    if sweep.metric is None or not done:
+        return None
+    choose = max if sweep.metric.goal == "maximize" else min
+    trial = choose(done, key=lambda each: each.value if each.value is not None else 0.0)
+    run_directory = folder.run_directory(trial.user_attrs["point"])
+    if run_directory is None or trial.value is None:  # somebody has removed it
+        return None
+    return Best(trial.value, run_directory, _setting(sweep, trial))
+
+
+def _setting(sweep: SweepFile, trial: FrozenTrial) -> str:
+    return " ".join(sweep.overrides(trial.params))
+
+
+def _seconds_left(done: list[FrozenTrial], running: list[FrozenTrial], num_left: int, num_workers: int) -> float | None:
+    durations = [trial.duration.total_seconds() for trial in done if trial.duration is not None]
+    if not durations or not num_workers or not num_left:
+        return None
+    mean = sum(durations) / len(durations)
+    now = datetime.now(UTC)
+    begun = [(now - trial.datetime_start.astimezone(UTC)).total_seconds() for trial in running if trial.datetime_start]
+    return max(mean * num_left - sum(min(seconds, mean) for seconds in begun), 1.0) / num_workers
+
+
+def _from_run_directories(folder: SweepFolder, sweep: SweepFile) -> Progress:
+    """Count runs; whether one without a summary goes on is told by whether any worker lives."""
+    paths = sorted(path for path in folder.runs.glob("*/*") if (path / "config.yaml").is_file())
+    done = [path for path in paths if (path / "summary.json").is_file()]
+    unfinished = [path for path in paths if path not in done]
+    num_workers = len(Observer(folder.workers).living())
+    values = {}
+    for path in done if sweep.metric else []:
+        assert sweep.metric is not None
+        with contextlib.suppress(NoMetricError):
+            values[path] = final_value(path, sweep.metric)
+    best = None
+    if values:
+        assert sweep.metric is not None
+        path = (max if sweep.metric.goal == "maximize" else min)(values, key=lambda each: values[each])
+        best = Best(values[path], path, path.name)
+    return Progress(
+        total=None,
+        done=len(done),
+        running=len(unfinished) if num_workers else 0,
+        pruned=0,
+        failed=0 if num_workers else len(unfinished),
+        workers=num_workers,
+        best=best,
+        seconds_left=None,
+        failures=[] if num_workers else [f"{path}: ended without a summary" for path in unfinished],
+    )
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"

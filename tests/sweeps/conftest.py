@@ -1,0 +1,52 @@
+"""Sweeps of quick trials (see quick_trials), made without the seconds that checking a config takes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iclgd.sweeps import sweep_file
+from iclgd.sweeps.folder import SweepFolder, SweepOptions
+from iclgd.sweeps.offline import plan
+from iclgd.sweeps.search import draw
+from iclgd.sweeps.storage import new_storage
+from tests.conftest import ROOT
+
+MakeSweep = Callable[..., SweepFolder]
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "record"
+
+
+@pytest.fixture
+def quick_environment(record: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent / "quick_trials"),
+        "QUICK_RECORD": str(record),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def make_sweep(tmp_path: Path) -> MakeSweep:
+    """Write a sweep file and make its folder as ``iclgd sweep`` does, but without checking the config."""
+
+    def make(text: str, count: int = 0, path: Path | None = None) -> SweepFolder:
+        file = tmp_path / "quick.yaml"
+        file.write_text(text)
+        sweep = sweep_file.read(file)
+        points = {"grid": lambda: list(sweep.grid()), "random": lambda: draw(sweep, count, 0)}
+        planned = points.get(sweep.method, lambda: [{}] * count)()
+        options = SweepOptions("quick", "abc123", "local", str(ROOT))
+
+        def fill(folder: Path) -> None:
+            with new_storage(None, folder / "journal.log") as storage:
+                plan(storage, sweep, options, planned)
+
+        return SweepFolder.create(path or tmp_path / "folder", text, options, fill)
+
+    return make
