@@ -34,7 +34,7 @@ test: lint type  ## lint, types, tests and doctests (minutes)
 	$(BIN)/pytest
 
 test-slurm: install  ## sweeps on a real Slurm: the one of SLURM_CONF, else ../shared/slurm, else it says why it skips
-	tests/slurm/run $(BIN)/pytest
+	tests/slurm/run $(BIN)/pytest -m slurm tests/slurm
 
 debug: install  ## both pipelines, small, on the CPU
 	$(BIN)/iclgd run configs/regression/debug.yaml

@@ -27,10 +27,11 @@ from iclgd.tracking.wandb import MODES
 def catalogue() -> dict[str, dict[str, str]]:
     """Return for each kind (a config key where there is one) its names with a line about each.
 
-    Configs are those below ``configs/`` in the current directory.
+    Configs and sweeps are those below ``configs/`` and ``sweeps/`` in the current directory.
     """
     return {
         "config": {str(path): _first_comment(path) for path in sorted(Path("configs").rglob("*.yaml"))},
+        "sweep": {str(path): _first_comment(path) for path in sorted(Path("sweeps").glob("*.yaml"))},
         "experiment": EXPERIMENTS,
         "task.name": _described({**REGRESSION_TASKS, **LANGUAGES})
         | {name: load_task(name).description for name in text_task_names()},
@@ -55,10 +56,6 @@ def catalogue() -> dict[str, dict[str, str]]:
         "learner": _described(LEARNERS),
         "identity": {identity.name: identity.statement for identity in IDENTITIES},
     }
-
-
-def _text_tasks() -> dict[str, str]:
-    return {name: load_task(name).description for name in text_task_names()}
 
 
 def _described(choices: dict[str, Any]) -> dict[str, str]:

@@ -105,7 +105,7 @@ def test_list_shows_every_choice(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(ROOT)
     code, out, _ = cli("list")
     assert code == 0
-    for path in (ROOT / "configs").rglob("*.yaml"):
+    for path in (*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "sweeps").glob("*.yaml")):
         assert str(path.relative_to(ROOT)) in out
     for choice in ("sine", "laplace", "rotated", "softmax", "64-true", "disabled", "least_squares", "dual_form"):
         assert re.search(rf" {choice} +\w", out), choice
@@ -118,6 +118,6 @@ def test_readme_names_only_commands_that_exist() -> None:
     assert used <= set(COMMANDS)
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z-]+)", readme)) <= targets
-    for path in re.findall(r"\b(?:configs|docs|benchmarks|tests)/[\w./]+\w", readme):
+    for path in re.findall(r"(?<![\w/])(?:configs|sweeps|docs|benchmarks|tests)/[\w./]+\w", readme):
         assert (ROOT / path).exists(), path
     assert len(readme.splitlines()) <= 150
