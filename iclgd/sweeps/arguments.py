@@ -96,6 +96,17 @@ def add_commands(add: Add) -> None:
     _add_worker_options(command)
 
 
+def worker_arguments(arguments: argparse.Namespace) -> list[str]:
+    """Return the arguments of ``iclgd sweep work`` that all workers of a launch share."""
+    given = ["--retries", str(arguments.retries), "--grace", str(arguments.grace)]
+    given += ["--time-limit", str(arguments.time_limit)] if arguments.time_limit is not None else []
+    given += ["--count", str(arguments.count)] if arguments.count is not None else []
+    if arguments.launcher == "slurm":
+        given += ["--launcher", "slurm", "--nodes-per-trial", str(arguments.nodes_per_trial)]
+        given += ["--gpus-per-node", str(arguments.gpus_per_node)]
+    return given
+
+
 def _add_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, metavar="DIR", help="the sweep's folder")
 

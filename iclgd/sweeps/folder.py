@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from iclgd.sweeps.space import SweepError
+from iclgd.sweeps.errors import SweepError
 from iclgd.tracking.run_directory import write_atomically
 
 STOP_MODES = {

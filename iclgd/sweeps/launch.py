@@ -87,7 +87,7 @@ def run_workers(workers: LocalWorkers, count: int, read: Callable[[], Progress],
     Raises:
         KeyboardInterrupt: on Ctrl-C, once the trials in progress have been given back.
     """
-    problem, num_deaths, num_done = None, 0, 0
+    problem, num_deaths, num_ended = None, 0, 0
     try:
         for index in range(count):
             workers.start(index)
@@ -95,8 +95,8 @@ def run_workers(workers: LocalWorkers, count: int, read: Callable[[], Progress],
             time.sleep(SECONDS_BETWEEN_LOOKS)
             progress = read()
             display.show(progress)
-            if progress.done + progress.failed + progress.pruned > num_done:
-                num_done, num_deaths = progress.done + progress.failed + progress.pruned, 0
+            if progress.num_ended > num_ended:
+                num_ended, num_deaths = progress.num_ended, 0
             for index, code in workers.ended().items():
                 if code == 0:
                     continue

@@ -3,30 +3,48 @@
 import argparse
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from iclgd.sweeps import slurm
+from iclgd.sweeps.arguments import worker_arguments
 from iclgd.sweeps.folder import SweepFolder
-from iclgd.sweeps.start import worker_arguments
 from iclgd.sweeps.status import Progress
 from iclgd.sweeps.watching import Display
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_QUEUE_LOOKS = 10.0
+SECONDS_TO_TELL = 60  # for a worker, beside what a trial needs for its checkpoint
+MAX_FRUITLESS = 3  # arrays of workers in a row that end without ending a trial
 
 
-def script_text(folder: Path, arguments: argparse.Namespace) -> str:
-    """Return the batch script of an array of workers."""
-    jobs = slurm.SlurmJobs(
-        workers=arguments.workers,
+def find_slurm() -> None:
+    """Raise a SlurmError if jobs cannot be submitted from here."""
+    if shutil.which("sbatch") is None:
+        raise slurm.SlurmError("sbatch not found: run this where Slurm's commands are, or use --launcher local")
+
+
+def jobs_of(arguments: argparse.Namespace, num_workers: int) -> slurm.SlurmJobs:
+    """Return what Slurm is asked for.
+
+    Raises:
+        SlurmError: if it cannot be.
+    """
+    return slurm.SlurmJobs(
+        workers=num_workers,
         nodes_per_trial=arguments.nodes_per_trial,
         gpus_per_node=arguments.gpus_per_node,
         options=tuple(arguments.sbatch),
-        notice=math.ceil(arguments.grace) + 60,
+        notice=math.ceil(arguments.grace) + SECONDS_TO_TELL,
     )
+
+
+def script_text(folder: Path, arguments: argparse.Namespace, num_workers: int) -> str:
+    """Return the batch script of an array of workers; errors as of :func:`jobs_of`."""
+    jobs = jobs_of(arguments, num_workers)
     return slurm.script(jobs, folder.absolute(), sys.executable, Path.cwd(), os.environ, worker_arguments(arguments))
 
 
@@ -40,33 +58,35 @@ def run_jobs(
         KeyboardInterrupt: on Ctrl-C; the jobs go on.
     """
     folder.slurm.mkdir(exist_ok=True)
-    num_before, job = -1, ""
-    looked = -math.inf
+    job, num_ended, num_fruitless, next_look = "", -1, 0, 0.0
     try:
         while not (progress := read()).is_over:
             display.show(progress)
-            if time.monotonic() - looked > SECONDS_BETWEEN_QUEUE_LOOKS and not (job and slurm.unfinished(job)):
-                num_now = progress.done + progress.pruned + progress.failed
-                if folder.stop_mode() is not None:
-                    return None
-                if num_now == num_before:  # a whole array of workers came to nothing
-                    return f"jobs {job} ended and left trials; see {folder.logs}"
-                num_before = num_now
-                job = _submit(folder, arguments)
-            if time.monotonic() - looked > SECONDS_BETWEEN_QUEUE_LOOKS:
-                looked = time.monotonic()
+            if time.monotonic() >= next_look:
+                if not job or not slurm.unfinished(job):
+                    if folder.stop_mode() is not None:
+                        return None
+                    num_fruitless = num_fruitless + 1 if progress.num_ended == num_ended else 0
+                    if num_fruitless == MAX_FRUITLESS:
+                        return f"job {job}, as others before it, ended without ending a trial; see {folder.logs}"
+                    num_ended = progress.num_ended
+                    job = _submit(folder, arguments, progress)
+                next_look = time.monotonic() + SECONDS_BETWEEN_QUEUE_LOOKS
             time.sleep(SECONDS_BETWEEN_LOOKS)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"no longer watching; job {job} goes on: see iclgd sweep status {folder.path}, or iclgd sweep stop"
+            f"no longer watching; job {job} goes on: iclgd sweep status {folder.path}, or iclgd sweep stop"
         ) from None
     display.show(progress)
+    if job:
+        slurm.cancel_pending(job)  # workers that would find nothing to do
     return None
 
 
-def _submit(folder: SweepFolder, arguments: argparse.Namespace) -> str:
+def _submit(folder: SweepFolder, arguments: argparse.Namespace, progress: Progress) -> str:
+    num_left = arguments.workers if progress.total is None else progress.total - progress.num_ended
     script = folder.slurm / f"workers-{len(list(folder.slurm.glob('*.sh')))}.sh"
-    script.write_text(script_text(folder.path, arguments), encoding="utf-8")
+    script.write_text(script_text(folder.path, arguments, min(arguments.workers, num_left)), encoding="utf-8")
     job = slurm.submit(script)
     with (folder.slurm / "jobs").open("a", encoding="utf-8") as file:
         file.write(f"{job}\n")

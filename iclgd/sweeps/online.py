@@ -5,10 +5,14 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from iclgd.sweeps.parameter import to_text
+from iclgd.sweeps.space import flat
 from iclgd.tracking.wandb import TrackingConfig, TrackingError, client_for_now, resolve_mode
 
 
@@ -57,6 +61,32 @@ def create(content: dict[str, Any], command: list[str], project: str, entity: st
         except (wandb.Error, ValueError, OSError) as error:
             raise OnlineSweepError(f"W&B did not create the sweep: {' '.join(str(error).split())}") from None
         return f"{os.environ['WANDB_ENTITY']}/{os.environ['WANDB_PROJECT']}/{sweep}"  # as the server has told it
+
+
+def for_agents(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands below ``parameters`` so that W&B's agents give trials the values of the file.
+
+    Agents write values by Python's ``str``: null as ``None``, which is a text to the config, and the text "1" as a
+    number. Such values become texts that are YAML, with keys with dots, as ``str`` would quote them in nested ones.
+    """
+    return {
+        key: {
+            name: _for_agents(value) if name == "value" else [*map(_for_agents, value)] if name == "values" else value
+            for name, value in settings.items()
+        }
+        for key, settings in flat(content)
+    }
+
+
+def _for_agents(value: Any) -> Any:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        read = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
+    except (yaml.YAMLError, OmegaConfBaseException):
+        read = None
+    return value if repr(read) == repr({"value": value}) else to_text(value)
 
 
 def trial_command(prefix: list[str], config: Path, fixed: Sequence[str], overrides: Sequence[str]) -> list[str]:

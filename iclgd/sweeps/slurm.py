@@ -21,7 +21,7 @@ from pathlib import Path
 
 from iclgd.sweeps.slurm_script import SlurmError, SlurmJobs, script
 
-__all__ = ["ArrayTask", "SlurmError", "SlurmJobs", "cancel", "cancel_pending", "end_steps", "requeue_self", "script"]
+__all__ = ["ArrayTask", "SlurmError", "SlurmJobs", "cancel_pending", "end_steps", "requeue_self", "script"]
 __all__ += ["submit", "trial_overrides", "trial_prefix", "unfinished"]
 
 STEP_NAME = "iclgd-trial"
@@ -90,24 +90,6 @@ def cancel_pending(job: str) -> None:
     _ask("scancel", "--state=PENDING", job)
 
 
-def cancel(job: str, grace: float = 90.0) -> None:
-    """Cancel all workers, and let those that run give their trials back.
-
-    Args:
-        job: id of the job.
-        grace: seconds that they have for it.
-
-    Raises:
-        OSError: if Slurm does not answer.
-    """
-    cancel_pending(job)  # first: a signal would wait for them
-    _ask("scancel", "--state=RUNNING", "--batch", "--signal=TERM", job)
-    deadline = time.monotonic() + grace
-    while unfinished(job) and time.monotonic() < deadline:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    _ask("scancel", job)
-
-
 def requeue_self() -> None:
     """Put the array task of this process back into the queue; Slurm ends this process soon after.
 
@@ -121,9 +103,9 @@ def requeue_self() -> None:
 def trial_prefix(nodes_per_trial: int, gpus_per_node: int) -> list[str]:
     """Return what comes before a trial's command, so that it runs once per GPU of this job, or else once per node.
 
-    Much is said that ``srun`` would otherwise take from variables of an outer job, or from Slurm's configuration. Nothing
-    is said of GPUs: so every process sees those of its node, as it should. With ``--gpu-bind=none``, several processes on
-    a node find no CUDA_VISIBLE_DEVICES and take other jobs' GPUs.
+    Much is said that ``srun`` would otherwise take from variables of an outer job, or from Slurm's configuration.
+    Nothing is said of GPUs: so every process sees those of its node. With ``--gpu-bind=none``, several processes on a
+    node find no CUDA_VISIBLE_DEVICES, and take other jobs' GPUs where nothing else keeps them off.
 
     Args:
         nodes_per_trial: nodes of the job.

@@ -11,13 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
-from iclgd.sweeps import online, sweep_file
+from iclgd.sweeps import config_check, online, sweep_file
+from iclgd.sweeps.arguments import worker_arguments
+from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
 from iclgd.sweeps.launch import LocalWorkers, run_workers
 from iclgd.sweeps.offline import plan
 from iclgd.sweeps.results import results
 from iclgd.sweeps.search import draw
-from iclgd.sweeps.space import SweepError, for_agents
 from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
 from iclgd.sweeps.storage import new_storage, open_database, open_sweep
 from iclgd.sweeps.sweep_file import SweepFile
@@ -25,6 +26,7 @@ from iclgd.sweeps.watching import Display
 
 Points = Sequence[Mapping[str, Any]]
 NUM_TRIED_POINTS = 50  # of a search that chooses later
+OF_THE_LOCAL_ENGINE = ("seed", "storage", "time_limit")
 BELONGS_TO_THE_START = ("engine", "count", "seed", "storage", "overrides")
 
 
@@ -64,11 +66,12 @@ def print_plan(arguments: argparse.Namespace) -> None:
     _check_arguments(arguments)
     sweep = sweep_file.read(arguments.sweep)
     points = _points(sweep, arguments)
-    sweep_file.check(sweep, _typical(sweep, points), arguments.overrides)
+    config_check.check(sweep, _typical(sweep, points), arguments.overrides)
     if arguments.launcher == "slurm":
         from iclgd.sweeps.launch_slurm import script_text
 
-        print(script_text(Path(arguments.dir or f"runs/sweeps/{sweep.name}/NEW"), arguments), end="")  # noqa: T201
+        where = Path(arguments.dir or f"runs/sweeps/{sweep.name}/TIMESTAMP-ID")
+        print(script_text(where, arguments, arguments.workers), end="")  # noqa: T201
         return
     for point in points:
         settings = sweep.overrides(point) if point else ["(chosen when the trial starts)"]
@@ -87,6 +90,12 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise SweepError(f"--time-limit must be positive, got {arguments.time_limit:g}")
     if arguments.launcher == "local" and (arguments.nodes_per_trial > 1 or arguments.gpus_per_node or arguments.sbatch):
         raise SweepError("--nodes-per-trial, --gpus-per-node and --sbatch need --launcher slurm")
+    if arguments.launcher == "slurm":
+        from iclgd.sweeps.launch_slurm import find_slurm, jobs_of
+
+        jobs_of(arguments, arguments.workers)
+        if not arguments.dry_run:
+            find_slurm()
 
 
 def _points(sweep: SweepFile, arguments: argparse.Namespace) -> Points:
@@ -111,8 +120,12 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
     if arguments.storage is not None:
         open_database(arguments.storage)
     engine, reason = online.choose_engine(arguments.engine or "auto")
+    if engine == "wandb":
+        for name in OF_THE_LOCAL_ENGINE:
+            if getattr(arguments, name) is not None:
+                raise SweepError(f"--{name.replace('_', '-')} needs --engine local: W&B's server and agents have none")
     points = [] if engine == "wandb" and sweep.method != "grid" else _points(sweep, arguments)
-    sweep_file.check(sweep, _typical(sweep, points), arguments.overrides)
+    config_check.check(sweep, _typical(sweep, points), arguments.overrides)
     _say(reason)
     path = None
     if engine == "wandb":
@@ -146,7 +159,7 @@ def _create_online(sweep: SweepFile, arguments: argparse.Namespace) -> str:
     else:
         prefix, further = [], []
     command = online.trial_command(prefix, sweep.config, sweep.fixed, [*arguments.overrides, *further])
-    content = {**sweep.content, "parameters": for_agents(sweep.content["parameters"])}
+    content = {**sweep.content, "parameters": online.for_agents(sweep.content["parameters"])}
     return online.create(content, command, content.get("project", "iclgd"), content.get("entity"))
 
 
@@ -182,17 +195,6 @@ def _launch(folder: SweepFolder, arguments: argparse.Namespace) -> str | None:
         wanted = arguments.workers if now.waiting is None else min(arguments.workers, max(1, now.waiting + now.running))
         workers = LocalWorkers(folder, wanted, worker_arguments(arguments))
         return run_workers(workers, wanted, read, display)
-
-
-def worker_arguments(arguments: argparse.Namespace) -> list[str]:
-    """Return the arguments of ``iclgd sweep work`` that all workers of a launch share."""
-    given = ["--retries", str(arguments.retries), "--grace", str(arguments.grace)]
-    given += ["--time-limit", str(arguments.time_limit)] if arguments.time_limit is not None else []
-    given += ["--count", str(arguments.count)] if arguments.count is not None else []
-    if arguments.launcher == "slurm":
-        given += ["--launcher", "slurm", "--nodes-per-trial", str(arguments.nodes_per_trial)]
-        given += ["--gpus-per-node", str(arguments.gpus_per_node)]
-    return given
 
 
 def _how_to_go_on(folder: SweepFolder, arguments: argparse.Namespace) -> str:

@@ -11,11 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from iclgd.sweeps import sweep_file
+from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.liveness import Observer
 from iclgd.sweeps.offline import OfflineSweep, has_failed
 from iclgd.sweeps.outcome import NoMetricError, final_value
-from iclgd.sweeps.space import SweepError
 from iclgd.sweeps.storage import open_sweep
 from iclgd.sweeps.sweep_file import SweepFile
 from iclgd.tracking.run_directory import RunDirectory
@@ -47,14 +47,19 @@ class Progress:
     failures: list[str] = field(default_factory=list)  # a line for each, the latest last
 
     @property
+    def num_ended(self) -> int:
+        """Return how many trials will not be run again."""
+        return self.done + self.pruned + self.failed
+
+    @property
     def waiting(self) -> int | None:
         """Return how many trials nobody has begun."""
-        return None if self.total is None else self.total - self.done - self.running - self.pruned - self.failed
+        return None if self.total is None else self.total - self.running - self.num_ended
 
     @property
     def is_over(self) -> bool:
         """Say whether nothing is left to do."""
-        return self.total is not None and self.done + self.pruned + self.failed == self.total
+        return self.num_ended == self.total
 
     def line(self) -> str:
         """Return one line."""

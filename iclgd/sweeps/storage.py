@@ -8,10 +8,10 @@ import optuna
 from optuna.storages import BaseStorage
 
 from iclgd.sweeps import sweep_file
+from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.journal import flush, open_journal
 from iclgd.sweeps.offline import OfflineSweep
-from iclgd.sweeps.space import SweepError
 from iclgd.sweeps.sweep_file import SweepFile
 
 

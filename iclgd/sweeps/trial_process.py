@@ -77,10 +77,12 @@ class TrialProcess:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def _wait(self) -> None:
-        self._process.wait()
-        self._kill_stragglers()
-        self._guard.watch(None)
-        self._ended.set()
+        try:
+            self._process.wait()
+            self._kill_stragglers()
+            self._guard.watch(None)
+        finally:
+            self._ended.set()
 
     def _kill_stragglers(self) -> None:
         """Kill what a trial that was killed has left of its group, such as other ranks."""

@@ -20,6 +20,7 @@ from iclgd.sweeps.trial_process import TrialProcess
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_EVALUATION_LOOKS = 1.0
 SECONDS_BETWEEN_SEARCHES = 1.0  # of a worker without a trial
+SECONDS_OF_PATIENCE = 300.0  # of a worker without a trial that keeps nodes of a cluster from others
 BYTES_TO_GO_ON = 2**20  # with less on the disk, a failure is the disk's
 NUM_FIRST_FAILURES = 5  # a worker whose first trials all fail does not try the others
 
@@ -76,13 +77,17 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
         with heartbeat(self.folder.workers / self.options.name), Guard() as guard:
+            last_busy = time.monotonic()
             while not self._must_stop() and self.folder.stop_mode() is None:
                 claim = self.trials.claim(self.options.name, self.options.position)
                 if claim is not None:
                     self._run(claim, guard)
-                elif self._is_over():
+                    last_busy = time.monotonic()
+                elif self._is_over() or (
+                    self.options.launcher == "slurm" and time.monotonic() - last_busy > SECONDS_OF_PATIENCE
+                ):
                     return
-                else:
+                else:  # others may yet die
                     time.sleep(SECONDS_BETWEEN_SEARCHES)
         if self._signal == signal.SIGUSR1 and self.options.launcher == "slurm":
             slurm.requeue_self()

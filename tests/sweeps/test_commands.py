@@ -49,6 +49,8 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ([SMOKE, "modl.num_layers=2"], "command line: unknown key modl"),
         ([SMOKE, "--workers", "2", "seed=3"], "command line: seed=3: the sweep gives seed its values"),
         ([SMOKE, "--launcher", "slurm", "--dry-run", "--sbatch=nodes=3"], "--sbatch 'nodes=3': must be one option"),
+        ([SMOKE, "--launcher", "slurm"], "sbatch not found: run this where Slurm's commands are"),
+        ([SMOKE, "--launcher", "slurm", "--sbatch=--time=00:01:00"], "--sbatch --time=00:01:00: must be at least"),
         (["status", "configs"], "configs: not a sweep's folder (it has no options.json)"),
         (["stop", "nowhere"], "nowhere: not a sweep's folder (it has no options.json)"),
         (["best", "nowhere"], "nowhere: not a sweep's folder (it has no options.json)"),
@@ -57,8 +59,9 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_mistakes_get_one_line_and_leave_nothing(
-    cli: Cli, tmp_path: Path, arguments: list[object], message: str
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[object], message: str
 ) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without Slurm's commands, where it is installed too
     code, out, err = cli("sweep", *arguments)
     assert code == 2
     assert out == ""

@@ -7,13 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from iclgd.checks import InputError
 from iclgd.sweeps import online
 from iclgd.tracking.run_directory import RunDirectory
+from tests.sweeps.test_parameter import VALUES, parsed
 from tests.wandb_server import WandbServer
 from tests.wandb_sweeps import Sweeps
 
@@ -215,3 +218,18 @@ def test_no_tracking_online_means_no_engine_online(
     assert online.choose_engine("auto") == ("local", f"engine: local (WANDB_MODE={mode})")
     with pytest.raises(InputError, match=f"WANDB_MODE={mode}"):
         online.choose_engine("wandb")
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_agents_of_wandb_get_what_they_write_to_the_same_effect(value: Any) -> None:
+    content = {"a": {"parameters": {"b": {"values": [1, value]}, "c": {"value": value}, "d": {"min": 0, "max": 1}}}}
+    changed = online.for_agents(content)
+    assert changed["a.d"] == {"min": 0, "max": 1}
+    assert changed["a.b"] == {"values": [1, changed["a.c"]["value"]]}
+    (written,) = create_sweep_command_args({"args": {"a.b": changed["a.c"]}})["args_no_hyphens"]
+    assert repr(parsed(written.partition("=")[2])) == repr(value)
+
+
+def test_numbers_stay_numbers_to_wandb() -> None:
+    content = {"x": {"values": [1e-05, 0.001, 3, True, "sine", [1, 2]]}}
+    assert online.for_agents(content) == content

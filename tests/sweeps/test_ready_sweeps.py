@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iclgd.sweeps import sweep_file
+from iclgd.sweeps import config_check, sweep_file
 from tests.conftest import ROOT
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -20,7 +20,7 @@ def test_every_point_can_be_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert sweep.metric is not None
     points = list(sweep.grid())
     assert len(points) == sweep.num_points <= 120
-    sweep_file.check(sweep, points, [])
+    config_check.check(sweep, points, [])
 
 
 def test_each_has_a_twin_for_a_laptop_on_the_same_keys() -> None:

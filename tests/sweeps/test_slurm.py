@@ -145,31 +145,6 @@ def test_queue_that_does_not_answer_is_never_an_empty_one(commands: Fake) -> Non
         slurm.unfinished("7")
 
 
-def test_cancelling_all_lets_workers_end_first(commands: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0.0)
-    scancel = commands("scancel", 'echo "$@" >> "$noticed"')
-    commands(
-        "squeue",
-        f"echo squeue >> {shlex.quote(str(scancel))}\n"
-        'test -s "$noticed" || echo "0|RUNNING|None"; echo x >> "$noticed"',
-    )
-    slurm.cancel("7")
-    assert scancel.read_text().splitlines() == [
-        "--state=PENDING 7",
-        "--state=RUNNING --batch --signal=TERM 7",
-        "squeue",
-        "squeue",
-        "7",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("variables", "name"),
-    [
-        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}, "7_0"),
-        ({"SLURM_JOB_ID": "9"}, "9"),
-    ],
-)
 def test_worker_requeues_itself(
     commands: Fake, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str
 ) -> None:

@@ -111,6 +111,21 @@ def test_a_trial_dies_with_its_worker(tmp_path: Path, number: signal.Signals) ->
     wait_until_gone(child)
 
 
+def test_the_guard_outlives_signals_and_is_replaced_when_killed(tmp_path: Path) -> None:
+    with Guard() as guard:
+        first = guard._process
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+            first.send_signal(number)
+        assert trial(tmp_path, guard, "true").ended_within(5)
+        assert first.poll() is None
+        first.kill()
+        first.wait()
+        assert trial(tmp_path, guard, "true").ended_within(5)
+        assert guard._process.poll() is None
+        assert first.stdin is not None
+        first.stdin.close()
+
+
 def test_the_guard_spares_a_trial_that_has_ended(tmp_path: Path) -> None:
     with Guard() as guard:
         process = trial(tmp_path, guard, "true")
