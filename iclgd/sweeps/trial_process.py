@@ -15,7 +15,7 @@ WAIT_FOR_GO = 'read -r go && exec "$@"'
 
 
 class TrialProcess:
-    """A command in a process group of its own, with its output appended to a log.
+    """A command in a session of its own, and so in a process group of its own, with its output appended to a log.
 
     Args:
         command: program and arguments.
@@ -42,7 +42,7 @@ class TrialProcess:
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
                 cwd=working_directory,
-                process_group=0,
+                start_new_session=True,
             )
         guard.watch(self._process.pid)
         assert self._process.stdin is not None
@@ -53,7 +53,13 @@ class TrialProcess:
 
     def ended_within(self, seconds: float) -> bool:
         """Wait for the end, but no longer; say whether it has come. There is no polling: the end is seen at once."""
+        self._guard.renew()
         return self._ended.wait(seconds)
+
+    @property
+    def pid(self) -> int:
+        """Return the id of the process, of its group and of its session."""
+        return self._process.pid
 
     @property
     def exit_code(self) -> int:

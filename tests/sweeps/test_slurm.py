@@ -145,6 +145,13 @@ def test_queue_that_does_not_answer_is_never_an_empty_one(commands: Fake) -> Non
         slurm.unfinished("7")
 
 
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}, "7_0"),
+        ({"SLURM_JOB_ID": "9"}, "9"),
+    ],
+)
 def test_worker_requeues_itself(
     commands: Fake, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str
 ) -> None:

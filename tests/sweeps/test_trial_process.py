@@ -122,8 +122,30 @@ def test_the_guard_outlives_signals_and_is_replaced_when_killed(tmp_path: Path) 
         first.wait()
         assert trial(tmp_path, guard, "true").ended_within(5)
         assert guard._process.poll() is None
-        assert first.stdin is not None
-        first.stdin.close()
+
+
+KILLS_GUARD = WORKER.replace(
+    "    time.sleep(60)",
+    """
+    guard._process.kill()
+    guard._process.wait()
+    assert not process.ended_within(0)
+    (here / "ready").touch()
+    time.sleep(60)
+""",
+).replace("    TrialProcess(", "    process = TrialProcess(")
+
+
+def test_a_guard_that_is_killed_during_a_trial_is_replaced(tmp_path: Path) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", KILLS_GUARD, str(tmp_path), FAMILY])
+    child = wait_for_child(tmp_path)
+    deadline = time.monotonic() + 5
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    worker.kill()
+    worker.wait(5)
+    wait_until_gone(child)
 
 
 def test_the_guard_spares_a_trial_that_has_ended(tmp_path: Path) -> None:

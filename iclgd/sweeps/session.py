@@ -1,0 +1,74 @@
+"""Sessions of processes: one process, all that it starts, and all that these start, in whatever process groups.
+
+W&B's agents put every trial in a process group of its own, and leave it behind when they are killed.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from iclgd.sweeps.guard import Guard
+
+
+class SessionGuard(Guard):
+    """A guard that kills the whole session of the process that it watches."""
+
+    command = (sys.executable, "-m", "iclgd.sweeps.session")
+
+
+def members(session: int) -> list[int]:
+    """Return the processes of a session.
+
+    Args:
+        session: process that has begun it, and may have ended since.
+    """
+    found = []
+    for process in _processes():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process) == session:
+                found.append(process)
+    return found
+
+
+def has_others(session: int) -> bool:
+    """Say whether there are processes outside the process group of the one that has begun the session."""
+    for process in members(session):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process) != session:
+                return True
+    return False
+
+
+def kill(session: int) -> None:
+    """Kill all processes of a session, those too that are started meanwhile."""
+    killed: set[int] = set()
+    while found := set(members(session)) - killed:
+        for process in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        killed |= found
+
+
+def _processes() -> list[int]:
+    if Path("/proc/self").exists():
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True)
+    return [int(process) for process in listed.stdout.split()]
+
+
+def _guard() -> None:
+    """Read sessions until standard input ends, which it does when the worker is gone; then kill the last one."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    session = ""
+    for line in sys.stdin:
+        session = line.strip()
+    if session:
+        kill(int(session))
+
+
+if __name__ == "__main__":
+    _guard()
