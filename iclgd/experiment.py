@@ -1,10 +1,12 @@
 """One run from config to summary, whatever the experiment: the straight line to read first."""
 
+import contextlib
 import ctypes
 import logging
 import math
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from iclgd import config as configs
 from iclgd.config import ExperimentConfig
+from iclgd.modules.launch import find_launch
+from iclgd.modules.signals import stop_requests
+from iclgd.modules.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.report.figures import draw_figures
 from iclgd.tracking import wandb as tracking
 from iclgd.tracking.environment import describe_environment
@@ -29,17 +34,21 @@ def run(config: ExperimentConfig, name: str) -> RunDirectory | None:
         name: of the config; part of the directory's path.
 
     Raises:
-        InputError: if the experiment's data or models cannot be used; nothing has been written then.
-        TrackingError: if tracking is demanded that cannot be had; nor then.
+        InputError: if the experiment's data or models cannot be used, or the processes that were started are not those
+            of the config; nothing has been written then.
+        DifferentConfigsError: if another process has another config.
+        TrackingError: if tracking is demanded that cannot be had; nothing has been written then.
         OSError: if the run directory cannot be written.
+        KeyboardInterrupt: if it is interrupted; the message says how to go on.
     """
-    prepared = _prepare(config)
-    if _rank() != 0:
-        _execute(config, prepared, None, [], None)
+    if _find_rank(config) != 0:
+        with _ending_quietly():
+            _execute(config, _prepare(config), None, [], None)
         return None
+    prepared = _prepare(config)
     mode, reason = tracking.resolve_mode(config.tracking)
-    directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(*_devices(config)))
-    with directory.lock():
+    directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(_device(config)))
+    with directory.lock(), _saying_how_to_continue(directory):
         _execute(config, prepared, directory, _loggers(config, directory, mode, reason), None)
     return directory
 
@@ -55,13 +64,17 @@ def resume(path: Path) -> RunDirectory | None:
     Raises:
         RunDirectoryError: if it is no run directory, or another process works on it.
         ConfigError: if its config cannot be read.
+        KeyboardInterrupt: if it is interrupted; the message says how to go on.
     """
     directory = RunDirectory(path)
     config = configs.load(directory.config_path)
-    if _rank() != 0:
-        _execute(config, _prepare(config), None, [], directory.last_checkpoint())
+    if _find_rank(config) != 0:
+        if directory.read_summary() is None:
+            with _ending_quietly():
+                _execute(config, _prepare(config), None, [], directory.last_checkpoint())
         return None
-    with directory.lock():  # before looking: a run that is still going changes what is there
+    # Locked before looking: a run that is still going changes what is there.
+    with directory.lock(), _saying_how_to_continue(directory):
         if directory.read_summary() is None:
             mode, reason = tracking.resolve_mode(config.tracking)
             checkpoint = directory.last_checkpoint()
@@ -86,22 +99,25 @@ def _execute(
     checkpoint: Path | None,
 ) -> None:
     """Do what the experiment does, and write the results."""
+    stop_requests.answer()
     experiment = configs.experiment_module(config.experiment)
     try:
         summary = experiment.execute(config, prepared, directory, loggers, checkpoint)
+        if directory is None:
+            return
+        may_be_undefined = experiment.MAY_BE_UNDEFINED
+        undefined = [name for name, value in summary.items() if not math.isfinite(value)]
+        if unusable := [name for name in undefined if not name.rpartition("/")[2].startswith(may_be_undefined)]:
+            _say(f"warning: not a finite number: {', '.join(unusable)}")
+        figures = draw_figures(directory, summary)
+        with stop_requests.deferred():
+            directory.write_summary(summary)  # the run is complete; what follows is a mirror of it
+            for logger in loggers:
+                if isinstance(logger, WandbLogger) and (line := tracking.finish(logger, summary, figures)):
+                    _say(line)
     except KeyboardInterrupt:
-        where = f"; continue with: iclgd resume {directory.path}" if directory else ""
-        raise KeyboardInterrupt(f"interrupted{where}") from None
-    if directory is None:
-        return
-    undefined = [name for name, value in summary.items() if not math.isfinite(value)]
-    if unusable := [name for name in undefined if not name.rpartition("/")[2].startswith(experiment.MAY_BE_UNDEFINED)]:
-        _say(f"warning: not a finite number: {', '.join(unusable)}")
-    figures = draw_figures(directory, summary)
-    directory.write_summary(summary)  # the run is complete; what follows is a mirror of it
-    for logger in loggers:
-        if isinstance(logger, WandbLogger) and (line := tracking.finish(logger, summary, figures)):
-            _say(line)
+        close_tracking(loggers)
+        raise
 
 
 def _loggers(config: ExperimentConfig, directory: RunDirectory, mode: str, reason: str) -> list[Logger]:
@@ -113,15 +129,33 @@ def _loggers(config: ExperimentConfig, directory: RunDirectory, mode: str, reaso
     return loggers
 
 
-def _rank() -> int:
-    """Return this process's rank, which launchers tell through the environment."""
-    return int(getattr(rank_zero_only, "rank", 0))
+@contextlib.contextmanager
+def _saying_how_to_continue(directory: RunDirectory) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; continue with: iclgd resume {directory.path}") from None
 
 
-def _devices(config: ExperimentConfig) -> tuple[str, int]:
-    """Return the name of the computing device and the number of processes."""
-    gpu = config.trainer.lightning_accelerator == "gpu"
-    return torch.cuda.get_device_name() if gpu else "cpu", config.trainer.devices * config.trainer.num_nodes
+@contextlib.contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """Leave it to the first process to say that the run was interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _find_rank(config: ExperimentConfig) -> int:
+    """Return this process's rank, and tell Lightning, which would find out later, and take other variables for it."""
+    rank = find_launch(config.trainer.devices, config.trainer.num_nodes).rank
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
+    return rank
+
+
+def _device(config: ExperimentConfig) -> str:
+    """Return the name of the computing device."""
+    return torch.cuda.get_device_name() if config.trainer.lightning_accelerator == "gpu" else "cpu"
 
 
 def prepare_process(num_threads: int) -> None:
@@ -130,8 +164,9 @@ def prepare_process(num_threads: int) -> None:
     _keep_freed_memory()
     logging.raiseExceptions = False  # a log file that cannot be written is no reason to fill the terminal
     # Lightning's advice on hardware, services and dataloaders is not about our users' choices.
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
 
 
 def _keep_freed_memory() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -72,6 +73,7 @@ def test_a_run_leaves_the_whole_directory(cli: Cli, small_config: Path) -> None:
     environment = json.loads((directory.path / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__
     assert (environment["device"], environment["world_size"]) == ("cpu", 1)
+    assert environment["processes"] == [{"rank": 0, "host": socket.gethostname(), "device": "cpu"}]
     for path in directory.figures.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -213,7 +215,7 @@ TINY = [
     "training.batch_size=16",
     "evaluation={every_num_steps: 2, num_tasks: 60, gd_plus_plus_steps: 1}",
     "analysis={num_tasks: 60, num_resamples: 10, num_applications: 3, shifts: [weight_scale, distribution]}",
-    "trainer={max_steps: 4, accelerator: cpu, num_threads: 1}",
+    "trainer={max_steps: 4, accelerator: cpu, num_threads: 1, num_nodes: 1, strategy: auto}",
 ]
 FIGURES = {
     "two_layer": {"layers", "weights"},

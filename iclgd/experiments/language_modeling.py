@@ -15,6 +15,7 @@ from iclgd.data.language_datamodule import LanguageDataModule
 from iclgd.data.seeding import named_generator
 from iclgd.models.gpt import GPTConfig, build_gpt
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
+from iclgd.modules.participants import Participants
 from iclgd.modules.progress import TrainingProgress
 from iclgd.modules.recording import MetricsRecorder, Stopwatch
 from iclgd.modules.trainer import TrainerConfig, make_trainer, train_and_test
@@ -102,7 +103,12 @@ def execute(
         config.trainer,
         checkpoint_dir=directory.checkpoints if directory else Path(),  # the first process tells the others
         loggers=loggers,
-        callbacks=[stopwatch, MetricsRecorder(), TrainingProgress(quantities)],
+        callbacks=[
+            Participants(config, checkpoint, directory),
+            stopwatch,
+            MetricsRecorder(),
+            TrainingProgress(quantities),
+        ],
     )
     summary = train_and_test(trainer, module, data, checkpoint)
     if directory is not None:

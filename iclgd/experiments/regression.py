@@ -18,6 +18,7 @@ from iclgd.data.seeding import named_generator
 from iclgd.models import LeastSquares, Predictor, Ridge
 from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.modules.comparison import Comparison
+from iclgd.modules.participants import Participants
 from iclgd.modules.progress import TrainingProgress
 from iclgd.modules.recording import MetricsRecorder, Stopwatch
 from iclgd.modules.references import make_references
@@ -121,7 +122,12 @@ def execute(
         config.trainer,
         checkpoint_dir=directory.checkpoints if directory else Path(),  # the first process tells the others
         loggers=loggers,
-        callbacks=[stopwatch, MetricsRecorder(), TrainingProgress(quantities)],
+        callbacks=[
+            Participants(config, checkpoint, directory),
+            stopwatch,
+            MetricsRecorder(),
+            TrainingProgress(quantities),
+        ],
     )
     summary = train_and_test(trainer, module, data, checkpoint)
     if directory is not None:

@@ -27,8 +27,10 @@ from iclgd.models.language import (
 )
 from iclgd.modules.comparison_progress import ComparisonProgress
 from iclgd.modules.dual_form import Comparison, DualFormModule
+from iclgd.modules.participants import Participants
 from iclgd.modules.similarities import EvaluationConfig
-from iclgd.modules.trainer import DeviceConfig, interruptible, make_trainer
+from iclgd.modules.stopping import interruptible
+from iclgd.modules.trainer import DeviceConfig, make_trainer
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -132,10 +134,10 @@ def execute(
         config.trainer,
         checkpoint_dir=None,
         loggers=loggers,
-        callbacks=[ComparisonProgress()],
+        callbacks=[Participants(config, checkpoint, directory), ComparisonProgress()],
         is_replicated=True,
     )
-    with interruptible():
+    with interruptible(trainer):
         trainer.fit(module, data)
         trainer.test(module, data, verbose=False)
     speed = len(data.prompts[0].queries) / module.seconds

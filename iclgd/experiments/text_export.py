@@ -22,7 +22,8 @@ from iclgd.data.text_datamodule import QueryBatch
 from iclgd.experiments import text
 from iclgd.models.language import LanguageModel
 from iclgd.modules.dual_form import DualFormModule
-from iclgd.modules.trainer import interruptible, make_trainer
+from iclgd.modules.stopping import interruptible
+from iclgd.modules.trainer import make_trainer
 from iclgd.report.lmops import RecordFiles, arrange_context, context_columns, write_records
 from iclgd.tracking.run_directory import RunDirectory
 
@@ -61,7 +62,7 @@ def export(directory: RunDirectory, config: Any, folder: Path) -> None:
     with write_records(folder) as files:
         callbacks: list[Callback] = [_Recorder(files)]
         trainer = make_trainer(config.trainer, checkpoint_dir=None, loggers=[], callbacks=callbacks)
-        with interruptible():
+        with interruptible(trainer):
             trainer.fit(module, data)
             trainer.test(module, data, verbose=False)
     if (line := _difference(module.results, summary)) is not None:

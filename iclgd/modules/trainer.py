@@ -1,8 +1,6 @@
 """Lightning's Trainer as our config describes it."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 
 from iclgd import checks
+from iclgd.modules.launch import find_launch
+from iclgd.modules.signals import stop_requests
+from iclgd.modules.stopping import StopTogether, interruptible, leave_signals_alone
 from iclgd.tracking.run_directory import write_atomically
 
 ACCELERATORS = {"auto": "a CUDA GPU if there is one, else the CPU", "cpu": "the CPU", "gpu": "a CUDA GPU"}
@@ -43,7 +44,8 @@ class DeviceConfig:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
-    # Of the CPU, per process; one more draws the data. Toy models gain little from more. 0: all cores, divided.
+    # Of the CPU, per process; one more draws the data. Toy models gain little from more. 0: all cores that this process
+    # may use, divided.
     num_threads: int = 1
 
     def __post_init__(self) -> None:
@@ -59,7 +61,7 @@ class DeviceConfig:
     @property
     def threads_per_process(self) -> int:
         """Return how many threads each process gets; two that both take all cores slow each other many times."""
-        return self.num_threads or max(1, (os.cpu_count() or 1) // self.devices)
+        return self.num_threads or max(1, num_usable_cores() // self.devices)
 
     @property
     def lightning_accelerator(self) -> str:
@@ -80,13 +82,13 @@ class TrainerConfig(DeviceConfig):
         checks.at_least(1, "trainer", self, "max_steps")
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt where Lightning makes a SystemExit of it."""
-    try:
-        yield
-    except SystemExit:
-        raise KeyboardInterrupt from None
+def num_usable_cores() -> int:
+    """Return how many cores this process may use: ``OMP_NUM_THREADS`` if set, else those it may run on."""
+    if (number := os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()).isdigit():  # a list: of nested levels
+        return max(1, int(number))
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -105,9 +107,9 @@ def train_and_test(
     """Train from the start, evaluated before the first step, or from a checkpoint; test; return the final metrics.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C.
+        KeyboardInterrupt: on Ctrl-C; or after a stop signal, at the next place where nothing is lost.
     """
-    with interruptible():
+    with interruptible(trainer), stop_requests.deferred():
         if checkpoint is None:
             trainer.validate(module, data, verbose=False)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
@@ -120,6 +122,17 @@ class ReplicatedStrategy(DDPStrategy):
 
     def configure_ddp(self) -> None:
         """Leave the module as it is, without hooks on its gradients."""
+
+
+class KeepThreads(Callback):
+    """Gives PyTorch back the number of threads that it had: Lightning takes all cores for several processes."""
+
+    def __init__(self) -> None:
+        self.num_threads = torch.get_num_threads()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Set it again."""
+        torch.set_num_threads(self.num_threads)
 
 
 def make_trainer(
@@ -137,10 +150,16 @@ def make_trainer(
         loggers: where metrics go.
         callbacks: ours, beside the checkpoint's.
         is_replicated: whether all processes train in the same way.
+
+    Raises:
+        LaunchError: if the processes that were started are not those of the config.
     """
     num_processes = config.devices * config.num_nodes
-    checkpoint = ModelCheckpoint(dirpath=checkpoint_dir, filename="step={step}", auto_insert_metric_name=False)
-    return Trainer(
+    callbacks = [StopTogether(), KeepThreads(), *callbacks]
+    if checkpoint_dir is not None:
+        checkpoint = ModelCheckpoint(dirpath=checkpoint_dir, filename="step={step}", auto_insert_metric_name=False)
+        callbacks.append(checkpoint)
+    trainer = Trainer(
         max_steps=config.max_steps if isinstance(config, TrainerConfig) else -1,
         max_epochs=-1 if isinstance(config, TrainerConfig) else 1,
         accelerator=config.lightning_accelerator,
@@ -149,9 +168,9 @@ def make_trainer(
         strategy=ReplicatedStrategy() if is_replicated and num_processes > 1 else config.strategy,
         precision=config.precision,  # type: ignore[arg-type]
         logger=loggers or False,
-        callbacks=[*callbacks, checkpoint] if checkpoint_dir else callbacks,
+        callbacks=callbacks,
         enable_checkpointing=checkpoint_dir is not None,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), find_launch(config.devices, config.num_nodes).environment],
         reload_dataloaders_every_n_epochs=1,  # each epoch has its own stream of fresh tasks
         num_sanity_val_steps=0,
         inference_mode=False,  # sensitivities are gradients
@@ -159,3 +178,5 @@ def make_trainer(
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data modules divide the tasks themselves
     )
+    leave_signals_alone(trainer)
+    return trainer

@@ -1,20 +1,22 @@
-"""What a run ran on: enough to run it again, and nothing private."""
+"""What a run ran on: enough to run it again."""
 
 import importlib.metadata
+import json
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from iclgd.tracking.run_directory import RunDirectory
+
 PACKAGES = ("iclgd", "torch", "lightning", "torchmetrics", "transformers", "datasets", "omegaconf", "wandb", "numpy")
 
 
-def describe_environment(device: str, world_size: int) -> dict[str, Any]:
+def describe_environment(device: str) -> dict[str, Any]:
     """Return versions, source commit and machine.
 
     Args:
         device: name of the device that computes.
-        world_size: number of processes.
     """
     return {
         "python": platform.python_version(),
@@ -22,8 +24,24 @@ def describe_environment(device: str, world_size: int) -> dict[str, Any]:
         "commit": _source_commit(),
         "platform": platform.platform(),
         "device": device,
-        "world_size": world_size,
     }
+
+
+def record_processes(directory: RunDirectory, processes: list[dict[str, Any]]) -> None:
+    """Write who took part into ``environment.json``: ``world_size`` and ``processes``.
+
+    Of a run that was interrupted, they are those of its last part.
+
+    Args:
+        directory: the run's.
+        processes: rank, host and device of each.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    environment = json.loads((directory.path / "environment.json").read_text(encoding="utf-8"))
+    environment |= {"world_size": len(processes), "processes": processes}
+    directory.write_text("environment.json", json.dumps(environment, indent=2) + "\n")
 
 
 def _source_commit() -> str | None:
