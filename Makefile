@@ -31,7 +31,7 @@ type: install  ## static types
 	$(BIN)/mypy
 
 test: lint type  ## lint, types, tests and doctests (minutes)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 test-slurm: install  ## sweeps on a real Slurm: the one of SLURM_CONF, else ../shared/slurm, else it says why it skips
 	tests/slurm/run $(BIN)/pytest -m slurm tests/slurm

@@ -35,6 +35,7 @@ def test_the_config_for_two_nodes_is_the_debug_run() -> None:
     assert second == first
 
 
+@pytest.mark.slow  # tests/slurm/test_two_nodes.py has the same on two nodes
 def test_one_signal_ends_both_processes_and_both_go_on(cli: Cli, small_config: Path, tmp_path: Path) -> None:
     overrides = ["trainer.max_steps=1010", *TWO_NODES]
     whole = run_two_nodes(["run", small_config, *overrides])

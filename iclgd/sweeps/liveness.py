@@ -38,17 +38,19 @@ def heartbeat(path: Path, seconds_between: float = SECONDS_BETWEEN_BEATS) -> Ite
         fcntl.flock(file, fcntl.LOCK_EX)  # waits for an observer that just looks
         is_over = threading.Event()
 
+        def write(count: int) -> None:
+            file.seek(0)
+            file.write(f"{count:012d} {who}\n")
+            file.flush()
+
         def beat() -> None:
             count = 0
-            while True:
-                file.seek(0)
-                with contextlib.suppress(OSError):  # a full disk: what is there is as long, and may yet be written
-                    file.write(f"{count:012d} {who}\n")
-                    file.flush()
+            while not is_over.wait(seconds_between):
                 count += 1
-                if is_over.wait(seconds_between):
-                    return
+                with contextlib.suppress(OSError):  # a full disk: what is there is as long, and may yet be written
+                    write(count)
 
+        write(0)
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
         try:
