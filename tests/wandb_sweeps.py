@@ -5,7 +5,8 @@
         ...  # wandb sweep FILE; wandb agent ID, any number of them
         assert sweeps["abc"].state == "FINISHED"
 
-Methods are not its business: every sweep hands out its grid, each point once, in the order of `itertools.product`.
+Methods are not its business: every sweep hands out its grid, each point once, in the order of `itertools.product`,
+and no more than `run_cap` of them.
 """
 
 import itertools
@@ -77,7 +78,7 @@ class Sweeps(dict[str, StoredSweep]):
                 project=variables["projectName"],
                 entity=variables.get("entityName") or VIEWER["entity"],
                 config=config,
-                waiting=_grid(config["parameters"]),
+                waiting=itertools.islice(_grid(config["parameters"]), config.get("run_cap")),
             )
             self[sweep.name] = sweep
         sweep.state = variables.get("state") or sweep.state

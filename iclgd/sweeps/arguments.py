@@ -93,6 +93,7 @@ def add_commands(add: Add) -> None:
     command.add_argument("--parent", type=int, metavar="PID", help="end when this process does")
     command.add_argument("--launcher", choices=("local", "slurm"), default="local", help="how trials are started")
     command.add_argument("--count", type=int, metavar="K", help="of W&B's engine: the most trials to take")
+    command.add_argument("--retry-failed", action="store_true", help="of W&B's engine: first run failed trials again")
     _add_worker_options(command)
 
 
@@ -100,7 +101,7 @@ def worker_arguments(arguments: argparse.Namespace) -> list[str]:
     """Return the arguments of ``iclgd sweep work`` that all workers of a launch share."""
     given = ["--retries", str(arguments.retries), "--grace", str(arguments.grace)]
     given += ["--time-limit", str(arguments.time_limit)] if arguments.time_limit is not None else []
-    given += ["--count", str(arguments.count)] if arguments.count is not None else []
+    given += ["--retry-failed"] if arguments.resume else []
     if arguments.launcher == "slurm":
         given += ["--launcher", "slurm", "--nodes-per-trial", str(arguments.nodes_per_trial)]
         given += ["--gpus-per-node", str(arguments.gpus_per_node)]

@@ -42,11 +42,16 @@ def status(arguments: argparse.Namespace) -> int:
 def stop(arguments: argparse.Namespace) -> int:
     """Ask a sweep to stop."""
     folder = SweepFolder(arguments.folder)
-    folder.request_stop("now" if arguments.now else "after")
-    if folder.options.wandb is not None:
+    mode = "now" if arguments.now else "after"
+    if folder.options.wandb is None:
+        folder.request_stop(mode)
+    else:
         from iclgd.sweeps import online
 
-        online.stop(folder.options.wandb)
+        try:
+            online.pause(folder.options.wandb)  # first: agents are to end when they get no more trials
+        finally:
+            folder.request_stop(mode)
     for job in folder.slurm_jobs():
         from iclgd.sweeps import slurm
 
@@ -86,9 +91,9 @@ def work(arguments: argparse.Namespace) -> int:
         parent=arguments.parent,
     )
     if folder.options.engine == "wandb":
-        from iclgd.sweeps.agent import run_agent
+        from iclgd.sweeps.agent import AgentWorker
 
-        run_agent(folder, options, arguments.count)
+        AgentWorker(folder, options).work(arguments.count, arguments.retry_failed)
     else:
         Worker(folder, options).work()
     return 0

@@ -32,6 +32,7 @@ class SweepOptions:
     seed: int = 0  # of drawn points
     storage: str | None = None  # URL of a database instead of the journal
     wandb: str | None = None  # "entity/project/id" with W&B's engine
+    num_trials: int | None = None  # of W&B's engine, where it is known beforehand
 
     @property
     def group(self) -> str:

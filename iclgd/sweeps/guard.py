@@ -27,7 +27,9 @@ class Guard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
 
     def watch(self, group: int | None) -> None:
         """Kill this process group, and no earlier one, should the worker die; ``None``: nothing to kill."""

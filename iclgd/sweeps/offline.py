@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -62,10 +61,11 @@ def plan(storage: BaseStorage, sweep: SweepFile, options: SweepOptions, points: 
     study = optuna.create_study(
         storage=storage, study_name=options.sweep_id, direction="maximize" if maximize else "minimize"
     )
-    distributions = {parameter.key: parameter.distribution for parameter in sweep.parameters}
     num_points = 0
     for raws in points:
-        study.add_trial(_waiting(raws, {key: distributions[key] for key in raws}, {"point": num_points}))
+        # Not as Optuna's parameters, which would repeat all choices of each in every entry of the journal.
+        attrs = {"point": num_points} | ({"raws": dict(raws)} if raws else {})
+        study.add_trial(create_trial(state=WAITING, user_attrs=attrs))
         num_points += 1
     study.set_user_attr("num_points", num_points)
 
@@ -79,7 +79,7 @@ class OfflineSweep:
         options: of the sweep.
 
     Raises:
-        KeyError: if the storage has no such sweep.
+        KeyError: if the storage has no such sweep, or only a part of one.
     """
 
     def __init__(self, storage: BaseStorage, sweep: SweepFile, options: SweepOptions) -> None:
@@ -87,12 +87,8 @@ class OfflineSweep:
         self.sweep = sweep
         self.options = options
         self._study_id = storage.get_study_id_from_name(options.sweep_id)
+        self.num_points = int(storage.get_study_user_attrs(self._study_id)["num_points"])
         self._ownerless: dict[int, float] = {}  # running trials that nobody has signed for, and since when
-
-    @cached_property
-    def num_points(self) -> int:
-        """Return how many points there are."""
-        return int(self.storage.get_study_user_attrs(self._study_id)["num_points"])
 
     def claim(self, worker: str, position: int = 0) -> Claim | None:
         """Take a waiting trial, if there is one; those that were begun before come first.
@@ -118,6 +114,10 @@ class OfflineSweep:
         attrs = trial.user_attrs
         counts = attrs.get("kills", 0), attrs.get("worker_deaths", 0)
         return Claim(trial._trial_id, attrs["point"], self._parameters(trial), *counts)
+
+    def holds(self, claim: Claim) -> bool:
+        """Say whether a trial is still in the hands of the one who took it; others may have taken that one for dead."""
+        return self.storage.get_trial(claim.trial_id).state == RUNNING
 
     def complete(self, claim: Claim, value: float | None) -> bool:
         """Tell the value of a trial that is done; return whether it counts.
@@ -225,7 +225,7 @@ class OfflineSweep:
 
     def _parameters(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return a trial's raw values, those that were planned or else those that the search suggests now."""
-        planned = dict(trial.params)
+        planned = raws_of(trial)
         missing = [parameter for parameter in self.sweep.parameters if parameter.key not in planned]
         if missing:
             self._study.sampler = search.bayes_sampler(self.options.seed, trial.user_attrs["point"])
@@ -241,9 +241,11 @@ class OfflineSweep:
                 self._add_copy(trial, end["kills"], end["worker_deaths"])
 
     def _add_copy(self, trial: FrozenTrial, kills: int, worker_deaths: int) -> None:
-        attrs = {"copy_of": trial.number, "kills": kills, "worker_deaths": worker_deaths}
-        attrs["point"] = trial.user_attrs["point"]
-        self._study.add_trial(_waiting(trial.params, trial.distributions, attrs))
+        attrs: dict[str, Any] = {name: value for name, value in trial.user_attrs.items() if name in ("point", "raws")}
+        attrs |= {"copy_of": trial.number, "kills": kills, "worker_deaths": worker_deaths}
+        self._study.add_trial(
+            create_trial(state=WAITING, params=trial.params, distributions=trial.distributions, user_attrs=attrs)
+        )
 
     def _end(self, trial_id: int, reason: str, again: bool, kills: int = 0, worker_deaths: int = 0) -> None:
         """Set a trial to FAIL, unless somebody else has ended it."""
@@ -271,9 +273,6 @@ def has_failed(trial: FrozenTrial) -> bool:
     return trial.state == FAIL and not (trial.user_attrs.get("end") or {}).get("again")
 
 
-def _waiting(
-    raws: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], attrs: dict[str, Any]
-) -> FrozenTrial:
-    return create_trial(
-        state=WAITING, params=dict(raws), distributions={key: distributions[key] for key in raws}, user_attrs=attrs
-    )
+def raws_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's raw values, as far as they have been planned or chosen."""
+    return {**trial.user_attrs.get("raws", {}), **trial.params}

@@ -112,8 +112,8 @@ def agent_command(sweep: str, count: int | None) -> list[str]:
     return [sys.executable, "-m", "wandb", "agent", "--forward-signals", *limit, sweep]
 
 
-def stop(sweep: str) -> None:
-    """Let a sweep's running trials end and start no others; of a sweep that is over, nothing is asked.
+def pause(sweep: str) -> None:
+    """Let a sweep start no other trials, wherever its agents are; of a sweep that is over, nothing is asked.
 
     Args:
         sweep: ``"entity/project/id"``.
@@ -121,8 +121,24 @@ def stop(sweep: str) -> None:
     Raises:
         OnlineSweepError: if the server does not answer or refuses.
     """
-    command = [sys.executable, "-m", "wandb", "sweep", "--stop", sweep]
+    _change("pause", sweep, unless="Cannot pause ")
+
+
+def resume(sweep: str) -> None:
+    """Let a sweep that is paused go on.
+
+    Args:
+        sweep: ``"entity/project/id"``.
+
+    Raises:
+        OnlineSweepError: if the server does not answer or refuses.
+    """
+    _change("resume", sweep)
+
+
+def _change(what: str, sweep: str, unless: str | None = None) -> None:
+    command = [sys.executable, "-m", "wandb", "sweep", f"--{what}", sweep]
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     lines = result.stderr.splitlines() or [f"exit code {result.returncode}"]
-    if result.returncode != 0 and "Sweep already " not in lines[-1]:  # finished or canceled
-        raise OnlineSweepError(f"W&B did not stop {sweep}: {lines[-1].removeprefix('Error: ')}")
+    if result.returncode != 0 and (unless is None or unless not in lines[-1]):
+        raise OnlineSweepError(f"W&B did not {what} {sweep}: {lines[-1].removeprefix('Error: ')}")

@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 from rich.table import Table
 
 from iclgd.sweeps.folder import SweepFolder
-from iclgd.sweeps.offline import has_failed
+from iclgd.sweeps.offline import has_failed, raws_of
 from iclgd.sweeps.status import progress_reader, table
 from iclgd.sweeps.storage import open_sweep
 
@@ -24,10 +24,11 @@ def results(folder: SweepFolder) -> Table:
         key=lambda trial: (trial.state != TrialState.COMPLETE, worst_last * (trial.value or 0.0)),
     )
     metric = sweep.metric.name if sweep.metric else ""
-    varied = [each for each in sweep.parameters if len({str(trial.params.get(each.key)) for trial in latest}) > 1]
+    varied = [each for each in sweep.parameters if len({str(raws_of(trial).get(each.key)) for trial in latest}) > 1]
     shown = Table("trial", *_short([each.key for each in varied]), metric, "minutes")
     for trial in latest[:NUM_SHOWN]:
-        values = [str(each.value(trial.params[each.key])) if each.key in trial.params else "" for each in varied]
+        raws = raws_of(trial)
+        values = [str(each.value(raws[each.key])) if each.key in raws else "" for each in varied]
         outcome = "failed" if has_failed(trial) else trial.state.name.lower()
         if metric and trial.state == TrialState.COMPLETE and trial.value is not None:
             outcome = f"{trial.value:.6g}"

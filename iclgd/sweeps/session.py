@@ -8,9 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from iclgd.sweeps.guard import Guard
+
+PROC = Path("/proc")  # of Linux
 
 
 class SessionGuard(Guard):
@@ -20,13 +23,13 @@ class SessionGuard(Guard):
 
 
 def members(session: int) -> list[int]:
-    """Return the processes of a session.
+    """Return the living processes of a session.
 
     Args:
         session: process that has begun it, and may have ended since.
     """
     found = []
-    for process in _processes():
+    for process in _living():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getsid(process) == session:
                 found.append(process)
@@ -52,11 +55,17 @@ def kill(session: int) -> None:
         killed |= found
 
 
-def _processes() -> list[int]:
-    if Path("/proc/self").exists():
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True)
-    return [int(process) for process in listed.stdout.split()]
+def _living() -> Iterator[int]:
+    """Give all processes but those that have ended, and of which their parents have not taken notice yet."""
+    if not PROC.exists():
+        listed = subprocess.run(["ps", "-A", "-o", "pid=", "-o", "stat="], capture_output=True, text=True, check=True)
+        yield from (int(line.split()[0]) for line in listed.stdout.splitlines() if line.split()[1][0] != "Z")
+        return
+    for path in PROC.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it is gone
+            state = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            if state not in "ZX":
+                yield int(path.parent.name)
 
 
 def _guard() -> None:

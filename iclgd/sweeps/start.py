@@ -1,6 +1,7 @@
 """Start a sweep: everything that can be wrong is found first, then the folder is made, then workers start."""
 
 import argparse
+import difflib
 import itertools
 import secrets
 import shlex
@@ -12,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from iclgd.sweeps import config_check, online, sweep_file
-from iclgd.sweeps.arguments import worker_arguments
+from iclgd.sweeps.arguments import ACTIONS, worker_arguments
 from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
 from iclgd.sweeps.launch import LocalWorkers, run_workers
@@ -38,6 +39,9 @@ def begin(arguments: argparse.Namespace) -> int:
         KeyboardInterrupt: on Ctrl-C.
     """
     _check_arguments(arguments)
+    close = difflib.get_close_matches(str(arguments.sweep), ACTIONS, n=1)
+    if close and not arguments.sweep.exists():
+        raise SweepError(f"{arguments.sweep}: no such file or action; did you mean: iclgd sweep {close[0]}?")
     sweep = sweep_file.read(arguments.sweep)
     folder = _again(sweep, arguments) if arguments.resume else _new(sweep, arguments)
     try:
@@ -53,8 +57,14 @@ def begin(arguments: argparse.Namespace) -> int:
         print(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")  # noqa: T201
     print(folder.path)  # noqa: T201
     stopped = folder.stop_mode() is not None
+    if final.is_over:  # whatever has become of single workers
+        problem, stopped = None, False
     if problem is None and final.failed:
-        problem = f"{final.failed} of {final.total} trials failed"
+        problem = f"{final.failed}{'' if final.total is None else f' of {final.total}'} trials failed"
+    if problem is None and not stopped and folder.options.wandb is not None and final.waiting:
+        problem = f"{final.waiting} of {final.total} trials were not run"  # its server has lost them, say
+    if problem is None and not stopped and not final.is_over and final.total is not None:
+        problem = "its workers were ended before it was over"
     if problem is None and not stopped:
         return 0
     _say(f"iclgd: {problem or 'stopped as asked'}; {_how_to_go_on(folder, arguments)}")
@@ -82,11 +92,11 @@ def print_plan(arguments: argparse.Namespace) -> None:
 def _check_arguments(arguments: argparse.Namespace) -> None:
     for name, minimum in (("workers", 1), ("count", 1), ("seed", 0), ("retries", 0), ("grace", 0)):
         value = getattr(arguments, name)
-        if value is not None and value < minimum:
+        if value is not None and not value >= minimum:  # so that nan is refused, too
             raise SweepError(f"--{name} must be at least {minimum}, got {value}")
     if arguments.nodes_per_trial < 1 or arguments.gpus_per_node < 0:
         raise SweepError("--nodes-per-trial must be at least 1 and --gpus-per-node at least 0")
-    if arguments.time_limit is not None and arguments.time_limit <= 0:
+    if arguments.time_limit is not None and not arguments.time_limit > 0:
         raise SweepError(f"--time-limit must be positive, got {arguments.time_limit:g}")
     if arguments.launcher == "local" and (arguments.nodes_per_trial > 1 or arguments.gpus_per_node or arguments.sbatch):
         raise SweepError("--nodes-per-trial, --gpus-per-node and --sbatch need --launcher slurm")
@@ -140,6 +150,7 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
         seed=arguments.seed or 0,
         storage=arguments.storage,
         wandb=path,
+        num_trials=(len(points) or arguments.count or sweep.run_cap) if engine == "wandb" else None,
     )
 
     def fill(folder: Path) -> None:
@@ -160,6 +171,7 @@ def _create_online(sweep: SweepFile, arguments: argparse.Namespace) -> str:
         prefix, further = [], []
     command = online.trial_command(prefix, sweep.config, sweep.fixed, [*arguments.overrides, *further])
     content = {**sweep.content, "parameters": online.for_agents(sweep.content["parameters"])}
+    content |= {"run_cap": arguments.count} if arguments.count else {}
     return online.create(content, command, content.get("project", "iclgd"), content.get("entity"))
 
 
@@ -174,6 +186,11 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
     folder = SweepFolder(path)
     if folder.sweep_file.read_text(encoding="utf-8") != sweep.text:
         raise SweepError(f"{folder.path}: {sweep.path} has changed since this sweep began; start a new one")
+    if folder.options.wandb is not None and folder.stop_mode() is not None:
+        try:
+            online.resume(folder.options.wandb)
+        except online.OnlineSweepError as error:  # it is over, say, but for interrupted trials
+            _say(str(error))
     folder.forget_stop()
     if folder.options.engine == "local":
         _, trials = open_sweep(folder)
@@ -185,14 +202,15 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
 def _launch(folder: SweepFolder, arguments: argparse.Namespace) -> str | None:
     """Run workers until the sweep is over; return what went wrong, if anything did."""
     read = progress_reader(folder)
-    if (now := read()).is_over:
+    if (now := read()).is_over and not now.failed:
         return None
     with Display(folder) as display:
         if arguments.launcher == "slurm":
             from iclgd.sweeps.launch_slurm import run_jobs
 
             return run_jobs(folder, arguments, read, display)
-        wanted = arguments.workers if now.waiting is None else min(arguments.workers, max(1, now.waiting + now.running))
+        num_left = arguments.workers if now.total is None else now.total - now.done - now.pruned
+        wanted = min(arguments.workers, max(1, num_left))
         workers = LocalWorkers(folder, wanted, worker_arguments(arguments))
         return run_workers(workers, wanted, read, display)
 

@@ -1,6 +1,5 @@
 """How far a sweep is: read from its trials, or, where W&B has these, from the run directories."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ from iclgd.sweeps import sweep_file
 from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.liveness import Observer
-from iclgd.sweeps.offline import OfflineSweep, has_failed
-from iclgd.sweeps.outcome import NoMetricError, final_value
+from iclgd.sweeps.offline import OfflineSweep, has_failed, raws_of
+from iclgd.sweeps.online_trials import OnlineTrials
 from iclgd.sweeps.storage import open_sweep
 from iclgd.sweeps.sweep_file import SweepFile
 from iclgd.tracking.run_directory import RunDirectory
@@ -36,7 +35,7 @@ class Best:
 class Progress:
     """Counts of trials and what is known of the rest."""
 
-    total: int | None  # with W&B's engine nobody knows
+    total: int | None  # unknown where W&B's server decides
     done: int
     running: int
     pruned: int
@@ -78,11 +77,11 @@ def progress_reader(folder: SweepFolder) -> Callable[[], Progress]:
     Raises:
         SweepError: if the sweep cannot be read.
     """
-    if folder.options.engine == "wandb":
-        sweep = sweep_file.read(folder.sweep_file)
-        return lambda: _from_run_directories(folder, sweep)
-    sweep, trials = open_sweep(folder)
     observer = Observer(folder.workers)
+    if folder.options.engine == "wandb":
+        online = OnlineTrials(folder, sweep_file.read(folder.sweep_file))
+        return lambda: _from_online_trials(folder, online, observer)
+    sweep, trials = open_sweep(folder)
     return lambda: _from_trials(folder, sweep, trials, observer)
 
 
@@ -119,7 +118,7 @@ def best_config(folder: SweepFolder) -> str:
         raise SweepError(f"{folder.sweep_file}: it names no metric, so that no trial is the best")
     best = progress_reader(folder)().best
     if best is None:
-        raise SweepError(f"{folder.path}: no trial is done yet")
+        raise SweepError(f"{folder.path}: no trial is done yet, or the best one's run directory is gone")
     config = RunDirectory(best.run_directory).config_path.read_text(encoding="utf-8")
     return f"# {sweep.metric.name} = {best.value!r} ({best.setting})\n# {best.run_directory}\n{config}"
 
@@ -157,7 +156,7 @@ def _best(folder: SweepFolder, sweep: SweepFile, done: list[FrozenTrial]) -> Bes
 
 
 def _setting(sweep: SweepFile, trial: FrozenTrial) -> str:
-    return " ".join(sweep.overrides(trial.params))
+    return " ".join(sweep.overrides(raws_of(trial)))
 
 
 def _seconds_left(done: list[FrozenTrial], running: list[FrozenTrial], num_left: int, num_workers: int) -> float | None:
@@ -170,32 +169,24 @@ def _seconds_left(done: list[FrozenTrial], running: list[FrozenTrial], num_left:
     return max(mean * num_left - sum(min(seconds, mean) for seconds in begun), 1.0) / num_workers
 
 
-def _from_run_directories(folder: SweepFolder, sweep: SweepFile) -> Progress:
-    """Count runs; whether one without a summary goes on is told by whether any worker lives."""
-    paths = sorted(path for path in folder.runs.glob("*/*") if (path / "config.yaml").is_file())
-    done = [path for path in paths if (path / "summary.json").is_file()]
-    unfinished = [path for path in paths if path not in done]
-    num_workers = len(Observer(folder.workers).living())
-    values = {}
-    for path in done if sweep.metric else []:
-        assert sweep.metric is not None
-        with contextlib.suppress(NoMetricError):
-            values[path] = final_value(path, sweep.metric)
-    best = None
-    if values:
-        assert sweep.metric is not None
-        path = (max if sweep.metric.goal == "maximize" else min)(values, key=lambda each: values[each])
-        best = Best(values[path], path, path.name)
+def _from_online_trials(folder: SweepFolder, trials: OnlineTrials, observer: Observer) -> Progress:
+    """Count trials; whether an unfinished one goes on is told by whether any worker lives."""
+    trials.look()
+    num_workers = len(observer.living())
+    failures = [f"{trials.name(run)}: {reason}" for run, reason in trials.failed.items()]
+    if not num_workers and folder.stop_mode() is None:
+        failures += [f"{trials.name(run)}: {trials.why_unfinished(run)}" for run in trials.unfinished]
+    best = trials.best()
     return Progress(
-        total=None,
-        done=len(done),
-        running=len(unfinished) if num_workers else 0,
-        pruned=0,
-        failed=0 if num_workers else len(unfinished),
+        total=folder.options.num_trials,
+        done=len(trials.values),
+        running=len(trials.unfinished) if num_workers else 0,
+        pruned=len(trials.ended_early),
+        failed=len(failures),
         workers=num_workers,
-        best=best,
+        best=None if best is None else Best(trials.values[best], best, trials.setting(best)),
         seconds_left=None,
-        failures=[] if num_workers else [f"{path}: ended without a summary" for path in unfinished],
+        failures=failures,
     )
 
 

@@ -23,10 +23,19 @@ def open_sweep(folder: SweepFolder) -> tuple[SweepFile, OfflineSweep]:
     """
     sweep, url = sweep_file.read(folder.sweep_file), folder.options.storage
     try:
-        storage = open_database(url) if url else open_journal(folder.journal)
+        storage = open_database(url) if url else _open_journal(folder.journal)
         return sweep, OfflineSweep(storage, sweep, folder.options)
     except (KeyError, FileNotFoundError):
         raise SweepError(f"{folder.path}: its trials are not in {url or folder.journal}") from None
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    try:
+        return open_journal(path)
+    except OSError:
+        raise
+    except Exception as error:  # whatever replaying what is no entry of Optuna's may raise
+        raise SweepError(f"{path}: damaged; not even its whole lines are all entries ({error!r})") from None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """A worker takes trials, one at a time, and runs each as ``iclgd run CONFIG key=value ...`` until none is left."""
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -105,6 +107,9 @@ class Worker:
 
     def _run(self, claim: Claim, guard: Guard) -> None:
         """Run a trial to its end, whichever that is, and tell the others."""
+        if not self._wait_for_predecessor(claim):
+            self.trials.give_back(claim, "worker was asked to stop")
+            return
         log = self.folder.trial_log(claim.point)
         process = TrialProcess(
             self.command(claim), self.environment(claim), log, Path(self.folder.options.working_directory), guard
@@ -115,6 +120,8 @@ class Worker:
         run_directory = self.folder.run_directory(claim.point)
         if process.exit_code == 0 and run_directory is not None:
             self._complete(claim, run_directory)
+        elif asked_because == "lost":  # to others, who have told what became of it
+            return
         elif asked_because == "pruned":
             self.trials.prune(claim)
         elif asked_because == "time limit":
@@ -124,13 +131,30 @@ class Worker:
         else:
             self._explain(claim, process)
 
+    def _wait_for_predecessor(self, claim: Claim) -> bool:
+        """Wait while an earlier attempt still works on the run; return whether this worker may begin.
+
+        The worker of that attempt is dead, but what it started on other nodes is not; or it was only taken for dead.
+        """
+        begun = self.folder.run_directory(claim.point)
+        while begun is not None and _is_worked_on(begun):
+            if self._must_stop() or self.folder.stop_mode() is not None:
+                return False
+            time.sleep(SECONDS_BETWEEN_SEARCHES)
+        return True
+
     def _watch(self, process: TrialProcess, claim: Claim) -> str | None:
         """Wait for a trial's end; return why it was asked to stop, if it was."""
         started = looked = time.monotonic()
         asked_because, asked_at, num_reported = None, 0.0, 0
+        last_look = time.time()  # which goes on while a machine sleeps
         while not process.ended_within(SECONDS_BETWEEN_LOOKS):
-            now = time.monotonic()
-            if asked_because is None:
+            now, pause = time.monotonic(), time.time() - last_look
+            last_look += pause
+            if pause > self.options.seconds_until_dead / 2 and not self.trials.holds(claim):
+                asked_because = "lost"
+                process.kill()
+            elif asked_because is None:
                 if self._must_stop():
                     asked_because = "worker was asked to stop"
                 elif self.folder.stop_mode() == "now":
@@ -214,3 +238,13 @@ class Worker:
             "WANDB_JOB_TYPE": "trial",
             "WANDB_TAGS": f"sweep,{options.name}",
         }
+
+
+def _is_worked_on(run_directory: Path) -> bool:
+    """Say whether a process works on a run; what is no run directory is left for ``iclgd resume`` to complain of."""
+    with contextlib.suppress(FileNotFoundError), (run_directory / ".lock").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from iclgd.sweeps.launch import share
+from iclgd.sweeps.offline import raws_of
 from iclgd.sweeps.storage import open_sweep
 from tests.conftest import ROOT
 from tests.sweeps.conftest import MakeSweep
@@ -36,8 +37,11 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         (["nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["stauts"], "stauts: no such file or action; did you mean: iclgd sweep status?"),
         ([SMOKE, "--workers", "0"], "--workers must be at least 1, got 0"),
         ([SMOKE, "--time-limit", "0"], "--time-limit must be positive, got 0"),
+        ([SMOKE, "--time-limit", "nan"], "--time-limit must be positive, got nan"),
+        ([SMOKE, "--grace", "nan"], "--grace must be at least 0, got nan"),
         ([SMOKE, "--nodes-per-trial", "2"], "--nodes-per-trial, --gpus-per-node and --sbatch need --launcher slurm"),
         ([SMOKE, "--count", "0"], "--count must be at least 1, got 0"),
         ([SMOKE, "--engine", "wandb"], "the W&B engine needs 'wandb login'"),
@@ -139,7 +143,8 @@ def test_a_changed_file_is_another_sweep(cli: Cli, make_sweep: MakeSweep, tmp_pa
 def test_best_without_a_trial_or_a_metric(cli: Cli, make_sweep: MakeSweep, tmp_path: Path) -> None:
     folder = make_sweep(QUICK.replace("METHOD", "random"), count=2)
     code, _, err = cli("sweep", "best", folder.path)
-    assert (code, err) == (2, f"iclgd: {folder.path}: no trial is done yet\n")
+    assert code == 2
+    assert err == f"iclgd: {folder.path}: no trial is done yet, or the best one's run directory is gone\n"
     nameless = make_sweep(
         QUICK.replace("METHOD", "random").replace("metric: {name: loss/transformer}\n", ""),
         count=2,
@@ -148,6 +153,30 @@ def test_best_without_a_trial_or_a_metric(cli: Cli, make_sweep: MakeSweep, tmp_p
     code, _, err = cli("sweep", "best", nameless.path)
     assert code == 2
     assert "it names no metric" in err
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: [*lines[:1], "{", *lines[1:]], "damaged; not even its whole lines are all entries"),
+        (lambda lines: [*lines, '{"op_code":99}'], "damaged; not even its whole lines are all entries"),
+        (lambda lines: [*lines, "[]"], "damaged; not even its whole lines are all entries"),
+        (lambda lines: lines[:2], "its trials are not in"),  # cut off before their number
+        (lambda _: [], "its trials are not in"),
+    ],
+)
+@pytest.mark.parametrize("command", ["status", "best", "work"])
+def test_a_damaged_journal_is_named(
+    cli: Cli, make_sweep: MakeSweep, damage: Callable[[list[str]], list[str]], message: str, command: str
+) -> None:
+    folder = make_sweep(QUICK.replace("METHOD", "random"), count=2)
+    lines = damage(folder.journal.read_text().splitlines())
+    folder.journal.write_text("".join(f"{line}\n" for line in lines))
+    code, out, err = cli("sweep", command, folder.path)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"iclgd: {folder.path}")
+    assert message in line
 
 
 def test_a_database_can_keep_the_trials(quick_environment: dict[str, str], tmp_path: Path) -> None:
@@ -173,7 +202,7 @@ def test_cores_and_gpus_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_random_points_are_the_planned_ones(cli: Cli, make_sweep: MakeSweep, tmp_path: Path) -> None:
     folder = make_sweep(QUICK.replace("METHOD", "random"), count=3)
     sweep, trials = open_sweep(folder)
-    planned = [" ".join(sweep.overrides(trial.params)) for trial in trials.latest()]
+    planned = [" ".join(sweep.overrides(raws_of(trial))) for trial in trials.latest()]
     code, out, _ = cli("sweep", tmp_path / "quick.yaml", "--dry-run", "--count", 3)
     assert code == 0
     assert [line.split("debug.yaml ")[1] for line in out.splitlines()] == planned

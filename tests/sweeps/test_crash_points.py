@@ -4,11 +4,13 @@ Each act below is done by a process of its own again and again, killed at its fi
 until it ends alive; half of them die in the middle of the entry. Each time others then bring the sweep to its end.
 """
 
+import functools
 import json
 import os
 import random
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from iclgd.sweeps import offline
+from iclgd.sweeps import liveness, offline
 from iclgd.sweeps import worker as worker_module
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.journal import SafeJournalBackend
@@ -73,7 +75,7 @@ def start(act: Callable[[], object], dies_at: int | None = None, torn: bool = Fa
 
 def do(act: Callable[[], object], dies_at: int | None = None, torn: bool = False) -> int:
     """Do as :func:`start` and wait for the end; return the exit code."""
-    return os.waitstatus_to_exitcode(os.waitpid(start(act, dies_at, torn), 0)[1])
+    return ended(start(act, dies_at, torn))
 
 
 def _die_at(last: int, torn: bool) -> None:
@@ -91,7 +93,7 @@ def _die_at(last: int, torn: bool) -> None:
         if is_last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    SafeJournalBackend._append = append_or_die  # type: ignore[method-assign]
+    SafeJournalBackend._append = append_or_die  # type: ignore[method-assign, assignment]
 
 
 def work(folder: SweepFolder) -> None:
@@ -191,6 +193,61 @@ def test_those_who_recover_may_die_too(make_sweep: MakeSweep, record: Path, seed
             workers.add(start_another())
     assert num_killed >= 3
     check(folder, record)
+
+
+@pytest.mark.parametrize("with_trial", [False, True])
+def test_a_worker_that_was_only_taken_for_dead_does_no_harm(
+    make_sweep: MakeSweep, tmp_path: Path, record: Path, monkeypatch: pytest.MonkeyPatch, with_trial: bool
+) -> None:
+    """A worker stands still, alone or with its trial, until one on another machine has taken the trial over."""
+    monkeypatch.setenv("QUICK_SECONDS", "2")
+    beats = functools.partial(liveness.heartbeat, seconds_between=0.1)
+    monkeypatch.setattr(worker_module, "heartbeat", beats)
+    text = GRID.replace("[0, 1]", "[0]")
+    folder = make_sweep(text)
+
+    def work_here() -> None:
+        Worker(folder, WorkerOptions(name="hung", seconds_until_dead=1.0)).work()
+
+    def work_elsewhere() -> None:
+        vars(liveness)["machine_id"] = lambda: "another machine"
+        Worker(folder, WorkerOptions(name="other", seconds_until_dead=1.0)).work()
+
+    hung = start(work_here)
+    wait_until(lambda: record.exists())
+    stopped = [hung, *(children(hung) if with_trial else [])]
+    for process in stopped:
+        os.kill(process, signal.SIGSTOP)
+    _, trials = open_sweep(folder)
+    other = start(work_elsewhere)
+    wait_until(lambda: len(trials._trials()) == 2 and trials._trials()[1].state == TrialState.RUNNING)
+    if not with_trial:  # which has ended well; the other worker finds it so
+        assert ended(other) == ALIVE
+    for process in stopped:
+        os.kill(process, signal.SIGCONT)
+    if with_trial:
+        assert ended(other) == ALIVE
+    assert ended(hung) == ALIVE
+    check(folder, record)
+    attempts = folder.trial_log(0).read_text().splitlines()
+    assert attempts == [str(folder.run_directory(0))] * (1 if with_trial else 2)  # nobody found the run taken
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def children(process: int) -> list[int]:
+    """Return the processes that this one has started, but its guard."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(child) for child in listed if b"iclgd.cli" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def ended(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 @pytest.mark.parametrize("entry", [1, 2, NUM_POINTS + 1, NUM_POINTS + 2])

@@ -253,6 +253,31 @@ def test_ctrl_c_gives_trials_back(tmp_path: Path, begin: Begin, start: Start, re
     check_complete(folder, record, 4)
 
 
+def test_workers_that_are_ended_one_by_one_leave_an_unfinished_sweep(
+    tmp_path: Path, begin: Begin, record: Path
+) -> None:
+    process = begin(grid(), "--workers", 2, "--grace", 1, QUICK_SECONDS="30")
+    wait_for(lambda: sum(events(record, "begins").values()) == 2)
+    for pid in worker_pids(tmp_path / "folder"):
+        os.kill(pid, signal.SIGTERM)  # as an administrator does
+    code, out, err = finish(process)
+    assert code == 1
+    assert "0 of 4 trials done, 0 running" in out
+    assert "iclgd: its workers were ended before it was over; go on with: iclgd sweep" in err
+
+
+def test_a_sweep_that_is_over_is_so_whatever_became_of_a_worker(
+    tmp_path: Path, begin: Begin, start: Start, record: Path
+) -> None:
+    process = begin(grid(), "--workers", 2, QUICK_SECONDS="2")
+    wait_for(lambda: sum(events(record, "begins").values()) == 4)
+    assert finish(start("stop", tmp_path / "folder"))[0] == 0  # too late: there is nothing to stop
+    code, _, err = finish(process)
+    assert code == 0, err
+    assert "go on with" not in err
+    check_complete(tmp_path / "folder", record, 4)
+
+
 def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file:
         while True:

@@ -221,6 +221,16 @@ def test_successive_halving_ends_bad_trials_early(tmp_path: Path) -> None:
     assert trials.is_finished()
 
 
+def test_the_journal_grows_with_the_points_and_not_with_their_square(tmp_path: Path) -> None:
+    sizes = []
+    for num_seeds in (100, 400):
+        folder = tmp_path / str(num_seeds)
+        folder.mkdir()
+        make(folder, GRID.replace("GOAL", "minimize").replace("[0, 1]", str(list(range(num_seeds)))))
+        sizes.append((folder / "journal.log").stat().st_size / num_seeds)
+    assert sizes[1] < 1.1 * sizes[0]
+
+
 def test_a_database_does_as_well(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(GRID.replace("GOAL", "minimize"))

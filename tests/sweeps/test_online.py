@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbSer
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", os.pathsep.join([scripts, os.environ["PATH"]]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "quick_trials"))  # for agents that do not dawdle
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trial.py").write_text(QUICK_TRIAL)
     with WandbServer() as server:
@@ -159,19 +160,34 @@ def test_an_agent_runs_as_many_as_it_is_told(sweeps: Sweeps) -> None:
     assert sweep.state == "RUNNING"
 
 
-def test_stop_lets_trials_end_and_starts_no_others(server: WandbServer, sweeps: Sweeps, tmp_path: Path) -> None:
+def test_a_paused_sweep_starts_no_other_trials_until_it_goes_on(
+    server: WandbServer, sweeps: Sweeps, tmp_path: Path
+) -> None:
     (tmp_path / "wait").touch()
     path = online.create(QUICK, QUICK["command"], "own", None)
     (sweep,) = sweeps.values()
     agent = start(*online.agent_command(path, None))
     wait_for(tmp_path / "trial-runs")
-    online.stop(path)
+    online.pause(path)
     (tmp_path / "wait").unlink()
+    (trial,) = sweep.handed_out
+    deadline = time.monotonic() + 60
+    while server.runs[trial].state == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    num_asked = server.requests["Heartbeat"]
+    while server.requests["Heartbeat"] < num_asked + 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert list(sweep.handed_out) == [trial]
+    assert sweep.state == "PAUSED"
+    online.resume(path)
     said, _ = agent.communicate(timeout=60)
     assert agent.returncode == 0, said
-    assert [(run.config, run.state) for run in sweeps.runs(sweep.name)] == [({"a": 1}, "finished")]
+    assert [(run.config, run.state) for run in sweeps.runs(sweep.name)] == [({"a": a}, "finished") for a in (1, 2)]
     assert sweep.state == "FINISHED"
-    online.stop(path)  # it is over: nothing to do
+    online.pause(path)  # it is over: nothing to do
+    assert sweep.state == "FINISHED"
     assert server.unknown_operations == []
 
 
@@ -184,9 +200,10 @@ def test_a_stopped_agent_stops_its_trial(sweeps: Sweeps, tmp_path: Path) -> None
     assert (tmp_path / "got-sigterm").exists()
 
 
-def test_stop_of_an_unknown_sweep_is_one_line(sweeps: Sweeps) -> None:
-    with pytest.raises(InputError, match=r"W&B did not stop tester/own/nothing: .*not found") as error:
-        online.stop("tester/own/nothing")
+@pytest.mark.parametrize("change", [online.pause, online.resume])
+def test_a_change_of_an_unknown_sweep_is_one_line(change: Callable[[str], None], sweeps: Sweeps) -> None:
+    with pytest.raises(InputError, match=rf"W&B did not {change.__name__} tester/own/nothing: .*not found") as error:
+        change("tester/own/nothing")
     assert "\n" not in str(error.value)
 
 

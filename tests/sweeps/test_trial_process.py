@@ -37,6 +37,16 @@ def wait_until_gone(pid: int) -> None:
         time.sleep(0.02)
 
 
+def wait_until_ignored(pid: int, number: signal.Signals) -> None:
+    deadline = time.monotonic() + 5
+    while True:
+        (ignored,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "SigIgn" in line]
+        if int(ignored.split()[1], 16) >> (number - 1) & 1:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def wait_for_child(folder: Path) -> int:
     deadline = time.monotonic() + 5
     while not (text := (folder / "child").read_text() if (folder / "child").exists() else ""):
@@ -114,6 +124,7 @@ def test_a_trial_dies_with_its_worker(tmp_path: Path, number: signal.Signals) ->
 def test_the_guard_outlives_signals_and_is_replaced_when_killed(tmp_path: Path) -> None:
     with Guard() as guard:
         first = guard._process
+        wait_until_ignored(first.pid, signal.SIGUSR1)  # the last that it begins to ignore
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
             first.send_signal(number)
         assert trial(tmp_path, guard, "true").ended_within(5)
