@@ -58,13 +58,14 @@ def run_jobs(
         KeyboardInterrupt: on Ctrl-C; the jobs go on.
     """
     folder.slurm.mkdir(exist_ok=True)
+    is_online = folder.options.engine == "wandb"
     job, num_ended, num_fruitless, next_look = "", -1, 0, 0.0
     try:
-        while not (progress := read()).is_over:
+        while not (progress := read()).is_over or is_online:
             display.show(progress)
             if time.monotonic() >= next_look:
                 if not job or not slurm.unfinished(job):
-                    if folder.stop_mode() is not None:
+                    if folder.stop_mode() is not None or (job and is_online):  # whose agents know when it is over
                         return None
                     num_fruitless = num_fruitless + 1 if progress.num_ended == num_ended else 0
                     if num_fruitless == MAX_FRUITLESS:
@@ -84,7 +85,7 @@ def run_jobs(
 
 
 def _submit(folder: SweepFolder, arguments: argparse.Namespace, progress: Progress) -> str:
-    num_left = arguments.workers if progress.total is None else progress.total - progress.num_ended
+    num_left = arguments.workers if progress.total is None else progress.total - progress.done - progress.pruned
     script = folder.slurm / f"workers-{len(list(folder.slurm.glob('*.sh')))}.sh"
     script.write_text(script_text(folder.path, arguments, min(arguments.workers, num_left)), encoding="utf-8")
     job = slurm.submit(script)

@@ -16,7 +16,7 @@ from iclgd.sweeps import config_check, online, sweep_file
 from iclgd.sweeps.arguments import ACTIONS, worker_arguments
 from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
-from iclgd.sweeps.launch import LocalWorkers, run_workers
+from iclgd.sweeps.launch_local import LocalWorkers, run_workers
 from iclgd.sweeps.offline import plan
 from iclgd.sweeps.results import results
 from iclgd.sweeps.search import draw

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from iclgd.sweeps.launch import share
+from iclgd.sweeps.launch_local import share
 from iclgd.sweeps.offline import raws_of
 from iclgd.sweeps.storage import open_sweep
 from tests.conftest import ROOT
