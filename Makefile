@@ -34,7 +34,7 @@ test: lint type  ## lint, types, tests and doctests (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 test-slurm: install  ## sweeps on a real Slurm: the one of SLURM_CONF, else ../shared/slurm, else it says why it skips
-	tests/slurm/run $(BIN)/pytest -m slurm tests/slurm
+	tests/slurm/run $(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
 debug: install  ## both pipelines, small, on the CPU
 	$(BIN)/iclgd run configs/regression/debug.yaml

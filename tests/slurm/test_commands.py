@@ -162,6 +162,7 @@ for code in (0, 3):
     assert lines(folder / "after3") == []
 
 
+@pytest.mark.slow
 def test_cancelling_spares_those_that_run_until_they_are_ready(folder: Path, start: Start) -> None:
     job = start(
         """\

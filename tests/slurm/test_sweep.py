@@ -183,6 +183,7 @@ def test_other_workers_finish_the_trials_of_one_that_is_cancelled(launch: Launch
     assert "worker died" not in launch.folder.journal.read_text()  # it has given its trial back
 
 
+@pytest.mark.slow
 def test_worker_that_is_lost_with_its_node_is_replaced(launch: Launch) -> None:
     """A lost node gives no worker the time to hand its trial back; Slurm then requeues the job by itself."""
     launch.write(seed=[0], trainer__max_steps=[4000])

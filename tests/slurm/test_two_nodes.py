@@ -55,7 +55,7 @@ def hosts(directory: RunDirectory) -> list[str]:
     return [each["host"] for each in environment["processes"]]
 
 
-@pytest.mark.parametrize("number", ["USR1", "TERM"])
+@pytest.mark.parametrize("number", ["USR1", pytest.param("TERM", marks=pytest.mark.slow)])
 def test_a_run_on_two_nodes_is_stopped_and_goes_on_to_the_same_numbers(name: str, tmp_path: Path, number: str) -> None:
     whole = run(name, "run", CONFIG)
     nodes = subprocess.run(["sinfo", "-h", "-N", "-o", "%N"], capture_output=True, text=True, check=True).stdout.split()

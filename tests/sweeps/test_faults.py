@@ -42,6 +42,7 @@ def start(quick_environment: dict[str, str], record: Path) -> Iterator[Start]:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # pytest-xdist ignores it
         )
 
     yield run
@@ -212,14 +213,14 @@ def test_of_two_who_start_in_one_folder_the_second_is_told_and_may_help(
     folder, sweep = tmp_path / "folder", tmp_path / "quick.yaml"
     sweep.write_text(grid(4, 3))
     arguments = (sweep, "--engine", "local", "--workers", 2, "--dir", folder)
-    pair = [start(*arguments, QUICK_SECONDS="1.5") for _ in range(2)]
+    pair = [start(*arguments, QUICK_SECONDS="1.0") for _ in range(2)]
     wait_for(lambda: any(process.poll() is not None for process in pair))
     (refused,) = [process for process in pair if process.poll() is not None]
     code, out, err = finish(refused)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].endswith("there already; go on with it by --resume, or choose another folder")
     pair.remove(refused)
-    helper = start(sweep, "--workers", 2, "--dir", folder, "--resume", QUICK_SECONDS="1.5")
+    helper = start(sweep, "--workers", 2, "--dir", folder, "--resume", QUICK_SECONDS="1.0")
     assert [finish(process)[0] for process in (*pair, helper)] == [0, 0]
     check_complete(folder, record, 12)
 
