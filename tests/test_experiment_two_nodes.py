@@ -62,6 +62,7 @@ def test_one_signal_ends_both_processes_and_both_go_on(cli: Cli, small_config: P
     run_two_nodes(["resume", stopped.path])  # complete: neither process waits for the other
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_before_they_meet_ends_both(small_config: Path, tmp_path: Path) -> None:
     processes = start_two_nodes(["run", small_config, *TWO_NODES])
     status = Path(f"/proc/{processes[1].pid}/status")
@@ -84,6 +85,7 @@ def test_different_configs_are_refused_by_both(small_config: Path) -> None:
         assert err == f"{line} ({HOST})\n"
 
 
+@pytest.mark.slow
 def test_a_text_run_on_two_nodes_has_the_numbers_of_one_process(cli: Cli) -> None:
     arguments = ["run", EMBEDDED, "tracking.mode=disabled", *SMALL_TEXT]
     two, one = run_two_nodes([*arguments, *TWO_NODES]), run_directory(cli(*arguments)[1])
@@ -91,6 +93,7 @@ def test_a_text_run_on_two_nodes_has_the_numbers_of_one_process(cli: Cli) -> Non
     assert comparable(two) == pytest.approx(comparable(one), abs=1e-5, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_a_language_model_on_two_nodes_has_the_numbers_of_one_process(cli: Cli) -> None:
     arguments = ["run", LANGUAGE, *SMALL_LANGUAGE]
     two, one = run_two_nodes([*arguments, *TWO_NODES]), run_directory(cli(*arguments)[1])

@@ -179,6 +179,7 @@ def test_a_damaged_journal_is_named(
     assert message in line
 
 
+@pytest.mark.slow
 def test_a_database_can_keep_the_trials(quick_environment: dict[str, str], tmp_path: Path) -> None:
     url, folder = f"sqlite:///{tmp_path / 'trials.db'}", tmp_path / "folder"
     done = run(quick_environment, SMOKE, "--workers", 2, "--engine", "local", "--storage", url, "--dir", folder)
