@@ -15,12 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-$(VENV)/.installed-sweep: install  ## trials: make sweep SWEEP=sweeps/smoke.yaml WORKERS=2 [LAUNCHER=slurm NODES_PER_TRIAL=2 GPUS_PER_NODE=4 COUNT= DIR= RESUME=1 ARGS=]
-	$(BIN)/iclgd sweep $(or $(SWEEP),sweeps/smoke.yaml) --launcher $(or $(LAUNCHER),local) --workers $(or $(WORKERS),2) \
-		$(if $(NODES_PER_TRIAL),--nodes-per-trial $(NODES_PER_TRIAL)) $(if $(GPUS_PER_NODE),--gpus-per-node $(GPUS_PER_NODE)) \
-		$(if $(ENGINE),--engine $(ENGINE)) $(if $(COUNT),--count $(COUNT)) $(if $(DIR),--dir $(DIR)) $(if $(RESUME),--resume) $(ARGS)
-
-bench: $(VENV)/.installed
+$(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	touch $@
 

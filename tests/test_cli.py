@@ -121,3 +121,9 @@ def test_readme_names_only_commands_that_exist() -> None:
     for path in re.findall(r"(?<![\w/])(?:configs|sweeps|docs|benchmarks|tests)/[\w./]+\w", readme):
         assert (ROOT / path).exists(), path
     assert len(readme.splitlines()) <= 150
+
+
+def test_the_makefile_has_one_recipe_for_each_target() -> None:
+    done = subprocess.run(["make", "--dry-run", "sweep", "bench"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.count("iclgd sweep sweeps/smoke.yaml --launcher local --workers 2") == 1
