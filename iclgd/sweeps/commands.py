@@ -5,10 +5,12 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
 
 from iclgd.sweeps import status as progress
+from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.watching import Display
 from iclgd.sweeps.worker import Worker, WorkerOptions
@@ -79,6 +81,8 @@ def upload(arguments: argparse.Namespace) -> int:
 def work(arguments: argparse.Namespace) -> int:
     """Be one worker."""
     folder = SweepFolder(arguments.folder)
+    if arguments.worker is not None and Path(arguments.worker).name != arguments.worker:
+        raise SweepError(f"--worker must be a name that a file can have, got {arguments.worker!r}")
     options = WorkerOptions(
         name=arguments.worker or f"{socket.gethostname()}-{os.getpid()}",
         position=arguments.position,

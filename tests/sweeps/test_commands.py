@@ -140,6 +140,12 @@ def test_a_changed_file_is_another_sweep(cli: Cli, make_sweep: MakeSweep, tmp_pa
     assert "quick.yaml has changed since this sweep began; start a new one" in err
 
 
+def test_a_worker_is_not_named_out_of_its_folder(cli: Cli, make_sweep: MakeSweep) -> None:
+    folder = make_sweep(QUICK.replace("METHOD", "random"), count=2)
+    code, _, err = cli("sweep", "work", folder.path, "--worker", "../x")
+    assert (code, err) == (2, "iclgd: --worker must be a name that a file can have, got '../x'\n")
+
+
 def test_best_without_a_trial_or_a_metric(cli: Cli, make_sweep: MakeSweep, tmp_path: Path) -> None:
     folder = make_sweep(QUICK.replace("METHOD", "random"), count=2)
     code, _, err = cli("sweep", "best", folder.path)
