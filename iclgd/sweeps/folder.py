@@ -4,15 +4,13 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from iclgd.sweeps.errors import SweepError
-from iclgd.tracking.run_directory import write_atomically
+from iclgd.tracking.run_directory import made_whole, write_atomically
 
 STOP_MODES = {
     "after": "trials in progress end, no others start",
@@ -79,22 +77,15 @@ class SweepFolder:
             path = runs / "sweeps" / options.name / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{options.sweep_id}"
         path = path.absolute()
         cls.refuse_taken(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
-        unfinished.mkdir()
         try:
-            for name in ("logs", "workers", "runs"):
-                (unfinished / name).mkdir()
-            (unfinished / "sweep.yaml").write_text(text, encoding="utf-8")
-            (unfinished / "options.json").write_text(json.dumps(dataclasses.asdict(options), indent=2) + "\n")
-            fill(unfinished)
-            try:
-                unfinished.rename(path)
-            except OSError:
-                cls.refuse_taken(path)  # between the first look and now
-                raise
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            with made_whole(path) as unfinished:
+                for name in ("logs", "workers", "runs"):
+                    (unfinished / name).mkdir()
+                (unfinished / "sweep.yaml").write_text(text, encoding="utf-8")
+                (unfinished / "options.json").write_text(json.dumps(dataclasses.asdict(options), indent=2) + "\n")
+                fill(unfinished)
+        except OSError:
+            cls.refuse_taken(path)  # between the first look and now
             raise
         return cls(path)
 

@@ -68,20 +68,13 @@ class RunDirectory:
         taken = RunDirectoryError(f"{path}: is there already; WANDB_RUN_ID must be new, or continue with: iclgd resume")
         if path.exists():  # a rename would replace an empty directory
             raise taken
-        parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
-        unfinished.mkdir()
         try:
-            (unfinished / "config.yaml").write_text(config_yaml, encoding="utf-8")
-            (unfinished / "environment.json").write_text(_to_json(environment), encoding="utf-8")
-            try:
-                unfinished.rename(path)
-            except OSError:
-                if path.exists():  # another process was faster
-                    raise taken from None
-                raise
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            with made_whole(path) as unfinished:
+                (unfinished / "config.yaml").write_text(config_yaml, encoding="utf-8")
+                (unfinished / "environment.json").write_text(_to_json(environment), encoding="utf-8")
+        except OSError:
+            if path.exists():  # another process was faster
+                raise taken from None
             raise
         return cls(path)
 
@@ -168,6 +161,24 @@ class RunDirectory:
         """Write a file in the directory."""
         with write_atomically(self.path / name) as file:
             file.write(content)
+
+
+@contextlib.contextmanager
+def made_whole(path: Path) -> Iterator[Path]:
+    """Give a hidden folder that takes its place at ``path`` once it is filled; nothing is left of one that is not.
+
+    Raises:
+        OSError: if it cannot be made, or a folder that is not empty is there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager

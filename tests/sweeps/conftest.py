@@ -1,7 +1,10 @@
 """Sweeps of quick trials (see quick_trials), made without the seconds that checking a config takes."""
 
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,20 @@ from iclgd.sweeps.storage import new_storage
 from tests.conftest import ROOT
 
 MakeSweep = Callable[..., SweepFolder]
+
+
+def start_sweep(arguments: tuple[object, ...], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start ``iclgd sweep`` in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "iclgd.cli", "sweep", *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # pytest-xdist ignores it
+    )
 
 
 @pytest.fixture

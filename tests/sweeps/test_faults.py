@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import pytest
 
 from iclgd.sweeps.liveness import Observer
 from tests.conftest import ROOT
-from tests.sweeps.conftest import MakeSweep
+from tests.sweeps.conftest import MakeSweep, start_sweep
 
 SWEEP = """\
 method: grid
@@ -34,16 +33,7 @@ def start(quick_environment: dict[str, str], record: Path) -> Iterator[Start]:
     """Start ``iclgd sweep`` in a session of its own; nothing of it may outlive the test."""
 
     def run(*arguments: object, **further: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "iclgd.cli", "sweep", *map(str, arguments)],
-            cwd=ROOT,
-            env={**quick_environment, **further},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # pytest-xdist ignores it
-        )
+        return start_sweep(arguments, ROOT, {**quick_environment, **further})
 
     yield run
     assert not survivors(record), "processes are left"

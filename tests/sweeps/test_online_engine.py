@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from iclgd.sweeps import online, sweep_file
 from iclgd.sweeps.folder import SweepFolder, SweepOptions
 from tests.conftest import ROOT
+from tests.sweeps.conftest import start_sweep
 from tests.sweeps.test_faults import events, finish, survivors, wait_for, worker_pids
 from tests.wandb_server import WandbServer
 from tests.wandb_sweeps import Sweeps
@@ -67,15 +67,7 @@ def start(environment: dict[str, str], record: Path, tmp_path: Path) -> Iterator
     """Start ``iclgd sweep`` in a folder of its own; nothing of it may outlive the test."""
 
     def run(*arguments: object, **further: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "iclgd.cli", "sweep", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**environment, **further},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return start_sweep(arguments, tmp_path, {**environment, **further})
 
     yield run
     assert not survivors(record), "processes are left"
