@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import logging
 import math
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from iclgd.modules.launch import find_launch
 from iclgd.modules.signals import stop_requests
 from iclgd.modules.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.report.figures import draw_figures
+from iclgd.terminal import say
 from iclgd.tracking import wandb as tracking
 from iclgd.tracking.environment import describe_environment
 from iclgd.tracking.logger import RunDirectoryLogger
@@ -80,7 +80,7 @@ def resume(path: Path) -> RunDirectory | None:
             checkpoint = directory.last_checkpoint()
             step = directory.step_of(checkpoint) if checkpoint else -1
             directory.forget_metrics_after(step)
-            _say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
+            say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
             _execute(config, _prepare(config), directory, _loggers(config, directory, mode, reason), checkpoint)
     return directory
 
@@ -108,13 +108,13 @@ def _execute(
         may_be_undefined = experiment.MAY_BE_UNDEFINED
         undefined = [name for name, value in summary.items() if not math.isfinite(value)]
         if unusable := [name for name in undefined if not name.rpartition("/")[2].startswith(may_be_undefined)]:
-            _say(f"warning: not a finite number: {', '.join(unusable)}")
+            say(f"warning: not a finite number: {', '.join(unusable)}")
         figures = draw_figures(directory, summary)
         with stop_requests.deferred():
             directory.write_summary(summary)  # the run is complete; what follows is a mirror of it
             for logger in loggers:
                 if isinstance(logger, WandbLogger) and (line := tracking.finish(logger, summary, figures)):
-                    _say(line)
+                    say(line)
     except KeyboardInterrupt:
         close_tracking(loggers)
         raise
@@ -125,7 +125,7 @@ def _loggers(config: ExperimentConfig, directory: RunDirectory, mode: str, reaso
     if mode != "disabled":
         logger, line = tracking.start(config.tracking, mode, reason, directory.path, configs.to_dict(config))
         loggers += [logger] if logger else []
-        _say(line)
+        say(line)
     return loggers
 
 
@@ -179,7 +179,3 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(mmap_threshold, 32 * 2**20)  # the largest value that glibc takes
         mallopt(trim_threshold, 2**31 - 1)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -31,6 +31,7 @@ from iclgd.modules.participants import Participants
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.modules.stopping import interruptible
 from iclgd.modules.trainer import DeviceConfig, make_trainer
+from iclgd.terminal import say
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -129,7 +130,7 @@ def execute(
     data, module, notes = prepared
     if directory is not None:
         for note in notes:
-            print(f"note: {note}", file=sys.stderr, flush=True)  # noqa: T201
+            say(f"note: {note}")
     trainer = make_trainer(
         config.trainer,
         checkpoint_dir=None,

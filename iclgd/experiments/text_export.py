@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from iclgd.modules.dual_form import DualFormModule
 from iclgd.modules.stopping import interruptible
 from iclgd.modules.trainer import make_trainer
 from iclgd.report.lmops import RecordFiles, arrange_context, context_columns, write_records
+from iclgd.terminal import say
 from iclgd.tracking.run_directory import RunDirectory
 
 TOLERANCE = 1e-3  # of what a run on another machine gives
@@ -66,7 +66,7 @@ def export(directory: RunDirectory, config: Any, folder: Path) -> None:
             trainer.fit(module, data)
             trainer.test(module, data, verbose=False)
     if (line := _difference(module.results, summary)) is not None:
-        print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: T201
+        say(f"warning: {line}")
 
 
 class _Recorder(Callback):

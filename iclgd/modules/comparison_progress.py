@@ -8,6 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from iclgd.terminal import say
+
 SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -64,7 +66,7 @@ class ComparisonProgress(Callback):
         if self.bar is not None:
             self.bar.update(self.task, completed=completed)
         elif trainer.is_global_zero and time.monotonic() - self.last_line >= self.seconds_between_lines:
-            print(f"{title} {completed}/{total:.0f}", file=sys.stderr, flush=True)  # noqa: T201
+            say(f"{title} {completed}/{total:.0f}")
             self.last_line = time.monotonic()
 
     def _close(self) -> None:

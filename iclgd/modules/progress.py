@@ -6,6 +6,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from iclgd.terminal import say
+
 NUM_PLAIN_LINES = 10
 
 
@@ -47,7 +49,7 @@ class TrainingProgress(Callback):
         if self.bar is not None:
             self.bar.update(self.task, completed=step, shown=shown)
         elif step - self.last_line >= trainer.max_steps / NUM_PLAIN_LINES or step == trainer.max_steps:
-            print(f"step {step}/{trainer.max_steps}  {shown}", file=sys.stderr, flush=True)  # noqa: T201
+            say(f"step {step}/{trainer.max_steps}  {shown}")
             self.last_line = step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -14,6 +14,7 @@ from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.watching import Display
 from iclgd.sweeps.worker import Worker, WorkerOptions
+from iclgd.terminal import say
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -59,7 +60,7 @@ def stop(arguments: argparse.Namespace) -> int:
 
         slurm.cancel_pending(job)
     how = "are given back" if arguments.now else "end first"
-    print(f"stopping: trials in progress {how}; go on later with --resume --dir {folder.path}", file=sys.stderr)  # noqa: T201
+    say(f"stopping: trials in progress {how}; go on later with --resume --dir {folder.path}")
     return 0
 
 

@@ -14,6 +14,7 @@ from iclgd.sweeps.arguments import worker_arguments
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.status import Progress
 from iclgd.sweeps.watching import Display
+from iclgd.terminal import say
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_QUEUE_LOOKS = 10.0
@@ -91,5 +92,5 @@ def _submit(folder: SweepFolder, arguments: argparse.Namespace, progress: Progre
     job = slurm.submit(script)
     with (folder.slurm / "jobs").open("a", encoding="utf-8") as file:
         file.write(f"{job}\n")
-    print(f"submitted {script} as job {job}", file=sys.stderr, flush=True)  # noqa: T201
+    say(f"submitted {script} as job {job}")
     return job

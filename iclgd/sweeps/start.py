@@ -5,7 +5,6 @@ import difflib
 import itertools
 import secrets
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
 from iclgd.sweeps.storage import new_storage, open_database, open_sweep
 from iclgd.sweeps.sweep_file import SweepFile
 from iclgd.sweeps.watching import Display
+from iclgd.terminal import say
 
 Points = Sequence[Mapping[str, Any]]
 NUM_TRIED_POINTS = 50  # of a search that chooses later
@@ -50,7 +50,7 @@ def begin(arguments: argparse.Namespace) -> int:
         raise KeyboardInterrupt(str(interrupt) or f"interrupted; {_how_to_go_on(folder, arguments)}") from None
     final = progress_reader(folder)()
     for failure in final.failures[-NUM_SHOWN_FAILURES:]:
-        _say(f"failed: {failure}")
+        say(f"failed: {failure}")
     Console().print(results(folder))
     print(final.line())  # noqa: T201
     if final.best:
@@ -67,7 +67,7 @@ def begin(arguments: argparse.Namespace) -> int:
         problem = "its workers were ended before it was over"
     if problem is None and not stopped:
         return 0
-    _say(f"iclgd: {problem or 'stopped as asked'}; {_how_to_go_on(folder, arguments)}")
+    say(f"iclgd: {problem or 'stopped as asked'}; {_how_to_go_on(folder, arguments)}")
     return 1 if problem else 130
 
 
@@ -136,11 +136,11 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
                 raise SweepError(f"--{name.replace('_', '-')} needs --engine local: W&B's server and agents have none")
     points = [] if engine == "wandb" and sweep.method != "grid" else _points(sweep, arguments)
     config_check.check(sweep, _typical(sweep, points), arguments.overrides)
-    _say(reason)
+    say(reason)
     path = None
     if engine == "wandb":
         path = _create_online(sweep, arguments)
-        _say(f"sweep: {path}")
+        say(f"sweep: {path}")
     options = SweepOptions(
         name=sweep.name,
         sweep_id=secrets.token_hex(3),
@@ -190,12 +190,12 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
         try:
             online.resume(folder.options.wandb)
         except online.OnlineSweepError as error:  # it is over, say, but for interrupted trials
-            _say(str(error))
+            say(str(error))
     folder.forget_stop()
     if folder.options.engine == "local":
         _, trials = open_sweep(folder)
         if revived := trials.revive():
-            _say(f"{revived} failed trials run again")
+            say(f"{revived} failed trials run again")
     return folder
 
 
@@ -217,7 +217,3 @@ def _launch(folder: SweepFolder, arguments: argparse.Namespace) -> str | None:
 
 def _how_to_go_on(folder: SweepFolder, arguments: argparse.Namespace) -> str:
     return "go on with: " + shlex.join(["iclgd", "sweep", str(arguments.sweep), "--resume", "--dir", str(folder.path)])
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201

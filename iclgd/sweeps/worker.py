@@ -18,6 +18,7 @@ from iclgd.sweeps.offline import Claim
 from iclgd.sweeps.outcome import NoMetricError, final_value, values_so_far
 from iclgd.sweeps.storage import open_sweep
 from iclgd.sweeps.trial_process import TrialProcess
+from iclgd.terminal import say
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_EVALUATION_LOOKS = 1.0
@@ -214,7 +215,7 @@ class Worker:
     def _fail(self, claim: Claim, reason: str) -> None:
         self.trials.fail(claim, reason)
         self._failures += 1
-        print(f"trial {claim.point}: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+        say(f"trial {claim.point}: {reason}")
         if self._failures >= NUM_FIRST_FAILURES and self._successes == 0:
             raise WorkerError(f"the first {self._failures} trials of this worker all failed; the last one: {reason}")
 
