@@ -28,8 +28,11 @@ class Observer(Protocol):
     def context_of(self, module: nn.Module) -> tuple[Tensor, Tensor] | None:
         """Return the keys and values that a layer attends to before its own, shape ``(1, G, N, E)`` each."""
 
-    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
-        """Take note of scaled queries ``(B, H, T, E)`` and own keys and values ``(B, G, T, E)``."""
+    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
+        """Take note of scaled queries ``(B, H, T, E)``, own keys and values ``(B, G, T, E)``, and of the mask.
+
+        The mask is true where attention is allowed, shape ``(B or 1, 1, T, N + T)``; ``None``: to everything before.
+        """
 
 
 OBSERVER: ContextVar[Observer | None] = ContextVar("observer", default=None)
@@ -60,11 +63,16 @@ def attend(
         raise UnknownAttentionError(f"attention with {unknown[0]}")
     if attention_mask is not None and attention_mask.dtype != torch.bool:
         raise UnknownAttentionError("attention with a mask that is added to the scores")
+    if attention_mask is not None and attention_mask.shape[1] != 1:
+        raise UnknownAttentionError("attention with a mask of its own for each head")
+    is_causal = kwargs.get("is_causal")
+    if attention_mask is None and not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
+        raise UnknownAttentionError("attention to later tokens")
     observer = OBSERVER.get()
     if observer is None:
         return _plain(module, query, key, value, attention_mask, dropout, scaling, kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    observer.see(module, query * scale, key, value)
+    observer.see(module, query * scale, key, value, attention_mask)
     context = observer.context_of(module)
     if context is None:
         return _plain(module, query, key, value, attention_mask, dropout, scaling, kwargs)
@@ -111,4 +119,4 @@ def attend_with_context(
     total = past.sum(-1).view(num_groups, batch, -1, length).transpose(0, 1) + own.sum(-1)
     result = past.to(value.dtype).matmul(context[1][0]).view(num_groups, batch, -1, length, size).transpose(0, 1)
     result = (result + own.to(value.dtype).matmul(value.unsqueeze(2))) / total.unsqueeze(-1).to(value.dtype)
-    return result.reshape(batch, num_heads, length, size).transpose(1, 2)
+    return result.reshape(batch, num_heads, length, size).transpose(1, 2).contiguous()  # as transformers' own is

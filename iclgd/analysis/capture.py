@@ -12,7 +12,7 @@ from torch.func import functional_call
 from iclgd.analysis.demonstrations import Context, run_context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered, watch
-from iclgd.models.language import LanguageModel, LanguageModelError
+from iclgd.models.language import AttentionLayer, LanguageModel, LanguageModelError
 
 
 @dataclass
@@ -20,13 +20,17 @@ class Captured:
     """What one forward pass showed, one entry a layer.
 
     B prompts of at most T tokens, a context of N tokens, H heads of size E, hidden size C. "Last" is the position
-    that was asked for, for each prompt. Scores are scaled and before the softmax, without masks.
+    that was asked for, for each prompt. Scores are scaled and before the softmax: minus infinity where the mask that
+    the model itself used hides a token from the last one, such as one outside a sliding window. What stands behind the
+    last position is not to be looked at.
 
     Args:
         outputs: the attention block's output, before the residual, at the last position, shape ``(B, C)``.
         queries: scaled query vectors of the last position, heads one after the other, shape ``(B, H * E)``.
         scores: of the last position with the prompt's own tokens, shape ``(B, H, T)``.
         context_scores: of the last position with the context's tokens, shape ``(B, H, N)``.
+        visible: which of the prompt's own tokens the last position may attend to, shape ``(B, T)``.
+        context_visible: which of the context's, shape ``(B, N)``.
         context_updates: dW_ICL q of each head, see :func:`capture`, shape ``(B, H, E)``.
         weight_updates: dW_FT q of each head, likewise.
     """
@@ -35,6 +39,8 @@ class Captured:
     queries: list[Tensor] = field(default_factory=list)
     scores: list[Tensor] = field(default_factory=list)
     context_scores: list[Tensor] = field(default_factory=list)
+    visible: list[Tensor] = field(default_factory=list)
+    context_visible: list[Tensor] = field(default_factory=list)
     context_updates: list[Tensor] = field(default_factory=list)
     weight_updates: list[Tensor] = field(default_factory=list)
 
@@ -57,7 +63,8 @@ def capture(
         \Delta W_{FT}\, q = \sum_{x \in X} \left[ v'_x (k'_x \cdot q) - v_x (k_x \cdot q) \right]
 
     where the primed keys and values are those that the finetuned projections make of the same inputs. Both changes
-    are made to one layer, at one input and one query: those of the in-context pass.
+    are made to one layer, at one input and one query: those of the in-context pass. Both sums are over the tokens that
+    the layer's mask lets the last position see.
 
     Args:
         model: in whose forward pass to look.
@@ -101,23 +108,59 @@ def check_capture(model: LanguageModel) -> None:
         LanguageModelError: if it cannot.
     """
     tokens = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+    kind = type(model.model).__name__
     try:
         with torch.no_grad(), capture_queries(model):
             model.model(input_ids=tokens, use_cache=False)
+        _check_projections(model, tokens)
         context = run_context(model, (0, 0))
         past = context.cache(is_joined=not is_registered(model))
-        with torch.no_grad(), capture(model, tokens[:, 1], context):
+        with torch.no_grad(), capture(model, torch.zeros_like(tokens[:, 0]), context) as captured:
             model.model(input_ids=tokens, past_key_values=past, use_cache=True)
-    except (RuntimeError, TypeError, IndexError, AttributeError) as error:
-        kind = type(model.model).__name__
+    except LanguageModelError:
+        raise
+    except Exception as error:  # models of any origin can fail in any way
         reason = " ".join(str(error).split())[:200]
         raise LanguageModelError(f"model.name={model.name}: {kind} cannot be run as is needed ({reason})") from None
+    if any(visible[:, 1].any() for visible in captured.visible):
+        raise LanguageModelError(f"model.name={model.name}: attention to later tokens cannot be captured")
+
+
+@torch.no_grad()
+def _check_projections(model: LanguageModel, tokens: Tensor) -> None:
+    """Refuse key and value projections that are not what we take them for: without them, queries must be the same."""
+    observer = _StatesObserver()
+
+    def repeat(layer: AttentionLayer) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
+            without = {part.name: part.parameter.clone() for part in layer.projections}
+            for part in layer.projections:
+                part.part(without[part.name]).zero_()
+            with contextlib.suppress(_SeenEnoughError), observer.repeated():
+                functional_call(module, without, inputs, kwargs)
+
+        return hook
+
+    with contextlib.ExitStack() as stack:
+        for layer in model.layers:
+            stack.callback(layer.module.register_forward_hook(repeat(layer), with_kwargs=True).remove)
+        stack.enter_context(watch(model, observer))
+        model.model(input_ids=tokens, use_cache=False)
+    for (query, *states), (same, *others) in zip(observer.first, observer.second, strict=True):
+        is_changed = all(not torch.equal(state, other) for state, other in zip(states, others, strict=True))
+        if not (is_changed and torch.allclose(query, same, equal_nan=True)):
+            raise LanguageModelError(
+                f"model.name={model.name}: {type(model.model).__name__} has no key and value projections where we take "
+                "them to be"
+            )
 
 
 def _check(model: LanguageModel, seen: list[Tensor]) -> None:
     if len(seen) != model.num_layers:
+        number = f"{len(seen)} of its {model.num_layers} attention layers go" if seen else "its attention does not go"
         raise LanguageModelError(
-            f"model.name={model.name}: {type(model.model).__name__} has no attention weights to capture"
+            f"model.name={model.name}: {type(model.model).__name__} cannot be watched: {number} through transformers' "
+            "registry of attention functions"
         )
 
 
@@ -130,9 +173,36 @@ class _QueryObserver:
     def context_of(self, module: nn.Module) -> None:
         """See :class:`iclgd.analysis.attention.Observer`."""
 
-    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
+    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
         """See :class:`iclgd.analysis.attention.Observer`."""
         self.queries.append(query.detach().transpose(1, 2).flatten(2))
+
+
+class _StatesObserver:
+    """Keeps queries, keys and values of every attention layer, and those of its second run."""
+
+    def __init__(self) -> None:
+        self.first: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.second: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.is_repeated = False
+
+    @contextlib.contextmanager
+    def repeated(self) -> Iterator[None]:
+        """Take what is seen within the block for a second run."""
+        self.is_repeated = True
+        try:
+            yield
+        finally:
+            self.is_repeated = False
+
+    def context_of(self, module: nn.Module) -> None:
+        """See :class:`iclgd.analysis.attention.Observer`."""
+
+    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
+        """See :class:`iclgd.analysis.attention.Observer`."""
+        (self.second if self.is_repeated else self.first).append((query, key, value))
+        if self.is_repeated:
+            raise _SeenEnoughError
 
 
 class _SeenEnoughError(Exception):
@@ -158,7 +228,7 @@ class _Observer:
         self.finetuned = finetuned
         self.demonstration_tokens = demonstration_tokens
         self.is_repeated = False  # whether a layer is being run a second time, with finetuned projections
-        self.last_query = self.base_attention = torch.empty(0)  # of the layer that is being run
+        self.last_query = self.base_attention = self.visible = torch.empty(0)  # of the layer that is being run
 
     def context_of(self, module: nn.Module) -> tuple[Tensor, Tensor] | None:
         """See :class:`iclgd.analysis.attention.Observer`."""
@@ -167,7 +237,7 @@ class _Observer:
         index = self.index[id(module)]
         return self.context.keys[index], self.context.values[index]
 
-    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
+    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
         """See :class:`iclgd.analysis.attention.Observer`."""
         key, value = self._of_heads(key.detach()), self._of_heads(value.detach())
         if self.is_repeated:
@@ -177,9 +247,13 @@ class _Observer:
         rows = torch.arange(len(query), device=query.device)
         last = self.last_query = at_least_single(query.detach()[rows, :, self.last])  # (B, H, E)
         self.captured.queries.append(last.flatten(1))
-        self.captured.scores.append(torch.einsum("bhe,bhte->bht", last, key))
+        self.visible, context_visible = self._what_is_visible(mask, key.shape[2])
+        self.captured.visible.append(self.visible)
+        is_behind = torch.arange(key.shape[2], device=key.device) > self.last[:, None]
+        scores = torch.einsum("bhe,bhte->bht", last, key)
+        self.captured.scores.append(_without_hidden(scores, self.visible | is_behind, -torch.inf))
         if self.context is not None:
-            self._see_context(self.index[id(module)], last)
+            self._see_context(self.index[id(module)], last, context_visible)
         if self.finetuned is not None:
             self.base_attention = self._linear_attention(last, key, value)
 
@@ -199,22 +273,37 @@ class _Observer:
 
         return hook
 
-    def _see_context(self, index: int, last: Tensor) -> None:
+    def _what_is_visible(self, mask: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
+        """Return which own tokens ``(B, T)`` and which of the context ``(B, N)`` the last position may attend to."""
+        batch, num_context = len(self.last), 0 if self.context is None else self.context.length
+        if mask is not None:
+            rows = mask.expand(batch, -1, -1, -1)[torch.arange(batch, device=mask.device), 0, self.last]
+            return rows[:, num_context:], rows[:, :num_context]
+        own = torch.arange(length, device=self.last.device) <= self.last[:, None]
+        return own, own.new_ones(batch, num_context)
+
+    def _see_context(self, index: int, last: Tensor, visible: Tensor) -> None:
         assert self.context is not None
         keys, values = (self._of_heads(part[index]) for part in (self.context.keys, self.context.values))
         scores = torch.einsum("bhe,hne->bhn", last, keys[0])
-        self.captured.context_scores.append(scores)
+        self.captured.context_visible.append(visible)
+        self.captured.context_scores.append(_without_hidden(scores, visible, -torch.inf))
         if self.finetuned is not None:
+            scores = _without_hidden(scores, visible, 0.0)
             if self.demonstration_tokens is not None:
                 scores, values = scores[..., self.demonstration_tokens], values[:, :, self.demonstration_tokens]
             self.captured.context_updates.append(torch.einsum("bhn,hne->bhe", scores, values[0]))
 
     def _linear_attention(self, last: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Return the sum over a prompt's own tokens of value times (key . query), shape ``(B, H, E)``."""
+        """Return the sum over a prompt's own visible tokens of value times (key . query), shape ``(B, H, E)``."""
         scores = torch.einsum("bhe,bhte->bht", last, key)
-        is_own = torch.arange(key.shape[2], device=key.device) <= self.last[:, None]
-        return torch.einsum("bht,bhte->bhe", scores * is_own[:, None], value)
+        return torch.einsum("bht,bhte->bhe", scores * self.visible[:, None], value)
 
     def _of_heads(self, states: Tensor) -> Tensor:
         """Repeat key or value heads for all query heads that share them; bfloat16 would make ties of scores."""
         return at_least_single(states.repeat_interleave(self.num_heads // states.shape[1], dim=1))
+
+
+def _without_hidden(scores: Tensor, visible: Tensor, value: float) -> Tensor:
+    """Set scores ``(B, H, T)`` to a value where nothing is visible ``(B, T)``; mostly everything is."""
+    return scores if visible.all() else scores.masked_fill(~visible[:, None], value)

@@ -24,8 +24,12 @@ class Observation:
         answer_scores: mean log-probability of each answer's tokens, shape ``(B, number of answers)``.
         outputs: the attention blocks' outputs, shape ``(B, L, C)``.
         queries: scaled query vectors, heads one after the other, shape ``(B, L, H * E)``.
-        scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``.
+        scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; minus infinity where the
+            layer's mask hides a token of the query, such as one outside a sliding window.
+        visible: which of the query's own tokens the mask lets the last one see, shape ``(B, L, T)``.
+        start_scores: with the beginning-of-sequence token, shape ``(B, L, H, 0 or 1)``; it belongs to a context.
         context_scores: with the context's tokens, shape ``(B, L, H, N)``; ``None`` without a context.
+        context_visible: which of the context's tokens the mask lets the last one see, shape ``(B, L, N)``; likewise.
         context_updates: dW_ICL q of each head, shape ``(B, L, H, E)``; ``None`` unless asked for.
         weight_updates: dW_FT q of each head, likewise.
     """
@@ -34,7 +38,10 @@ class Observation:
     outputs: Tensor
     queries: Tensor
     scores: Tensor
+    visible: Tensor
+    start_scores: Tensor
     context_scores: Tensor | None
+    context_visible: Tensor | None
     context_updates: Tensor | None
     weight_updates: Tensor | None
 
@@ -121,16 +128,16 @@ def _observation(captured: Captured, answer_scores: Tensor, num_start: int, num_
     def stacked(layers: list[Tensor]) -> Tensor | None:
         return torch.stack(layers, dim=1) if layers else None
 
-    outputs, queries, scores = (stacked(layers) for layers in (captured.outputs, captured.queries, captured.scores))
-    assert outputs is not None
-    assert queries is not None
-    assert scores is not None
+    scores, own = torch.stack(captured.scores, dim=1), slice(num_start, num_start + num_tokens)
     return Observation(
         answer_scores,
-        outputs,
-        queries,
-        scores[..., num_start : num_start + num_tokens],
+        torch.stack(captured.outputs, dim=1),
+        torch.stack(captured.queries, dim=1),
+        scores[..., own],
+        torch.stack(captured.visible, dim=1)[..., own],
+        scores[..., :num_start],
         stacked(captured.context_scores),
+        stacked(captured.context_visible),
         stacked(captured.context_updates),
         stacked(captured.weight_updates),
     )

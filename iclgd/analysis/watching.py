@@ -4,24 +4,36 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from transformers.models.codegen.modeling_codegen import CodeGenAttention
 from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention
+from transformers.models.gptj.modeling_gptj import GPTJAttention
 from transformers.models.xglm.modeling_xglm import XGLMAttention
 
 from iclgd.analysis import attention
 from iclgd.analysis.attention import Observer, UnknownAttentionError
 from iclgd.models.language import LanguageModel, LanguageModelError
 
-# Attention outside transformers' registry: seen through its projections, with this factor of the scores.
-UNREGISTERED: dict[type, Callable[[Any], float]] = {
-    XGLMAttention: lambda module: module.scaling,
+# Attention outside transformers' registry whose modules have a method that is given queries, all keys and values, and
+# the mask: with this factor of the scores.
+WITH_METHOD: dict[type, Callable[[Any], float]] = {
     GPTNeoSelfAttention: lambda module: 1.0,
+    GPTJAttention: lambda module: 1 / module.scale_attn,
+    CodeGenAttention: lambda module: 1 / module.scale_attn,
 }
+METHOD = "_attn"
+# Such attention without one: it is seen through its projections, with this factor.
+WITH_PROJECTIONS: dict[type, Callable[[Any], float]] = {XGLMAttention: lambda module: module.scaling}
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+UNREGISTERED = (*WITH_METHOD, *WITH_PROJECTIONS)
 
 
 def is_registered(model: LanguageModel) -> bool:
-    """Return whether the model's attention goes through transformers' registry of attention functions."""
+    """Return whether the model's attention goes through transformers' registry of attention functions.
+
+    Attention that does not is given the keys and values of a context joined to its own.
+    """
     return type(model.layers[0].module) not in UNREGISTERED
 
 
@@ -32,7 +44,7 @@ def make_watchable(model: LanguageModel) -> None:
     """
     if is_registered(model):
         attention.install()
-        model.model.set_attn_implementation(attention.NAME)
+        model.decoder.set_attn_implementation(attention.NAME)
 
 
 @contextlib.contextmanager
@@ -45,33 +57,83 @@ def watch(model: LanguageModel, observer: Observer) -> Iterator[None]:
     token = attention.OBSERVER.set(observer)
     with contextlib.ExitStack() as stack:
         stack.callback(attention.OBSERVER.reset, token)
-        previous = model.model.config._attn_implementation
+        previous = model.decoder.config._attn_implementation
         if is_registered(model) and previous != attention.NAME:
-            stack.callback(model.model.set_attn_implementation, previous)
+            stack.callback(model.decoder.set_attn_implementation, previous)
             make_watchable(model)
         for layer in model.layers:
-            if type(layer.module) in UNREGISTERED:
-                for projection, hook in _hooks(layer.module, model.num_heads, observer):
-                    stack.callback(projection.register_forward_hook(hook).remove)
+            if type(layer.module) in WITH_METHOD:
+                stack.enter_context(_watched_method(layer.module, observer))
+            elif type(layer.module) in WITH_PROJECTIONS:
+                stack.enter_context(_watched_projections(layer.module, model.num_heads, observer))
         try:
             yield
         except UnknownAttentionError as error:
             raise LanguageModelError(f"model.name={model.name}: {error} cannot be captured") from None
 
 
-def _hooks(module: nn.Module, num_heads: int, observer: Observer) -> Iterator[tuple[nn.Module, Any]]:
-    """Return hooks on an attention module's projections that show them to the observer once all three are there."""
-    scaling = UNREGISTERED[type(module)](module)
+@contextlib.contextmanager
+def _watched_method(module: nn.Module, observer: Observer) -> Iterator[None]:
+    """Show the observer what a module's method is called with."""
+    scaling = WITH_METHOD[type(module)](module)
+    own: Callable[..., Any] = getattr(module, METHOD)
+    previous = vars(module).get(METHOD)  # of a watch around this one
+
+    def watched(query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None) -> Any:
+        length = query.shape[-2]
+        mask = _allowed(attention_mask)
+        if isinstance(module, GPTNeoSelfAttention):  # which has its layers' windows to itself
+            end = key.shape[-2]
+            windows = module.bias[:, :, end - length : end, :end]
+            mask = windows if mask is None else windows & mask
+        observer.see(module, query * scaling, key[:, :, -length:], value[:, :, -length:], mask)
+        return own(query, key, value, attention_mask)
+
+    setattr(module, METHOD, watched)
+    try:
+        yield
+    finally:
+        if previous is None:
+            delattr(module, METHOD)
+        else:
+            setattr(module, METHOD, previous)
+
+
+@contextlib.contextmanager
+def _watched_projections(module: nn.Module, num_heads: int, observer: Observer) -> Iterator[None]:
+    """Show the observer what a module's projections make, once all three are there, and the mask that it is given."""
+    scaling = WITH_PROJECTIONS[type(module)](module)
     projected: dict[str, Tensor] = {}
+    masks: list[Tensor | None] = []
+
+    def keep_mask(_module: nn.Module, _inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        masks[:] = [kwargs.get("attention_mask")]
 
     def keep(name: str) -> Any:
         def hook(_projection: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> None:
             projected[name] = output.view(*output.shape[:2], num_heads, -1).transpose(1, 2)
             if len(projected) == len(PROJECTIONS):
                 query, key, value = (projected.pop(kind) for kind in PROJECTIONS)
-                observer.see(module, query * scaling, key, value)
+                observer.see(module, query * scaling, key, value, _allowed(masks.pop()))
 
         return hook
 
-    for name in PROJECTIONS:
-        yield getattr(module, name), keep(name)
+    with contextlib.ExitStack() as stack:
+        stack.callback(module.register_forward_pre_hook(keep_mask, with_kwargs=True).remove)
+        for name in PROJECTIONS:
+            stack.callback(getattr(module, name).register_forward_hook(keep(name)).remove)
+        yield
+
+
+def _allowed(added: Tensor | None) -> Tensor | None:
+    """Return where attention is allowed by a mask that is added to the scores: zero there, else the smallest number.
+
+    Raises:
+        UnknownAttentionError: if it has other numbers, which change the scores.
+    """
+    if added is None:
+        return None
+    allowed = added == 0
+    if not (allowed | (added <= torch.finfo(added.dtype).min)).all():
+        raise UnknownAttentionError("attention with a mask that is added to the scores")
+    return allowed

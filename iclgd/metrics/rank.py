@@ -3,6 +3,9 @@ r"""How alike in-context learning and finetuning attend to the demonstrations; [
 Shapes: B queries, L layers, N kept demonstration tokens (or demonstrations), D width of a query vector (heads
 concatenated). Everything is computed in double precision: in single precision the softmax of widely spread scores
 underflows, which makes ties and changes ranks.
+
+A window or chunk hides tokens of the context from a query in a layer. Nobody attends to them, and they are in no
+softmax, sum or ranking: functions take where attention is possible, ``visible``, and ``None`` means everywhere.
 """
 
 import math
@@ -11,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from iclgd.metrics.shapes import check_same_shape, check_shape
+from iclgd.metrics.shapes import check_same_shape, check_shape, check_visible
 
 # Numbers in a work array of kendall_tau: a share of a CPU's cache; enough to occupy a GPU with a few hundred MB.
 CPU_CHUNK = 2**16
@@ -50,22 +53,32 @@ def finetuned_scores(training_queries: Tensor, test_queries: Tensor) -> Tensor:
     return torch.ldexp(torch.ldexp(scores, 40 - exponent).round(), exponent - 40)
 
 
-def demonstration_attention(scores: Tensor) -> Tensor:
+def demonstration_attention(scores: Tensor, visible: Tensor | None = None) -> Tensor:
     r"""Return the softmax over the demonstrations' tokens, in double precision; [Dai] section 4.
 
     .. math:: a_n = e^{s_n} / \sum_m e^{s_m}
 
     Args:
         scores: (..., N).
+        visible: over which tokens, boolean, of the same shape.
 
     Returns:
-        float64, (..., N).
+        float64, (..., N); 0 at hidden tokens, also where all are hidden.
+
+    Raises:
+        ValueError: if the shapes differ or ``visible`` is not boolean.
 
     Example:
         >>> demonstration_attention(torch.tensor([0.0, 0.0, -300.0])).tolist()[2] > 0  # zero in single precision
         True
+        >>> demonstration_attention(torch.tensor([9.0, 0.0, 0.0]), torch.tensor([False, True, True]))
+        tensor([0.0000, 0.5000, 0.5000], dtype=torch.float64)
     """
-    return torch.softmax(scores.double(), -1)
+    if visible is None:
+        return torch.softmax(scores.double(), -1)
+    check_visible(visible, scores=scores)
+    hidden = ~visible
+    return torch.softmax(scores.double().masked_fill(hidden, -math.inf), -1).masked_fill(hidden, 0.0)
 
 
 def example_sums(weights: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -93,41 +106,51 @@ def example_sums(weights: Tensor, lengths: Sequence[int]) -> Tensor:
     return torch.stack([part.sum(-1) for part in torch.split(weights.double(), lengths, -1)], -1)
 
 
-def top_k_recall(first: Tensor, second: Tensor, k: int) -> Tensor:
+def top_k_recall(first: Tensor, second: Tensor, k: int, visible: Tensor | None = None) -> Tensor:
     r"""Return the share of first's k largest entries that is among second's k largest; [Dai] section 4.
 
     .. math:: \frac{|\operatorname{top}_k(a) \cap \operatorname{top}_k(b)|}{k}
 
-    With k above N, k is N and the share 1. Which of several equal entries at the border is taken is not specified; it
-    matters where a softmax underflows and leaves fewer than k entries above zero. On a CPU numpy's order of sorting
-    decides, which reproduces the published numbers.
+    With k above the number of (visible) entries, k is that number and the share 1; without any it is 0. Which of
+    several equal entries at the border is taken is not specified; it matters where a softmax underflows and leaves
+    fewer than k entries above zero. On a CPU numpy's order of sorting decides, which reproduces the published numbers.
 
     Args:
         first: (..., N).
         second: (..., N).
         k: at least 1.
+        visible: among which entries, boolean, of the same shape.
 
     Returns:
         float64, (...).
 
     Raises:
-        ValueError: if the shapes differ or k is below 1.
+        ValueError: if the shapes differ, ``visible`` is not boolean, or k is below 1.
 
     Example:
-        >>> top_k_recall(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([4.0, 1.0, 2.0, 3.0]), 2)
+        >>> first, second = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([4.0, 1.0, 2.0, 3.0])
+        >>> top_k_recall(first, second, 2)
         tensor(0.5000, dtype=torch.float64)
+        >>> top_k_recall(first, second, 2, visible=torch.tensor([False, True, True, True]))
+        tensor(1., dtype=torch.float64)
     """
     check_same_shape(first=first, second=second)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     k = min(k, first.shape[-1])
+    if visible is not None:
+        check_visible(visible, first=first)
+        first, second = (each.detach().double().masked_fill(~visible, -math.inf) for each in (first, second))
     first_largest, second_largest = (_argsort(-each.detach().double())[..., :k] for each in (first, second))
     is_largest = torch.zeros(second.shape, dtype=torch.float64, device=second.device)
     is_largest.scatter_(-1, second_largest, 1.0)
-    return is_largest.gather(-1, first_largest).mean(-1)
+    if visible is None:
+        return is_largest.gather(-1, first_largest).mean(-1)
+    is_shared = is_largest.gather(-1, first_largest) * visible.gather(-1, first_largest)
+    return is_shared.sum(-1) / visible.sum(-1).clamp(1, k)
 
 
-def kendall_tau(first: Tensor, second: Tensor) -> Tensor:
+def kendall_tau(first: Tensor, second: Tensor, visible: Tensor | None = None) -> Tensor:
     r"""Return Kendall's rank correlation tau-b along the last axis.
 
     .. math:: \tau = \frac{P - Q}{\sqrt{(n_0 - n_1) (n_0 - n_2)}}, \quad n_0 = \frac{N (N - 1)}{2}
@@ -139,18 +162,26 @@ def kendall_tau(first: Tensor, second: Tensor) -> Tensor:
     Args:
         first: (..., N).
         second: (..., N).
+        visible: which of the N are ranked, boolean, of the same shape; the others do not count.
 
     Returns:
         float64, (...).
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ or ``visible`` is not boolean.
 
     Example:
         >>> kendall_tau(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0]))
         tensor(0.3333, dtype=torch.float64)
+        >>> kendall_tau(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([9.0, 3.0, 2.0]), torch.arange(3) > 0)
+        tensor(-1., dtype=torch.float64)
     """
     check_same_shape(first=first, second=second)
+    num_hidden = torch.zeros(math.prod(first.shape[:-1]), dtype=torch.long, device=first.device)
+    if visible is not None:
+        check_visible(visible, first=first)
+        num_hidden = (~visible).sum(-1).reshape(-1)
+        first, second = (each.detach().double().masked_fill(~visible, -math.inf) for each in (first, second))
     *shape, length = first.shape
     taus = torch.zeros(math.prod(shape), dtype=torch.float64, device=first.device)
     if length > 1:
@@ -158,12 +189,16 @@ def kendall_tau(first: Tensor, second: Tensor) -> Tensor:
         first, second = first.detach().reshape(-1, length), second.detach().reshape(-1, length)
         for start in range(0, len(taus), step):
             rows = slice(start, start + step)
-            taus[rows] = _kendall_of_rows(first[rows].double(), second[rows].double())
+            taus[rows] = _kendall_of_rows(first[rows].double(), second[rows].double(), num_hidden[rows])
     return taus.view(shape)
 
 
-def _kendall_of_rows(first: Tensor, second: Tensor) -> Tensor:
-    """Knight's algorithm: order by (first, second), then every inversion left in second is a discordant pair."""
+def _kendall_of_rows(first: Tensor, second: Tensor, num_hidden: Tensor) -> Tensor:
+    """Knight's algorithm: order by (first, second), then every inversion left in second is a discordant pair.
+
+    Hidden numbers (in a row, ``num_hidden``) are minus infinity in both, and the visible ones are not: every pair of a
+    hidden and a visible one is concordant, so many are taken off again, and pairs of hidden ones are ties in both.
+    """
     length = first.shape[-1]
     order = _argsort(first)
     first_ties = _neighbours_equal(first.gather(-1, order))
@@ -178,8 +213,9 @@ def _kendall_of_rows(first: Tensor, second: Tensor) -> Tensor:
     both_ties = first_ties & _neighbours_equal(arranged)
 
     pairs = length * (length - 1) // 2
-    first_untied, second_untied = pairs - _tied_pairs(first_ties), pairs - _tied_pairs(second_ties)
-    concordant_and_discordant = first_untied + second_untied - pairs + _tied_pairs(both_ties)
+    beyond = num_hidden * (length - num_hidden)
+    first_untied, second_untied = (pairs - beyond - _tied_pairs(ties) for ties in (first_ties, second_ties))
+    concordant_and_discordant = first_untied + second_untied - (pairs - beyond) + _tied_pairs(both_ties)
     difference = (concordant_and_discordant - 2 * _inversions(permutation)).double()
     taus = difference / (first_untied.double() * second_untied).sqrt()
     taus = taus.clamp(-1.0, 1.0).masked_fill((first_untied == 0) | (second_untied == 0), 0.0)

@@ -29,6 +29,7 @@ class Kendall(BootstrapMean):
     - ``in_context`` (:class:`~torch.Tensor`): in-context attention, shape ``(B, L, N)``
     - ``finetuned`` (:class:`~torch.Tensor`): the attention that finetuning pays, shape ``(B, L, N)``
     - ``weights`` (:class:`~torch.Tensor`): shape ``(B, R)``
+    - ``visible`` (:class:`~torch.Tensor`): which of the N are compared, boolean, shape ``(B, L, N)``; default: all
 
     As output of ``compute``: correlations in [-1, 1], shape ``(L + 1, 3)``.
 
@@ -49,9 +50,9 @@ class Kendall(BootstrapMean):
 
     higher_is_better = True
 
-    def update(self, in_context: Tensor, finetuned: Tensor, weights: Tensor) -> None:
+    def update(self, in_context: Tensor, finetuned: Tensor, weights: Tensor, visible: Tensor | None = None) -> None:
         """Add a batch."""
-        self._accumulate(rank.kendall_tau(in_context, finetuned), weights)
+        self._accumulate(rank.kendall_tau(in_context, finetuned, visible), weights)
 
 
 class RandomKendall(BootstrapMean):
@@ -64,6 +65,7 @@ class RandomKendall(BootstrapMean):
     - ``in_context`` (:class:`~torch.Tensor`): in-context attention, shape ``(B, L, N)``
     - ``scores`` (:class:`~torch.Tensor`): see :func:`iclgd.metrics.random_scores`, shape ``(B, L, N)``
     - ``weights`` (:class:`~torch.Tensor`): shape ``(B, R)``
+    - ``visible`` (:class:`~torch.Tensor`): which of the N are compared, boolean, shape ``(B, L, N)``; default: all
 
     As output of ``compute``: correlations in [-1, 1], shape ``(L + 1, 3)``; the expectation is 0.
 
@@ -82,9 +84,9 @@ class RandomKendall(BootstrapMean):
         tensor([-0.3333, -0.3333], dtype=torch.float64)
     """
 
-    def update(self, in_context: Tensor, scores: Tensor, weights: Tensor) -> None:
+    def update(self, in_context: Tensor, scores: Tensor, weights: Tensor, visible: Tensor | None = None) -> None:
         """Add a batch."""
-        self._accumulate(rank.kendall_tau(in_context, scores), weights)
+        self._accumulate(rank.kendall_tau(in_context, scores, visible), weights)
 
 
 class TopKRecall(BootstrapMean):
@@ -93,7 +95,8 @@ class TopKRecall(BootstrapMean):
     .. math:: \frac{1}{B} \sum_b \frac{
         |\operatorname{top}_k(a^\text{ICL}_b) \cap \operatorname{top}_k(a^\text{FT}_b)|}{k}
 
-    [Dai]'s code takes k = 100 tokens, or 5 demonstrations. With k above N, k is N and the share 1. The baseline is an
+    [Dai]'s code takes k = 100 tokens, or 5 demonstrations. With k above the number that is
+    compared, k is that number and the share 1; with none to compare it is 0. The baseline is an
     instance that gets :func:`iclgd.metrics.random_scores` for ``finetuned``; its expectation is k / N.
 
     As input to ``update`` the metric accepts
@@ -101,6 +104,7 @@ class TopKRecall(BootstrapMean):
     - ``in_context`` (:class:`~torch.Tensor`): in-context attention, shape ``(B, L, N)``
     - ``finetuned`` (:class:`~torch.Tensor`): the attention that finetuning pays, shape ``(B, L, N)``
     - ``weights`` (:class:`~torch.Tensor`): shape ``(B, R)``
+    - ``visible`` (:class:`~torch.Tensor`): which of the N are compared, boolean, shape ``(B, L, N)``; default: all
 
     As output of ``compute``: shares in [0, 1], shape ``(L + 1, 3)``.
 
@@ -128,6 +132,6 @@ class TopKRecall(BootstrapMean):
             raise ValueError(f"k must be at least 1, got {k}")
         self.k = k
 
-    def update(self, in_context: Tensor, finetuned: Tensor, weights: Tensor) -> None:
+    def update(self, in_context: Tensor, finetuned: Tensor, weights: Tensor, visible: Tensor | None = None) -> None:
         """Add a batch."""
-        self._accumulate(rank.top_k_recall(in_context, finetuned, self.k), weights)
+        self._accumulate(rank.top_k_recall(in_context, finetuned, self.k, visible), weights)

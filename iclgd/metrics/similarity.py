@@ -105,7 +105,8 @@ def sim_am(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
     Args:
         first: scores of one pass, (B, L, H, T).
         second: scores of another, (B, L, H, T).
-        mask: true at the query's own tokens, boolean, (B, T). What stands elsewhere (even infinity) does not count.
+        mask: true at the query's own tokens, boolean, (B, T), or (B, L, T) where a layer's window or chunk hides some
+            of them: those that both passes see. What stands elsewhere (even infinity) does not count.
 
     Returns:
         float64, (B, L).
@@ -134,7 +135,7 @@ def sim_am_delta(zero_shot: Tensor, in_context: Tensor, finetuned: Tensor, mask:
         zero_shot: scores before the softmax, (B, L, H, T).
         in_context: the same with the demonstrations as context, over the query's own tokens, (B, L, H, T).
         finetuned: the same after finetuning, (B, L, H, T).
-        mask: true at the query's own tokens, boolean, (B, T).
+        mask: true at the query's own tokens, boolean, (B, T), or (B, L, T): those that all three passes see.
 
     Returns:
         float64, (B, L).
@@ -187,10 +188,12 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def _masked(scores: Tensor, mask: Tensor) -> Tensor:
-    """Set scores (B, L, H, T) to zero where the mask (B, T) is false."""
+    """Set scores (B, L, H, T) to zero where the mask, (B, T) or (B, L, T), is false."""
     check_shape("scores", scores, "(B, L, H, T)", scores.dim() == 4)
-    expected = (scores.shape[0], scores.shape[-1])
-    check_shape("mask", mask, f"(B, T) = {expected}", mask.shape == expected)
+    size, num_layers, _, length = scores.shape
+    matches = mask.shape in ((size, length), (size, num_layers, length))
+    check_shape("mask", mask, f"(B, T) = {(size, length)} or (B, L, T) = {(size, num_layers, length)}", matches)
     if mask.dtype != torch.bool:
         raise ValueError(f"mask must be boolean, got {mask.dtype}")
-    return scores.double().masked_fill(~mask[:, None, None, :], 0.0)
+    mask = mask[:, None] if mask.dim() == 2 else mask
+    return scores.double().masked_fill(~mask[:, :, None], 0.0)

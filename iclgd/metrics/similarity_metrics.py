@@ -94,7 +94,8 @@ class SimAM(BootstrapMean):
 
     - ``first`` (:class:`~torch.Tensor`): scores before the softmax, shape ``(B, L, H, T)``
     - ``second`` (:class:`~torch.Tensor`): those of the other pass, shape ``(B, L, H, T)``
-    - ``mask`` (:class:`~torch.Tensor`): true at the query's own tokens, boolean, shape ``(B, T)``
+    - ``mask`` (:class:`~torch.Tensor`): true at the query's own tokens, boolean, shape ``(B, T)``; or ``(B, L, T)``, at
+      those that the layer's mask shows to all passes
     - ``weights`` (:class:`~torch.Tensor`): shape ``(B, R)``
 
     As output of ``compute``: cosines in [-1, 1], shape ``(L + 1, 3)``.
@@ -133,7 +134,8 @@ class SimAMDelta(BootstrapMean):
     - ``zero_shot`` (:class:`~torch.Tensor`): scores before the softmax, shape ``(B, L, H, T)``
     - ``in_context`` (:class:`~torch.Tensor`): the same with demonstrations, shape ``(B, L, H, T)``
     - ``finetuned`` (:class:`~torch.Tensor`): the same after finetuning, shape ``(B, L, H, T)``
-    - ``mask`` (:class:`~torch.Tensor`): true at the query's own tokens, boolean, shape ``(B, T)``
+    - ``mask`` (:class:`~torch.Tensor`): true at the query's own tokens, boolean, shape ``(B, T)``; or ``(B, L, T)``, at
+      those that the layer's mask shows to all passes
     - ``weights`` (:class:`~torch.Tensor`): shape ``(B, R)``
 
     As output of ``compute``: cosines in [-1, 1], shape ``(L + 1, 3)``.

@@ -21,6 +21,8 @@ TOKENIZER_FILES = {
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt"),
     *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
 }
+# What attention to an encoder's output is called, which no text without an encoder gets to.
+CROSS_ATTENTION = {"encoder_attn", "crossattention", "cross_attn"}
 # Rotary embeddings whose angles depend on the longest position of a pass once it exceeds the length of the training.
 LENGTH_DEPENDENT = ("longrope", "dynamic")
 
@@ -89,6 +91,12 @@ class LanguageModel:
         return len(self.layers)
 
     @property
+    def decoder(self) -> PreTrainedModel:
+        """Return the part that reads text: what stands beside the towers for images and sound, where there are any."""
+        decoder = self.model.get_decoder()
+        return decoder if isinstance(decoder, PreTrainedModel) else self.model
+
+    @property
     def device(self) -> torch.device:
         """Return where the weights are."""
         parameter: nn.Parameter = next(self.model.parameters())
@@ -154,13 +162,18 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
     """Return the model in evaluation mode, without gradients, and with its attention found.
 
     Raises:
-        LanguageModelError: if it has no attention that we know to change.
+        LanguageModelError: if it has no attention that we know to change, or more than attention.
     """
     model.eval().requires_grad_(False)
-    config = model.config.get_text_config()
+    config = model.config.get_text_config(decoder=True)
     num_heads = getattr(config, "num_attention_heads", None)
     if not num_heads:
-        raise LanguageModelError(f"model.name={name}: {type(model).__name__} has no attention weights to capture")
+        raise LanguageModelError(f"model.name={name}: {type(model).__name__} has no attention heads in its config")
+    if getattr(model, "_is_stateful", False):  # transformers' own mark
+        raise LanguageModelError(
+            f"model.name={name}: {type(model).__name__} has layers with a recurrent state, which queries cannot be given of "
+            "a context as they are given its keys and values"
+        )
     return LanguageModel(name, model, num_heads, _max_length(config))
 
 
@@ -174,12 +187,15 @@ def _max_length(config: Any) -> int | None:
 
 
 def _attention_layers(model: LanguageModel) -> list[AttentionLayer]:
-    config = model.model.config.get_text_config()
+    config = model.model.config.get_text_config(decoder=True)
+    inside = {id(module) for module in model.decoder.modules()}
     num_key_value_heads = getattr(config, "num_key_value_heads", None) or model.num_heads
     layers = [
         AttentionLayer(name, module, projections)
         for name, module in model.model.named_modules()
-        if (projections := find_projections(module, model.num_heads, num_key_value_heads)) is not None
+        if id(module) in inside
+        and not CROSS_ATTENTION.intersection(name.split("."))
+        and (projections := find_projections(module, model.num_heads, num_key_value_heads)) is not None
     ]
     if len(layers) != config.num_hidden_layers:
         raise LanguageModelError(

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers.models.codegen.modeling_codegen import CodeGenAttention
 from transformers.pytorch_utils import Conv1D
 
 SEPARATE = ("q_proj", "k_proj", "v_proj")
 BLOCKS = "c_attn"  # GPT-2: queries, keys and values one after the other, along the columns of a Conv1D
 PER_HEAD = "query_key_value"  # GPT-NeoX, Bloom: the same within each head, along the rows of a Linear
 GROUPED = "qkv_proj"  # Phi-3: blocks again, with fewer heads of keys and values than of queries
+CODEGEN_GROUPS = 4  # CodeGen, under the same name: queries, values and keys within each of four groups
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ def find_projections(attention: nn.Module, num_heads: int, num_key_value_heads: 
             for name in SEPARATE[1:]
             for kind, parameter in children[name].named_parameters(recurse=False)
         ]
+    if isinstance(attention, CodeGenAttention):
+        size = len(attention.qkv_proj.weight) // CODEGEN_GROUPS // 3
+        return [Projection(f"{GROUPED}.weight", attention.qkv_proj.weight, 0, CODEGEN_GROUPS, size)]
     for name, kind in ((BLOCKS, Conv1D), (PER_HEAD, nn.Linear), (GROUPED, nn.Linear)):
         if isinstance(fused := children.get(name), kind):
             return _fused_projections(name, fused, num_heads, num_key_value_heads)

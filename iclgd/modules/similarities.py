@@ -116,9 +116,11 @@ class Similarities(nn.Module):
         noise = metrics.random_updates(batch.indices, outputs[0].shape[1:], self.seed, self.random_updates)
         self.sim_aou.update(*outputs, finetuned.outputs, weights)
         self.sim_aou_random.update(*outputs, noise, weights)
-        self.sim_am.update(in_context.scores, finetuned.scores, batch.mask, weights)
-        self.sim_am_zero_shot.update(in_context.scores, zero_shot.scores, batch.mask, weights)
-        self.sim_am_delta.update(zero_shot.scores, in_context.scores, finetuned.scores, batch.mask, weights)
+        # Chunks begin at other tokens of a query with a context before it: maps are compared where all are seen.
+        seen = zero_shot.visible & in_context.visible & finetuned.visible
+        self.sim_am.update(in_context.scores, finetuned.scores, seen, weights)
+        self.sim_am_zero_shot.update(in_context.scores, zero_shot.scores, seen, weights)
+        self.sim_am_delta.update(zero_shot.scores, in_context.scores, finetuned.scores, seen, weights)
         assert in_context.context_updates is not None
         assert in_context.weight_updates is not None
         self.update_similarity.update(in_context.context_updates, in_context.weight_updates, weights)
@@ -148,21 +150,27 @@ class Similarities(nn.Module):
     ) -> None:
         """Compare which of the demonstrations' tokens, and which demonstrations, get attention."""
         assert in_context.context_scores is not None
+        assert in_context.context_visible is not None
+        # What a layer's mask hides from a query is in neither ranking. Mostly there is no such thing.
+        shown = in_context.context_visible[..., attention.positions]
+        visible = None if shown.all() else shown
         # Double precision from before the softmax on: in single precision wide scores underflow to ties.
         summed = in_context.context_scores[..., attention.positions].double().sum(2)  # over heads: (B, L, N)
-        prompted = metrics.demonstration_attention(summed)
-        trained = metrics.demonstration_attention(metrics.finetuned_scores(attention.queries, finetuned.queries))
+        prompted = metrics.demonstration_attention(summed, visible)
+        in_training = metrics.finetuned_scores(attention.queries, finetuned.queries)
+        trained = metrics.demonstration_attention(in_training, visible)
         noise = metrics.random_scores(batch.indices, prompted.shape[1:], self.seed).to(prompted)
-        self.kendall.update(prompted, trained, weights)
-        self.kendall_random.update(prompted, noise, weights)
-        self.top_tokens.update(prompted, trained, weights)
-        self.top_tokens_random.update(prompted, noise, weights)
+        self.kendall.update(prompted, trained, weights, visible)
+        self.kendall_random.update(prompted, noise, weights, visible)
+        self.top_tokens.update(prompted, trained, weights, visible)
+        self.top_tokens_random.update(prompted, noise, weights, visible)
         prompted, trained = (metrics.example_sums(shares, attention.lengths) for shares in (prompted, trained))
         noise = noise[..., : len(attention.lengths)]
-        self.kendall_examples.update(prompted, trained, weights)
-        self.kendall_examples_random.update(prompted, noise, weights)
         # Where attention is even, the longest examples get most: what equal attention to all tokens would give.
-        lengths = prompted.new_tensor(attention.lengths).expand_as(prompted)
-        self.kendall_examples_length.update(prompted, lengths, weights)
-        self.top_examples.update(prompted, trained, weights)
-        self.top_examples_random.update(prompted, noise, weights)
+        lengths = metrics.example_sums(shown, attention.lengths)
+        visible = None if visible is None else lengths > 0
+        self.kendall_examples.update(prompted, trained, weights, visible)
+        self.kendall_examples_random.update(prompted, noise, weights, visible)
+        self.kendall_examples_length.update(prompted, lengths, weights, visible)
+        self.top_examples.update(prompted, trained, weights, visible)
+        self.top_examples_random.update(prompted, noise, weights, visible)
