@@ -106,6 +106,14 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _track(arguments: argparse.Namespace) -> int:
+    from iclgd.tracking.track import track
+
+    report = track(arguments.paths)
+    print(report)
+    return 1 if report.failed else 0
+
+
 def _show_config(arguments: argparse.Namespace) -> int:
     from iclgd import config
 
@@ -195,6 +203,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--output", type=Path, metavar="FOLDER", help="where to write (default: RUN_DIR/export/FORMAT)"
+    )
+    command = add(
+        "track",
+        _track,
+        "bring complete runs and sweeps to W&B, later or again: each once, from their run directories",
+        "iclgd track runs/one_layer/20260131-120000-1a2b3c runs/sweeps/smoke",
+    )
+    command.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="a run directory, a sweep's folder, or any folder of them"
     )
     add_sweep_commands(add)
     add("list", _list, "list everything that can be chosen", "iclgd list")

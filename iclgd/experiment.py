@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from iclgd import config as configs
@@ -20,9 +20,9 @@ from iclgd.modules.signals import stop_requests
 from iclgd.modules.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.report.figures import draw_figures
 from iclgd.terminal import say
-from iclgd.tracking import wandb as tracking
 from iclgd.tracking.environment import describe_environment
 from iclgd.tracking.logger import RunDirectoryLogger
+from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory
 
 
@@ -45,11 +45,12 @@ def run(config: ExperimentConfig, name: str) -> RunDirectory | None:
         with _ending_quietly():
             _execute(config, _prepare(config), None, [], None)
         return None
-    prepared = _prepare(config)
-    mode, reason = tracking.resolve_mode(config.tracking)
-    directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(_device(config)))
-    with directory.lock(), _saying_how_to_continue(directory):
-        _execute(config, prepared, directory, _loggers(config, directory, mode, reason), None)
+    with Mirror(config.tracking) as mirror:
+        prepared = _prepare(config)
+        mirror.resolve()
+        directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(_device(config)))
+        with directory.lock(), _saying_how_to_continue(directory):
+            _execute(config, prepared, directory, _loggers(directory, mirror), None)
     return directory
 
 
@@ -75,13 +76,15 @@ def resume(path: Path) -> RunDirectory | None:
         return None
     # Locked before looking: a run that is still going changes what is there.
     with directory.lock(), _saying_how_to_continue(directory):
-        if directory.read_summary() is None:
-            mode, reason = tracking.resolve_mode(config.tracking)
+        if directory.read_summary() is not None:
+            return directory
+        with Mirror(config.tracking) as mirror:
+            mirror.resolve()
             checkpoint = directory.last_checkpoint()
             step = directory.step_of(checkpoint) if checkpoint else -1
             directory.forget_metrics_after(step)
             say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
-            _execute(config, _prepare(config), directory, _loggers(config, directory, mode, reason), checkpoint)
+            _execute(config, _prepare(config), directory, _loggers(directory, mirror), checkpoint)
     return directory
 
 
@@ -109,24 +112,20 @@ def _execute(
         undefined = [name for name, value in summary.items() if not math.isfinite(value)]
         if unusable := [name for name in undefined if not name.rpartition("/")[2].startswith(may_be_undefined)]:
             say(f"warning: not a finite number: {', '.join(unusable)}")
-        figures = draw_figures(directory, summary)
+        draw_figures(directory, summary)
         with stop_requests.deferred():
             directory.write_summary(summary)  # the run is complete; what follows is a mirror of it
             for logger in loggers:
-                if isinstance(logger, WandbLogger) and (line := tracking.finish(logger, summary, figures)):
-                    say(line)
+                if isinstance(logger, RunDirectoryLogger):
+                    logger.mirror.finish()
     except KeyboardInterrupt:
         close_tracking(loggers)
         raise
 
 
-def _loggers(config: ExperimentConfig, directory: RunDirectory, mode: str, reason: str) -> list[Logger]:
-    loggers: list[Logger] = [RunDirectoryLogger(directory)]
-    if mode != "disabled":
-        logger, line = tracking.start(config.tracking, mode, reason, directory.path, configs.to_dict(config))
-        loggers += [logger] if logger else []
-        say(line)
-    return loggers
+def _loggers(directory: RunDirectory, mirror: Mirror) -> list[Logger]:
+    mirror.begin(directory)
+    return [RunDirectoryLogger(directory, mirror)]
 
 
 @contextlib.contextmanager

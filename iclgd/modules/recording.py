@@ -4,8 +4,6 @@ import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from iclgd.modules.signals import stop_requests
-
 
 class MetricsRecorder(Callback):
     """Hands each evaluation's metrics, and the training loss, to the loggers.
@@ -18,11 +16,7 @@ class MetricsRecorder(Callback):
         """Log after the metrics have been computed over all processes."""
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
-            try:
-                logger.log_metrics(metrics, step=trainer.global_step)
-            except ConnectionError:  # Slurm has sent SIGTERM to W&B's process too, which did not wait for us
-                if not stop_requests.is_requested:
-                    raise
+            logger.log_metrics(metrics, step=trainer.global_step)
 
 
 class Stopwatch(Callback):

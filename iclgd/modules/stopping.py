@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 
 from iclgd.modules.signals import stop_requests
+from iclgd.tracking.logger import RunDirectoryLogger
 
 EXIT_INTERRUPTED = 130  # as shells have it for Ctrl-C
 SECONDS_TO_END = 10.0  # for the processes that Lightning has started
@@ -38,12 +39,10 @@ class StopTogether(Callback):
 
 
 def close_tracking(loggers: list[Logger]) -> None:
-    """Close W&B's files of a run that is to go on later; W&B would do it last of all, and tell at length what fails."""
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
-
-        with contextlib.suppress(Exception):
-            wandb.teardown(exit_code=EXIT_INTERRUPTED)
+    """Close W&B's files of a run that is to go on later."""
+    for logger in loggers:
+        if isinstance(logger, RunDirectoryLogger):
+            logger.mirror.close(EXIT_INTERRUPTED)
 
 
 def _is_any_requested(trainer: Trainer) -> bool:

@@ -72,9 +72,9 @@ def best(arguments: argparse.Namespace) -> int:
 
 def upload(arguments: argparse.Namespace) -> int:
     """Upload all runs."""
-    from iclgd.sweeps.upload import upload as upload_runs
+    from iclgd.tracking.track import track
 
-    report = upload_runs(SweepFolder(arguments.folder).runs)
+    report = track([SweepFolder(arguments.folder).runs])
     print(report)  # noqa: T201
     return 1 if report.failed else 0
 

@@ -1,10 +1,8 @@
 """W&B's engine: its server keeps the sweep and chooses every trial; its agents run them here."""
 
-import contextlib
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,11 @@ import yaml
 
 from iclgd.sweeps.parameter import to_text
 from iclgd.sweeps.space import flat
-from iclgd.tracking.wandb import TrackingConfig, TrackingError, client_for_now, resolve_mode
+from iclgd.terminal import say
+from iclgd.tracking.client_process import ClientProcess
+from iclgd.tracking.wandb import TrackingConfig, TrackingError, resolve_mode
+
+SECONDS_TO_ANSWER = 60.0  # of W&B's server
 
 
 class OnlineSweepError(TrackingError):
@@ -32,8 +34,7 @@ def choose_engine(wanted: str) -> tuple[str, str]:
     """
     if wanted == "local":
         return "local", "engine: local (as configured)"
-    with client_for_now():
-        mode, reason = resolve_mode(TrackingConfig())
+    mode, reason = resolve_mode(TrackingConfig())
     if mode != "online":
         reason = f"WANDB_MODE={mode}" if mode == os.environ.get("WANDB_MODE") else reason
         if wanted == "wandb":
@@ -54,13 +55,23 @@ def create(content: dict[str, Any], command: list[str], project: str, entity: st
     Raises:
         OnlineSweepError: if the server refuses.
     """
-    with client_for_now() as wandb, contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the client's, about itself
-        try:
-            sweep = wandb.sweep({**content, "command": command}, project=project, entity=entity)
-        except (wandb.Error, ValueError, OSError) as error:
-            raise OnlineSweepError(f"W&B did not create the sweep: {' '.join(str(error).split())}") from None
-        return f"{os.environ['WANDB_ENTITY']}/{os.environ['WANDB_PROJECT']}/{sweep}"  # as the server has told it
+    client = ClientProcess()
+    try:
+        client.send(
+            do="sweep",
+            content={**content, "command": command},
+            project=project,
+            entity=entity,
+            seconds=SECONDS_TO_ANSWER,
+        )
+        answer = client.receive(2 * SECONDS_TO_ANSWER)
+    finally:
+        client.kill()
+    if "failed" in answer:
+        raise OnlineSweepError(f"W&B did not create the sweep: {answer['failed']}")
+    for line in answer["said"]:
+        say(line)
+    return str(answer["path"])
 
 
 def for_agents(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +149,17 @@ def resume(sweep: str) -> None:
 
 def _change(what: str, sweep: str, unless: str | None = None) -> None:
     command = [sys.executable, "-m", "wandb", "sweep", f"--{what}", sweep]
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    try:
+        result = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS_TO_ANSWER,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise OnlineSweepError(f"W&B did not {what} {sweep}: no answer within {SECONDS_TO_ANSWER:g} s") from None
     lines = result.stderr.splitlines() or [f"exit code {result.returncode}"]
     if result.returncode != 0 and (unless is None or unless not in lines[-1]):
         raise OnlineSweepError(f"W&B did not {what} {sweep}: {lines[-1].removeprefix('Error: ')}")

@@ -1,7 +1,9 @@
 """What a run ran on: enough to run it again."""
 
+import contextlib
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -11,20 +13,52 @@ from iclgd.tracking.run_directory import RunDirectory
 
 PACKAGES = ("iclgd", "torch", "lightning", "torchmetrics", "transformers", "datasets", "omegaconf", "wandb", "numpy")
 
+# How W&B files a run: whoever starts it says so, and a copy that is made later is filed alike.
+WANDB_VARIABLES = (
+    "WANDB_ENTITY",
+    "WANDB_PROJECT",
+    "WANDB_SWEEP_ID",
+    "WANDB_RUN_GROUP",
+    "WANDB_JOB_TYPE",
+    "WANDB_TAGS",
+)
+
 
 def describe_environment(device: str) -> dict[str, Any]:
-    """Return versions, source commit and machine.
+    """Return versions, source commit, machine, and how W&B files the run.
 
     Args:
         device: name of the device that computes.
     """
     return {
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
         "commit": _source_commit(),
         "platform": platform.platform(),
         "device": device,
+        "wandb": {name: os.environ[name] for name in WANDB_VARIABLES if os.environ.get(name)},
     }
+
+
+def use_wandb_variables(directory: RunDirectory) -> None:
+    """Give this process the variables with which a run was started, so that W&B files it alike.
+
+    The account is this process's if the run was started without one.
+
+    Args:
+        directory: the run's; one that has recorded nothing changes nothing.
+    """
+    recorded = None
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        environment = json.loads((directory.path / "environment.json").read_text(encoding="utf-8"))
+        recorded = environment.get("wandb")
+    if not isinstance(recorded, dict):
+        return
+    for name in WANDB_VARIABLES:
+        if isinstance(recorded.get(name), str):
+            os.environ[name] = recorded[name]
+        elif name != "WANDB_ENTITY":
+            os.environ.pop(name, None)
 
 
 def record_processes(directory: RunDirectory, processes: list[dict[str, Any]]) -> None:
@@ -42,6 +76,13 @@ def record_processes(directory: RunDirectory, processes: list[dict[str, Any]]) -
     environment = json.loads((directory.path / "environment.json").read_text(encoding="utf-8"))
     environment |= {"world_size": len(processes), "processes": processes}
     directory.write_text("environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a run goes on without W&B
+        return None
 
 
 def _source_commit() -> str | None:

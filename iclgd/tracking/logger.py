@@ -6,15 +6,22 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory
 
 
 class RunDirectoryLogger(Logger):
-    """Writes logged metrics to ``metrics.jsonl``."""
+    """Writes logged metrics to ``metrics.jsonl``.
 
-    def __init__(self, directory: RunDirectory) -> None:
+    Args:
+        directory: the run's.
+        mirror: that copies it; it reads the metrics there.
+    """
+
+    def __init__(self, directory: RunDirectory, mirror: Mirror) -> None:
         super().__init__()
         self.directory = directory
+        self.mirror = mirror
 
     @property
     def name(self) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from iclgd.sweeps.upload import upload
 
 from iclgd.checks import InputError
-from iclgd.sweeps.upload import upload
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig, TrackingError, finish, resolve_mode, start
 from tests.wandb_server import WandbServer
