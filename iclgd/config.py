@@ -3,25 +3,54 @@
 Each dataclass stands above the class that it configures and checks its own values; nothing is defined twice.
 """
 
-import difflib
+import contextlib
+import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast, get_origin, get_type_hints
+from typing import Any, Protocol, cast
 
 import yaml
-from omegaconf import DictConfig, OmegaConf, read_write
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf import MISSING, OmegaConf
 
+from iclgd import yaml_files
 from iclgd.checks import InputError
 from iclgd.modules.trainer import DeviceConfig
 from iclgd.tracking.wandb import TrackingConfig
+from iclgd.typed_values import check_known, kinds_of, read_group, read_node, read_text
 
 
 class ConfigError(InputError):
     """A config that cannot be run."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Values for an experiment's config: keys and types are checked, values are not yet."""
+
+    kind: type  # of the config
+    kinds: Mapping[str, Any]  # of its fields, with those groups that a name has chosen
+    values: Mapping[str, Any]  # those that are given; of groups again by name
+
+    def kind_of(self, key: str) -> Any:
+        """Return the type of a key with dots; ``None`` if there is none."""
+        kinds: Mapping[str, Any] = self.kinds
+        *groups, last = key.split(".")
+        for group in groups:
+            kind = kinds.get(group)
+            kinds = kinds_of(kind) if isinstance(kind, type) and is_dataclass(kind) else {}
+        return kinds.get(last)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What one place gives a key, or with no key a whole file."""
+
+    source: str  # for messages
+    key: tuple[str, ...]
+    written: yaml.Node | str  # a text is one of the command line
 
 
 class ExperimentConfig(Protocol):
@@ -70,7 +99,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     return complete(typed(path, {"command line": overrides}), path)
 
 
-def typed(path: Path, layers: Mapping[str, Sequence[str]]) -> DictConfig:
+def typed(path: Path, layers: Mapping[str, Sequence[str]]) -> Typed:
     """Return a YAML file with ``key=value`` texts on it; keys and types are checked, values are not yet.
 
     Args:
@@ -80,32 +109,34 @@ def typed(path: Path, layers: Mapping[str, Sequence[str]]) -> DictConfig:
     Raises:
         ConfigError: for a missing or unreadable file, an unknown key, a wrong type.
     """
-    sources = {str(path): _from_file(path)}
-    sources |= {source: _from_texts(source, texts) for source, texts in layers.items()}
-    config = _defaults(sources)
-    for source, values in sources.items():
-        config = _merged(config, source, values)
-    return config
+    given = [_from_file(path)]
+    for source, texts in layers.items():
+        given += _from_texts(source, texts)
+    experiment = experiment_module(_given_name(given, ("experiment",)))
+    kinds = kinds_of(experiment.Config)
+    for group, (default, choices) in experiment.CHOSEN_GROUPS.items():
+        name = _given_name(given, (group, "name"))
+        kinds[group] = _choose(f"{group}.name", default if name is None else name, choices)
+    return _with(Typed(experiment.Config, kinds, {}), given)
 
 
-def overlaid(config: DictConfig, source: str, texts: Sequence[str]) -> DictConfig:
+def overlaid(config: Typed, source: str, texts: Sequence[str]) -> Typed:
     """Return a typed config with one more layer, which chooses no other groups; see :func:`typed`."""
-    return _merged(config, source, _from_texts(source, texts))
+    return _with(config, _from_texts(source, texts))
 
 
-def complete(config: DictConfig, path: Path) -> ExperimentConfig:
+def complete(config: Typed, path: Path) -> ExperimentConfig:
     """Return a typed config as dataclasses, which check their values.
 
     Raises:
         ConfigError: for a missing key, a wrong value, a bad combination.
     """
     try:
-        resolved = OmegaConf.to_object(config)
-    except MissingMandatoryValue as error:
-        raise ConfigError(f"{path}: {error.full_key} is missing") from None
-    except (OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(_first_line(error)) from None
-    return cast(ExperimentConfig, resolved)
+        return cast(ExperimentConfig, _build(config.kind, config.kinds, config.values, ""))
+    except _MissingKeyError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (ValueError, OverflowError) as error:
+        raise ConfigError((str(error).splitlines() or [type(error).__name__])[0]) from None
 
 
 def to_yaml(config: ExperimentConfig) -> str:
@@ -120,100 +151,125 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def _from_file(path: Path) -> DictConfig:
+class _MissingKeyError(ValueError):
+    """A key without a default that is not given."""
+
+
+def _from_file(path: Path) -> _Given:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        close = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
-        hint = f"; did you mean {path.parent / close[0]}?" if close else ""
-        raise ConfigError(f"{path}: no such file{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({_first_line(error)})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({_place(error)})") from None
-    if not isinstance(values, dict):
+        _, node = yaml_files.read(path)
+    except yaml_files.YamlError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+    if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path}: expected keys and values, such as 'experiment: regression'")
-    return OmegaConf.create(values)
+    return _Given(str(path), (), node)
 
 
-def _from_texts(source: str, texts: Sequence[str]) -> DictConfig:
+def _from_texts(source: str, texts: Sequence[str]) -> list[_Given]:
+    given = []
     for text in texts:
-        key, equals, _ = text.partition("=")
+        key, equals, value = text.partition("=")
         if not equals or not all(part.isidentifier() for part in key.split(".")):
             raise ConfigError(f"{source}: expected key=value, such as model.num_layers=2, got {text!r}")
-    for text in texts:
-        try:
-            OmegaConf.from_dotlist([text])
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            raise ConfigError(f"{source}: {text!r}: not valid YAML ({_place(error)})") from None
-    return OmegaConf.from_dotlist(list(texts))
+        given.append(_Given(source, tuple(key.split(".")), value))
+    return given
 
 
-def _merged(config: DictConfig, source: str, values: DictConfig) -> DictConfig:
+def _with(config: Typed, given: Sequence[_Given]) -> Typed:
+    values = config.values
+    for each in given:
+        values = _merged(values, _values(each, config))
+    return dataclasses.replace(config, values=values)
+
+
+def _values(given: _Given, config: Typed) -> dict[str, Any]:
+    """Return what is given as typed values by name."""
+    kinds: Mapping[str, Any] = config.kinds
+    kind: Any = config.kind
+    with _at(given):
+        if not given.key:
+            return read_group("", kind, kinds, cast(yaml.Node, given.written))
+        for depth, name in enumerate(given.key):
+            prefix = "".join(f"{each}." for each in given.key[:depth])
+            check_known(prefix, name, kinds)
+            kind = kinds[name]
+            kinds = kinds_of(kind) if isinstance(kind, type) and is_dataclass(kind) else {}
+        value = read_text(".".join(given.key), kind, cast(str, given.written))
+    for name in reversed(given.key):
+        value = {name: value}
+    return cast(dict[str, Any], value)
+
+
+def _given_name(given: Sequence[_Given], key: tuple[str, ...]) -> str | None:
+    """Return the text that a key is given last, wherever it stands; ``None`` if it is not."""
+    name = None
+    for each in given:
+        with _at(each):
+            if each.key == key:
+                name = read_text(".".join(key), str, cast(str, each.written))
+            elif each.key == key[: len(each.key)]:
+                node = each.written if isinstance(each.written, yaml.Node) else yaml_files.parse(each.written)
+                for part in key[len(each.key) :]:  # what is no group is refused when values are read
+                    inner = yaml_files.entries(node) if isinstance(node, yaml.MappingNode) else []
+                    node = next((value for known, value in inner if known.value == part), None)
+                if node is not None:
+                    name = read_node(".".join(key), str, node)
+    return name
+
+
+@contextlib.contextmanager
+def _at(given: _Given) -> Iterator[None]:
+    """Say in errors where a value comes from."""
     try:
-        merged = OmegaConf.merge(config, values)
-    except (OmegaConfBaseException, TypeError) as error:
-        raise ConfigError(f"{source}: {_explain(error, values, config)}") from None
-    assert isinstance(merged, DictConfig)
+        yield
+    except yaml_files.YamlError as error:
+        where = f"{'.'.join(given.key)}={given.written}" if isinstance(given.written, str) else None
+        raise ConfigError(f"{given.source}: {f'{where!r}: ' if where else ''}{error}") from None
+    except InputError as error:
+        raise ConfigError(f"{given.source}: {error}") from None
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with others on them."""
+    merged = dict(first)
+    for name, value in second.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = _merged(merged[name], value) if both else value
     return merged
 
 
-def _defaults(sources: dict[str, DictConfig]) -> DictConfig:
-    """Return the typed defaults of the chosen experiment, with those groups that a name in them chooses."""
-    chosen = OmegaConf.merge(*sources.values())
-    experiment = experiment_module(OmegaConf.select(chosen, "experiment"))
-    defaults = OmegaConf.structured(experiment.Config)
-    with read_write(defaults):  # the chosen replaces the one by default; merged, it would have to be of its class
-        for group, (default, choices) in experiment.CHOSEN_GROUPS.items():
-            name = OmegaConf.select(chosen, f"{group}.name", default=default)
-            defaults[group] = OmegaConf.structured(_choose(f"{group}.name", name, choices))
-    assert isinstance(defaults, DictConfig)
-    return defaults
+def _build(kind: type, kinds: Mapping[str, Any], values: Mapping[str, Any], prefix: str, base: Any = None) -> Any:
+    """Return a dataclass with the given values, the others as they are in ``base`` or by default."""
+    arguments = {}
+    for field in dataclasses.fields(kind):
+        key, inner = f"{prefix}{field.name}", kinds[field.name]
+        is_given = field.name in values
+        default = _default(field) if base is None else getattr(base, field.name)
+        if isinstance(inner, type) and is_dataclass(inner):
+            needed = [f"{key}.{each.name}" for each in dataclasses.fields(inner) if _default(each) == MISSING]
+            if not is_given and default == MISSING and needed:
+                raise _MissingKeyError(f"{key} is missing ({', '.join(needed)} has no default)")
+            own = None if default == MISSING else default
+            arguments[field.name] = _build(inner, kinds_of(inner), values.get(field.name, {}), f"{key}.", own)
+        elif is_given:
+            arguments[field.name] = values[field.name]
+        elif default == MISSING:
+            raise _MissingKeyError(f"{key} is missing")
+        else:
+            arguments[field.name] = default
+    return kind(**arguments)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """Return a field's default, OmegaConf's ``MISSING`` if it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return MISSING if field.default is dataclasses.MISSING else field.default
 
 
 def _choose(key: str, name: Any, choices: dict[str, Any]) -> Any:
     if name not in choices:
         raise ConfigError(f"{key} must be one of: {', '.join(choices)}; got {name!r}")
     return choices[name]
-
-
-def _explain(error: Exception, values: DictConfig, typed: DictConfig) -> str:
-    """Turn OmegaConf's error into one line: the full key, what is wrong, what is allowed."""
-    key = getattr(error, "full_key", None)
-    if isinstance(error, ConfigKeyError) and isinstance(error.parent_node, DictConfig):
-        known = [str(name) for name in error.parent_node]
-        close = difflib.get_close_matches(str(error.key), known, n=1)
-        hint = f"did you mean {key.removesuffix(str(error.key))}{close[0]}? " if close and key else ""
-        return f"unknown key {key}; {hint}Known here: {', '.join(known)}"
-    if isinstance(error, ValidationError) and key:
-        return f"{key} must be {_expected_type(key, typed)}, got {OmegaConf.select(values, key)!r}"
-    for group in (str(name) for name in typed if OmegaConf.is_dict(typed._get_node(name))):
-        if group in values and not isinstance(values[group], DictConfig):  # OmegaConf names no key here
-            return f"{group} must be {_expected_type(group, typed)}, got {values[group]!r}"
-    return _first_line(error)
-
-
-def _expected_type(key: str, typed: DictConfig) -> str:
-    group, _, name = key.rpartition(".")
-    parent = OmegaConf.get_type(typed, group) if group else OmegaConf.get_type(typed)
-    kind = get_type_hints(parent).get(name) if is_dataclass(parent) else None
-    if is_dataclass(kind):
-        return f"a group of keys ({', '.join(f.name for f in fields(kind))})"
-    names: dict[Any, str] = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "text",
-        int | None: "a whole number or null",
-    }
-    return names.get(kind, "a list" if get_origin(kind) is list else "text or null")
-
-
-def _place(error: Exception) -> str:
-    """Return what is wrong with YAML, and where."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """Reading files that somebody else wrote: regular ones of a sane size, as text."""
 
+import difflib
 import os
 import stat
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from iclgd.checks import InputError
 
 MOST_BYTES = 16 * 2**20  # of a file that is read whole as text
+MOST_BYTES_OF_NAME = 200  # systems take 255, and unfinished folders have longer names
 
 
 class FileError(InputError):
@@ -45,3 +47,29 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES, encoding: str = "utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise FileError(f"{path}: line {line}: is not {encoding.upper()} text") from None
+
+
+def no_such_file(path: Path) -> FileError:
+    """Return the error that there is no such file, with the name nearest to it of those beside it."""
+    beside = [each.name for each in path.parent.glob(f"*{path.suffix or '.*'}")]
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return FileError(f"{path}: no such file" + (f"; did you mean {path.parent / close[0]}?" if close else ""))
+
+
+def name_for_folder(path: Path) -> str:
+    """Return a file's name without its ending, by which a folder of results is called.
+
+    Raises:
+        FileError: if no folder may be called so: ``...yaml`` would be the one above.
+
+    Example:
+        >>> name_for_folder(Path("configs/one_layer.yaml"))
+        'one_layer'
+    """
+    name = path.stem
+    if not name or name.startswith(".") or not name.isprintable() or len(name.encode()) > MOST_BYTES_OF_NAME:
+        raise FileError(
+            f"{path}: results go to a folder of its name, which must not begin with a dot, must have no control "
+            f"characters and at most {MOST_BYTES_OF_NAME} bytes"
+        )
+    return name

@@ -95,7 +95,7 @@ def test_resolved_config_round_trips(tmp_path: Path) -> None:
         ("tracking.mode=on", "tracking.mode must be one of: auto, online, offline, disabled; got "),
         ("tracking.project=''", "tracking.project must not be empty"),
         ("experiment=txt", "experiment must be one of: regression, text, language_modeling; got 'txt'"),
-        ("seed=${nothing}", "Interpolation key 'nothing' not found"),
+        ("seed=${nothing}", "command line: seed: '${nothing}': nothing is filled in for ${...}; write the value"),
         ("seed", "command line: expected key=value, such as model.num_layers=2, got 'seed'"),
         ("=3", "command line: expected key=value, such as model.num_layers=2, got '=3'"),
         ("seed=[", "command line: 'seed=[': not valid YAML ("),

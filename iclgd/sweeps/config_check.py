@@ -63,8 +63,6 @@ class _Configs:
                 self._check_values_of(parameter, config)
 
     def _check_values_of(self, parameter: Parameter, config: Any) -> None:
-        from omegaconf import OmegaConf
-
         from iclgd.config import overlaid
 
         source = f"{self.sweep.path}: parameters.{parameter.key}"
@@ -72,7 +70,7 @@ class _Configs:
         for raw in parameter.examples():
             override = parameter.override(raw)
             values = overlaid(config, source, [override])
-            typed = repr(OmegaConf.to_container(values)) if self.sweep.method == "grid" else override
+            typed = repr(values.values) if self.sweep.method == "grid" else override
             if seen.setdefault(typed, override) != override:
                 raise SweepError(f"{source}: {seen[typed]} and {override} are the same; a grid runs each value once")
 
