@@ -3,8 +3,10 @@
 import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from iclgd.modules.signals import stop_requests
+from iclgd.terminal import say
 
 
 class MetricsRecorder(Callback):
@@ -23,6 +25,26 @@ class MetricsRecorder(Callback):
             except ConnectionError:  # Slurm has sent SIGTERM to W&B's process too, which did not wait for us
                 if not stop_requests.is_requested:
                     raise
+
+
+class LossWatch:
+    """Names the first step of a training whose loss is not finite: all later numbers follow from it."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+
+    def look(self, losses: Tensor, steps_before: int) -> None:
+        """Look at the losses of a stretch of steps; say so, once, if one is not finite.
+
+        Args:
+            losses: of P steps, (P, ...).
+            steps_before: how many steps came before.
+        """
+        if self._is_over or bool(losses.isfinite().all()):
+            return
+        self._is_over = True
+        place = int((~losses.isfinite()).flatten(1).any(1).nonzero()[0])
+        say(f"warning: the training loss is not a finite number from step {steps_before + place + 1} on")
 
 
 class Stopwatch(Callback):
