@@ -14,6 +14,7 @@ OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 2 for bad input, 1 for something that failed."""
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's, which need not be there, would be looked for on importing pyplot
     from iclgd.sweeps.arguments import join_action
 
     arguments = _parse(join_action(list(sys.argv[1:] if argv is None else argv)))
@@ -48,8 +49,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _exit_code(error: Exception) -> int | None:
     """Return the exit code of an error that is the user's to mend, ``None`` for a defect of ours."""
     from iclgd.checks import InputError
+    from iclgd.memory import OutOfMemoryError
 
-    return 2 if isinstance(error, InputError) else None
+    return 2 if isinstance(error, InputError) else 1 if isinstance(error, OutOfMemoryError) else None
 
 
 def _fail(message: str, code: int) -> int:
@@ -62,17 +64,17 @@ def _run(arguments: argparse.Namespace) -> int:
         from iclgd import config, experiment
 
         loaded = config.load(arguments.config, arguments.overrides)
-        return _show(experiment.run(loaded, arguments.config.stem))
+        return _show(*experiment.run(loaded, arguments.config.stem))
 
 
 def _resume(arguments: argparse.Namespace) -> int:
     with stop_requests.handled():
         from iclgd import experiment
 
-        return _show(experiment.resume(arguments.run_directory))
+        return _show(*experiment.resume(arguments.run_directory))
 
 
-def _show(directory) -> int:  # type: ignore[no-untyped-def]
+def _show(directory, failed: list[str]) -> int:  # type: ignore[no-untyped-def]
     """Print the run's tables and, last and alone, its path; other processes than the first have nothing to say."""
     if directory is None:
         return 0
@@ -88,7 +90,7 @@ def _show(directory) -> int:  # type: ignore[no-untyped-def]
     if "which_algorithm" in (analyses := directory.read_analyses()):
         console.print(algorithm_table(analyses["which_algorithm"]))
     print(directory.path)
-    return 0
+    return 1 if failed else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.loggers import Logger
@@ -15,6 +15,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from iclgd import config as configs
 from iclgd.config import ExperimentConfig
+from iclgd.failures import Failures
+from iclgd.memory import OutOfMemoryError, TooLargeError, advice, is_exhausted
 from iclgd.modules.launch import find_launch
 from iclgd.modules.signals import stop_requests
 from iclgd.modules.stopping import EXIT_INTERRUPTED, close_tracking
@@ -26,37 +28,49 @@ from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory
 
 
-def run(config: ExperimentConfig, name: str) -> RunDirectory | None:
-    """Run an experiment in a new run directory and return it (``None`` on all processes but the first).
+class Finished(NamedTuple):
+    """A run whose numbers stand."""
+
+    directory: RunDirectory | None  # None on all processes but the first
+    failed: list[str]  # the parts that came after the numbers and failed
+
+
+def run(config: ExperimentConfig, name: str) -> Finished:
+    """Run an experiment in a new run directory.
 
     Args:
         config: what to run.
         name: of the config; part of the directory's path.
+
+    Returns:
+        The run directory, and which analyses or figures failed.
 
     Raises:
         InputError: if the experiment's data or models cannot be used, or the processes that were started are not those
             of the config; nothing has been written then.
         DifferentConfigsError: if another process has another config.
         TrackingError: if tracking is demanded that cannot be had; nothing has been written then.
+        OutOfMemoryError: if memory is not enough on the way.
         OSError: if the run directory cannot be written.
         KeyboardInterrupt: if it is interrupted; the message says how to go on.
     """
     if _find_rank(config) != 0:
         with _ending_quietly():
             _execute(config, _prepare(config), None, [], None)
-        return None
+        return Finished(None, [])
     with Mirror(config.tracking) as mirror:
         prepared = _prepare(config)
         mirror.resolve()
         directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(_device(config)))
         with directory.lock(), _saying_how_to_continue(directory):
-            _execute(config, prepared, directory, _loggers(directory, mirror), None)
-    return directory
+            failed = _execute(config, prepared, directory, _loggers(directory, mirror), None)
+    return Finished(directory, failed)
 
 
-def resume(path: Path) -> RunDirectory | None:
-    """Continue an interrupted run from its last checkpoint; a complete run is left as it is.
+def resume(path: Path) -> Finished:
+    """Continue an interrupted run from its last checkpoint.
 
+    Of a complete run only analyses are made that it lacks, as they failed or were interrupted, and then all figures.
     Returns as :func:`run` does.
 
     Args:
@@ -73,25 +87,35 @@ def resume(path: Path) -> RunDirectory | None:
         if directory.read_summary() is None:
             with _ending_quietly():
                 _execute(config, _prepare(config), None, [], directory.last_checkpoint())
-        return None
+        return Finished(None, [])
     # Locked before looking: a run that is still going changes what is there.
     with directory.lock(), _saying_how_to_continue(directory):
-        if directory.read_summary() is not None:
-            return directory
+        summary = directory.read_summary()
+        if summary is not None and not _lacks_something(config, directory):
+            return Finished(directory, [])
         with Mirror(config.tracking) as mirror:
             mirror.resolve()
+            if summary is not None:
+                failed = _look_at(config, _prepare(config), directory, summary, _loggers(directory, mirror))
+                return Finished(directory, failed)
             checkpoint = directory.last_checkpoint()
             step = directory.step_of(checkpoint) if checkpoint else -1
             directory.forget_metrics_after(step)
             say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
-            _execute(config, _prepare(config), directory, _loggers(directory, mirror), checkpoint)
-    return directory
+            failed = _execute(config, _prepare(config), directory, _loggers(directory, mirror), checkpoint)
+    return Finished(directory, failed)
 
 
 def _prepare(config: ExperimentConfig) -> Any:
     """Load and build what the experiment needs; bad input is found here, before anything is written."""
     prepare_process(config.trainer.threads_per_process)
-    return configs.experiment_module(config.experiment).prepare(config)
+    experiment = configs.experiment_module(config.experiment)
+    try:
+        return experiment.prepare(config)
+    except Exception as error:
+        if is_exhausted(error):
+            raise TooLargeError(advice(experiment.NEEDS_MEMORY)) from error
+        raise
 
 
 def _execute(
@@ -100,27 +124,59 @@ def _execute(
     directory: RunDirectory | None,
     loggers: list[Logger],
     checkpoint: Path | None,
-) -> None:
-    """Do what the experiment does, and write the results."""
+) -> list[str]:
+    """Do what the experiment does, and write the results; return what failed after the numbers."""
     stop_requests.answer()
     experiment = configs.experiment_module(config.experiment)
     try:
         summary = experiment.execute(config, prepared, directory, loggers, checkpoint)
         if directory is None:
-            return
+            return []
         may_be_undefined = experiment.MAY_BE_UNDEFINED
         undefined = [name for name, value in summary.items() if not math.isfinite(value)]
         if unusable := [name for name in undefined if not name.rpartition("/")[2].startswith(may_be_undefined)]:
             say(f"warning: not a finite number: {', '.join(unusable)}")
-        draw_figures(directory, summary)
         with stop_requests.deferred():
-            directory.write_summary(summary)  # the run is complete; what follows is a mirror of it
+            directory.write_summary(summary)  # the run is complete; what follows adds to it
+    except KeyboardInterrupt:
+        close_tracking(loggers)
+        raise
+    except Exception as error:
+        if is_exhausted(error):
+            raise OutOfMemoryError(advice(experiment.NEEDS_MEMORY)) from error
+        raise
+    return _look_at(config, prepared, directory, summary, loggers)
+
+
+def _look_at(
+    config: ExperimentConfig,
+    prepared: Any,
+    directory: RunDirectory,
+    summary: dict[str, float],
+    loggers: list[Logger],
+) -> list[str]:
+    """Add analyses and figures to a complete run, and finish its mirror; return what failed."""
+    experiment = configs.experiment_module(config.experiment)
+    failures = Failures(directory.path / "failures.log")
+    try:
+        for name in experiment.analyses(config):
+            with failures.of(f"analysis {name}", "analysis.num_tasks or analysis.num_resamples"):
+                directory.write_analysis(name, experiment.analyze(name, config, prepared, directory))
+        draw_figures(directory, summary, failures)
+        with stop_requests.deferred():
             for logger in loggers:
                 if isinstance(logger, RunDirectoryLogger):
                     logger.mirror.finish()
     except KeyboardInterrupt:
         close_tracking(loggers)
         raise
+    return failures.failed
+
+
+def _lacks_something(config: ExperimentConfig, directory: RunDirectory) -> bool:
+    """Say whether a complete run has not all of its analyses, or was interrupted before its figures."""
+    wanted = configs.experiment_module(config.experiment).analyses(config)
+    return not set(wanted) <= set(directory.read_analyses()) or not directory.figures.is_dir()
 
 
 def _loggers(directory: RunDirectory, mirror: Mirror) -> list[Logger]:

@@ -1,7 +1,7 @@
 """Values of dataclasses' fields, by the fields' types, from YAML and from ``key=value``.
 
-Text is taken as it is written: ``0012345``, ``1e3``, ``2024-01-01`` and ``no`` are what they look like, without quotes too.
-Nothing is filled in: a config that somebody else wrote must not read the environment.
+Text is taken as it is written: ``0012345``, ``1e3``, ``2024-01-01`` and ``no`` are what they look like, without quotes
+too. Nothing is filled in: a config that somebody else wrote must not read the environment.
 """
 
 import difflib

@@ -5,6 +5,7 @@ A learner's sensitivity, the gradient of its prediction by the query, is the wei
 bootstrap; Efron & Tibshirani 1993, chapter 13), the same resamples for all learners, so that differences are paired.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -22,6 +23,11 @@ from iclgd.models import Predictor
 LEVELS = (0.025, 0.975)  # of a 95 % interval
 OWN_DISTANCE = 0.2  # of the nearest learner's distance to the model: learners that near to each other are one
 RESOLUTION = 1e-3  # of the model's sensitivity: a smaller difference is none
+# Of the model's sensitivity: the largest distance at which a learner is near to it. The square, 4 %, is the share of
+# the model's sensitivity that is not the learner's.
+NEAR = 0.2
+NONE_IS_NEAR = "none is near"
+NOT_A_NUMBER = "none (not a number)"
 MEASURES = ("prediction_l2", "sensitivity_l2", "sensitivity_cosine")
 
 
@@ -46,6 +52,8 @@ class Verdict:
 
     Attributes:
         learner: the simplest among the nearest and those that cannot be told from it.
+        is_near: whether the nearest one's distance is at most 20 % of ``sensitivity_norm``: if not, the model has
+            become none of the learners.
         nearest: the learner with the smallest mean distance between sensitivities.
         indistinguishable: the others that cannot be told from the nearest, the simplest first.
         distance: the nearest learner's mean distance.
@@ -56,6 +64,7 @@ class Verdict:
     """
 
     learner: str
+    is_near: bool
     nearest: str
     indistinguishable: tuple[str, ...]
     distance: float
@@ -90,7 +99,7 @@ def nearest_algorithm(
     A candidate cannot be told from the nearest one if the 95 % interval of the difference of their distances to the
     model contains 0; or if the two are nearer to each other than 20 % of the nearest one's distance to the model, or
     than 0.1 % of the model's mean sensitivity. Of these and the nearest the simplest is named: the one with fewest
-    parameters, and among equals the one with the smallest distance.
+    parameters, and among equals the one with the smallest distance. A model that is not a number on some task is none.
 
     Args:
         model: the model's answers.
@@ -138,7 +147,8 @@ def algorithms_by_layer(
         Plain numbers, strings, lists and dictionaries: ``rows``, one for each layer (from 1) and learner, with
         ``layer``, ``learner``, ``num_parameters`` and for each measure M of ``prediction_l2``, ``sensitivity_l2`` and
         ``sensitivity_cosine`` M, ``M_low`` and ``M_high``; and ``verdicts``, one for each layer, with ``layer`` and
-        what :class:`Verdict` holds.
+        what :class:`Verdict` holds, where ``learner`` is "none is near" if none is, and ``simplest`` is then what it
+        would have been.
 
     Example:
         >>> from iclgd.data import LinearRegressionTask
@@ -160,7 +170,10 @@ def algorithms_by_layer(
             for measure, (mean, low, high) in measures.items():
                 row |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
             rows.append(row)
-        verdicts.append({"layer": layer, **asdict(verdict), "indistinguishable": list(verdict.indistinguishable)})
+        found = {"layer": layer, **asdict(verdict), "indistinguishable": list(verdict.indistinguishable)}
+        if not verdict.is_near:
+            found |= {"learner": NONE_IS_NEAR if math.isfinite(verdict.distance) else NOT_A_NUMBER}
+        verdicts.append({**found, "simplest": verdict.learner})
     return {"rows": rows, "verdicts": verdicts}
 
 
@@ -173,8 +186,13 @@ def _verdict(
 ) -> Verdict:
     """Name the learner, from the distances between sensitivities and their resamples, (R,) each."""
     distance = {name: measures["sensitivity_l2"] for name, measures in estimates.items()}
-    nearest = min(candidates, key=lambda name: distance[name].mean)
+    # A learner that is not a number is not near: NaN would be passed over, or win, depending on its place.
+    finite = [name for name in candidates if math.isfinite(distance[name].mean)]
     norm = _mean_norm(model.sensitivity)
+    if not finite:
+        nan = math.nan
+        return Verdict(NOT_A_NUMBER, False, NOT_A_NUMBER, (), nan, nan, nan, nan, norm)
+    nearest = min(finite, key=lambda name: distance[name].mean)
     resolution = max(OWN_DISTANCE * distance[nearest].mean, RESOLUTION * norm)
 
     def is_like_the_nearest(name: str) -> bool:
@@ -184,12 +202,13 @@ def _verdict(
         return low <= 0 <= high or own_distance <= resolution
 
     alike = sorted(
-        (name for name in candidates if name == nearest or is_like_the_nearest(name)),
+        (name for name in finite if name == nearest or is_like_the_nearest(name)),
         key=lambda name: (candidates[name].num_parameters, distance[name].mean),
     )
-    smallest = torch.stack(list(resampled.values())).amin(0)
+    smallest = torch.stack([resampled[name] for name in finite]).amin(0)
     return Verdict(
         learner=alike[0],
+        is_near=distance[nearest].mean <= NEAR * norm,
         nearest=nearest,
         indistinguishable=tuple(name for name in alike if name != nearest),
         distance=distance[nearest].mean,

@@ -118,7 +118,7 @@ def losses_under_shifts(
         num_tasks: B, for each value.
         names: which of ``SHIFTS``.
         device: where the tasks are drawn.
-        dtype: of the tasks.
+        dtype: of the tasks, which are the same in each.
 
     Returns:
         For each shift its values and losses, ready for JSON. A shift without values for this task is left out
@@ -143,7 +143,7 @@ def losses_under_shifts(
         shifted = SHIFTS[name].tasks(base)
         losses: dict[str, list[float]] = {predictor: [] for predictor in predictors}
         for _, task in shifted:
-            batch = task.sample(num_tasks, named_generator(seed, "out_of_distribution", device), dtype)
+            batch = task.sample(num_tasks, named_generator(seed, "out_of_distribution", device)).to(dtype)
             for predictor, predict in predictors.items():
                 total, count = half_mean_squared_error(predict(batch.x, batch.y, batch.query), batch.target)
                 losses[predictor].append(total.item() / count)

@@ -19,5 +19,5 @@ class Subject(NamedTuple):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the precision of the models, in which their tasks are to be drawn."""
+        """Return the precision of the models; their tasks are drawn in single precision and converted to it."""
         return next(self.transformer.parameters()).dtype

@@ -30,6 +30,10 @@ class RegressionBatch(NamedTuple):
         size = len(self.target) // num_shards
         return RegressionBatch(*(tensor[index * size : (index + 1) * size] for tensor in self))
 
+    def to(self, target: torch.device | torch.dtype) -> "RegressionBatch":
+        """Return the same tasks on another device or in another precision."""
+        return RegressionBatch(*(tensor.to(target) for tensor in self))
+
 
 @dataclass(frozen=True)
 class RegressionTask(ABC):
@@ -59,7 +63,11 @@ class RegressionTask(ABC):
 
     @abstractmethod
     def sample(self, num_tasks: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> RegressionBatch:
-        """Draw ``num_tasks`` tasks on the generator's device."""
+        """Draw ``num_tasks`` tasks on the generator's device.
+
+        Random numbers of another ``dtype`` are other ones: to see the same tasks in every precision, draw in single
+        precision and convert with :meth:`RegressionBatch.to`, as runs do.
+        """
 
     def _add_noise(self, y: Tensor, generator: torch.Generator) -> None:
         """Replace ``num_noise`` of the context targets of each task, (N, O, B), in place."""

@@ -24,6 +24,7 @@ from iclgd.tracking.wandb import TrackingConfig
 
 LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig}
 MAY_BE_UNDEFINED: tuple[str, ...] = ()
+NEEDS_MEMORY = "training.batch_size, evaluation.num_sequences or the sizes of model and task"
 CHOSEN_GROUPS: dict[str, tuple[str, dict[str, Any]]] = {"task": ("few_shot", LANGUAGES)}
 
 
@@ -117,6 +118,11 @@ def execute(
     tokens_per_second = num_tokens / stopwatch.seconds if stopwatch.seconds else float("nan")
     speeds = {"train/steps_per_second": stopwatch.steps_per_second, "train/tokens_per_second": tokens_per_second}
     return {**summary, **speeds}
+
+
+def analyses(config: Config) -> list[str]:
+    """Return no name: there is nothing to look at afterwards."""
+    return []
 
 
 def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:

@@ -1,17 +1,17 @@
 """In-context regression: train a toy transformer, compare it with gradient descent."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.loggers import Logger
 from omegaconf import MISSING
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from iclgd.analysis.subject import Subject
-from iclgd.analysis.suite import AnalysisConfig, run_analyses
+from iclgd.analysis.suite import AnalysisConfig, Record, run_analyses
 from iclgd.data import REGRESSION_TASKS, RegressionTask
 from iclgd.data.datamodules import RegressionDataModule
 from iclgd.data.seeding import named_generator
@@ -28,6 +28,8 @@ from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
 MAY_BE_UNDEFINED: tuple[str, ...] = ()
+WEIGHTS = "weights.safetensors"
+NEEDS_MEMORY = "training.batch_size, evaluation.num_tasks, training.num_seeds or the sizes of model and task"
 CHOSEN_GROUPS: dict[str, tuple[str, dict[str, Any]]] = {"task": ("linear", dict(REGRESSION_TASKS))}
 
 
@@ -55,6 +57,11 @@ class Config:
             )
         if self.model.clip and self.evaluation.gd_plus_plus == "optimal":
             raise ValueError("evaluation.gd_plus_plus must not be optimal with model.clip: it knows no bound")
+        if self.trainer.precision == "bf16-true":
+            raise ValueError(
+                "trainer.precision must be one of: 32-true, 64-true, bf16-mixed with experiment=regression; got "
+                "'bf16-true' (an optimiser step would be smaller than the rounding of a weight in bfloat16)"
+            )
         self.analysis.check(self.task, self.model)
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.training.batch_size % num_processes:
@@ -102,7 +109,7 @@ def execute(
     loggers: list[Logger],
     checkpoint: Path | None,
 ) -> dict[str, float]:
-    """Train and compare; on the first process also look at the trained models and write their weights.
+    """Train and compare; on the first process also write the models' weights.
 
     Args:
         config: what to run.
@@ -131,18 +138,38 @@ def execute(
     )
     summary = train_and_test(trainer, module, data, checkpoint)
     if directory is not None:
-        subjects = module.cpu().subjects(config.task)  # where analyses draw their tasks
-        directory.write_bytes("weights.safetensors", save(_weights(subjects)))
-        for name, record in run_analyses(config.analysis, subjects).items():
-            directory.write_analysis(name, record)
+        directory.write_bytes(WEIGHTS, save(_weights(module.subjects(config.task))))
     return {**summary, **chosen, "train/steps_per_second": stopwatch.steps_per_second}
+
+
+def analyses(config: Config) -> list[str]:
+    """Return the names of the analyses to make."""
+    return config.analysis.run
+
+
+def analyze(name: str, config: Config, prepared: Prepared, directory: RunDirectory) -> Record:
+    """Make one analysis of a complete run, from the weights in its directory."""
+    subjects = prepared[1].cpu().subjects(config.task)  # on the CPU, where analyses draw their tasks
+    weights = load_file(directory.path / WEIGHTS)
+    for prefix, model in _models(subjects).items():
+        own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        model.load_state_dict(own, assign=True)  # in the precision of training
+    return run_analyses(replace(config.analysis, run=[name]), subjects)[name]
 
 
 def _weights(subjects: list[Subject]) -> dict[str, Tensor]:
     """Return all weights as ``MODEL.PARAMETER``, of several seeds as ``seed_S/MODEL.PARAMETER``."""
     return {
-        (f"seed_{subject.seed}/" if len(subjects) > 1 else "") + f"{name}.{key}": value.detach().cpu().contiguous()
+        prefix + key: value.detach().cpu().contiguous()
+        for prefix, model in _models(subjects).items()
+        for key, value in model.state_dict().items()
+    }
+
+
+def _models(subjects: list[Subject]) -> dict[str, nn.Module]:
+    """Return all models by what their weights' names begin with."""
+    return {
+        (f"seed_{subject.seed}/" if len(subjects) > 1 else "") + f"{name}.": model
         for subject in subjects
         for name, model in {"transformer": subject.transformer, **subject.references}.items()
-        for key, value in model.state_dict().items()
     }

@@ -36,6 +36,7 @@ from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
 MAY_BE_UNDEFINED = ("rec2ftp",)
+NEEDS_MEMORY = "evaluation.batch_size or demonstrations.num, or take a smaller model"
 CHOSEN_GROUPS: dict[str, tuple[str, dict[str, Any]]] = {}
 ANY_LENGTH = sys.maxsize  # for models without a limit of their own
 
@@ -143,6 +144,11 @@ def execute(
         trainer.test(module, data, verbose=False)
     speed = len(data.prompts[0].queries) / module.seconds
     return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(_peak_memory(module.device))}
+
+
+def analyses(config: Config) -> list[str]:
+    """Return no name: there is nothing to look at afterwards."""
+    return []
 
 
 def _check_tokens(comparison: Comparison) -> None:

@@ -171,8 +171,8 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
         raise LanguageModelError(f"model.name={name}: {type(model).__name__} has no attention heads in its config")
     if getattr(model, "_is_stateful", False):  # transformers' own mark
         raise LanguageModelError(
-            f"model.name={name}: {type(model).__name__} has layers with a recurrent state, which queries cannot be given of "
-            "a context as they are given its keys and values"
+            f"model.name={name}: {type(model).__name__} has layers with a recurrent state, which queries cannot be "
+            "given of a context as they are given its keys and values"
         )
     return LanguageModel(name, model, num_heads, _max_length(config))
 

@@ -1,5 +1,7 @@
 """One seed's transformer, what it is compared with, and what is measured about them."""
 
+import contextlib
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -78,8 +80,9 @@ class Comparison(nn.Module):
                 self._add_loss("interpolated", mixture(*problem), batch)
             if is_last:
                 self._add_layers(batch)
-                for name, predictor in self.final.items():
-                    self._add_loss(name, predictor(*problem), batch)
+                with as_they_are(batch.x):
+                    for name, predictor in self.final.items():
+                        self._add_loss(name, predictor(*problem), batch)
         if self.transformer.config.tokens == "separate":
             tokens = self.transformer.tokens(*problem)
             copying = self._metric("copying", Copying, tokens.shape[0], tokens.shape[1])
@@ -102,14 +105,17 @@ class Comparison(nn.Module):
         if name in self.trained():
             return predict_with_sensitivity(reference, *problem)
         if (name, part) not in self._known:
-            self._known[name, part] = predict_with_sensitivity(reference, *problem)
+            with as_they_are(problem[0]):
+                self._known[name, part] = predict_with_sensitivity(reference, *problem)
         return self._known[name, part]
 
     def _add_layers(self, batch: RegressionBatch) -> None:
         """Measure the losses after every layer of the deep models among us."""
         for name, model in {"transformer": self.transformer, **dict(self.references.items())}.items():
             if isinstance(model, Transformer) and model.config.num_layers > 1:
-                for layer, prediction in enumerate(model.layer_predictions(batch.x, batch.y, batch.query)):
+                with contextlib.nullcontext() if name in self.trained() else as_they_are(batch.x):
+                    predictions = model.layer_predictions(batch.x, batch.y, batch.query)
+                for layer, prediction in enumerate(predictions):
                     self._add_loss(f"{name}/layer_{layer:02}", prediction, batch)
 
     def _add_loss(self, name: str, prediction: Tensor, batch: RegressionBatch) -> None:
@@ -121,3 +127,11 @@ class Comparison(nn.Module):
         metric = self.metrics[name]
         assert isinstance(metric, Metric)
         return metric
+
+
+def as_they_are(tensor: Tensor) -> torch.autocast:
+    """Keep products of matrices from being rounded, on a tensor's device: textbook learners have no mixed precision.
+
+    A reference that was chosen as the best would otherwise be another one, and not the best.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)

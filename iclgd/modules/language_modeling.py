@@ -15,6 +15,7 @@ from iclgd import checks
 from iclgd.data.few_shot_language import TokenBatch
 from iclgd.modules.optimization import clip_by_global_norm
 from iclgd.modules.optimizer import OptimizerConfig
+from iclgd.modules.recording import LossWatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,7 @@ class LanguageModelingModule(LightningModule):
         self.automatic_optimization = False
         self.model = model
         self.training_config = training
+        self.loss_watch = LossWatch()
         self.num_tokens = 0  # that this process has trained on since it was started
         self._sums: dict[str, Tensor] = {}
 
@@ -81,7 +83,7 @@ class LanguageModelingModule(LightningModule):
         optimizer, config = self.optimizers(), self.training_config
         assert isinstance(optimizer, LightningOptimizer)
         parameters = list(self.model.parameters())
-        losses = []
+        losses, steps_before = [], self.global_step
         for batch in stream:
             optimizer.zero_grad()
             of_tokens, is_label, _ = self.losses(batch)
@@ -93,6 +95,8 @@ class LanguageModelingModule(LightningModule):
             optimizer.step()
             losses.append(loss.detach())
             self.num_tokens += batch.tokens.numel()
+        if self.trainer.is_global_zero:
+            self.loss_watch.look(torch.stack(losses)[:, None], steps_before)
         self.log("train/loss", torch.stack(losses).mean(), logger=False, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -115,7 +119,9 @@ class LanguageModelingModule(LightningModule):
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Add up what is measured on a batch."""
         losses, is_label, is_right = self.losses(batch)
-        of_labels = is_right[is_label].double().view(len(losses), -1)  # (B, N)
+        # A guess from logits that are not finite is none, not even a wrong one.
+        guesses = is_right[is_label].double().where(losses[is_label].isfinite(), torch.nan)
+        of_labels = guesses.view(len(losses), -1)  # (B, N)
         sums = {"losses": losses.double().sum(), "num_tokens": losses.new_tensor(losses.numel(), dtype=torch.double)}
         sums |= {"label_losses": losses[is_label].double().sum(), "right": of_labels.sum(0)}
         sums["num_sequences"] = losses.new_tensor(len(losses), dtype=torch.double)

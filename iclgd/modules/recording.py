@@ -3,6 +3,9 @@
 import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from iclgd.terminal import say
 
 
 class MetricsRecorder(Callback):
@@ -17,6 +20,26 @@ class MetricsRecorder(Callback):
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
+
+
+class LossWatch:
+    """Names the first step of a training whose loss is not finite: all later numbers follow from it."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+
+    def look(self, losses: Tensor, steps_before: int) -> None:
+        """Look at the losses of a stretch of steps; say so, once, if one is not finite.
+
+        Args:
+            losses: of P steps, (P, ...).
+            steps_before: how many steps came before.
+        """
+        if self._is_over or bool(losses.isfinite().all()):
+            return
+        self._is_over = True
+        place = int((~losses.isfinite()).flatten(1).any(1).nonzero()[0])
+        say(f"warning: the training loss is not a finite number from step {steps_before + place + 1} on")
 
 
 class Stopwatch(Callback):

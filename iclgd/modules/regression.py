@@ -15,6 +15,7 @@ from iclgd.data.datamodules import SeedBatch
 from iclgd.modules.comparison import Comparison
 from iclgd.modules.optimization import add_gradients, clip_by_global_norm, training_loss
 from iclgd.modules.optimizer import OptimizerConfig
+from iclgd.modules.recording import LossWatch
 from iclgd.modules.references import GD_PLUS_PLUS
 
 
@@ -77,6 +78,7 @@ class RegressionModule(LightningModule):
         self.comparisons = nn.ModuleList(comparisons)
         self.training_config = training
         self.seeds = seeds
+        self.loss_watch = LossWatch()
 
     def training_step(self, stream: Iterable[tuple[RegressionBatch, ...]], batch_idx: int) -> None:
         """Take one optimiser step on each element of a stream, which has a batch for each seed.
@@ -88,23 +90,26 @@ class RegressionModule(LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         groups = list(self._trained().values())
         parameters = [list(model.parameters()) for models in groups for model in models]
-        losses = []
+        losses, steps_before = [], self.global_step
         for batches in stream:
             optimizer.zero_grad()
             if self.trainer.world_size > 1:  # whose gradients are only averaged once all models have theirs
                 pairs = [pair for models in groups for pair in zip(models, batches, strict=True)]
                 all_losses = torch.stack([training_loss(model, batch) for model, batch in pairs])
                 self.manual_backward(all_losses.sum())
-                losses.append(all_losses[: len(batches)].detach())
+                losses.append(all_losses.detach())
             else:  # without Lightning's hooks, which would cost a twentieth of a step
                 turns = [add_gradients(models, batches, torch.Tensor.backward) for models in groups]
-                losses.append(turns[0])
+                losses.append(turns[0] if len(turns) == 1 else torch.cat(turns))
             for each in parameters:
                 clip_by_global_norm(each, max_norm)
             for group in optimizer.param_groups:
                 group["lr"] = self.training_config.learning_rate_at(self.global_step, self.trainer.max_steps)
             optimizer.step()
-        self._log({"train/loss": torch.stack(losses).mean(0)}, sync_dist=True)
+        of_steps = torch.stack(losses)  # (P, models): the transformers of all seeds first
+        if self.trainer.is_global_zero:
+            self.loss_watch.look(of_steps, steps_before)
+        self._log({"train/loss": of_steps[:, : len(self.seeds)].mean(0)}, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW as published (epsilon 1e-8)."""
@@ -128,7 +133,7 @@ class RegressionModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log what was measured."""
         values = [self._comparison(index).compute() for index in range(len(self.seeds))]
-        self._log({name: torch.stack([each[name].float() for each in values]) for name in values[0]})
+        self._log({name: torch.stack([each[name] for each in values]) for name in values[0]})
 
     on_test_epoch_end = on_validation_epoch_end
 

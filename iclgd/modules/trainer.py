@@ -23,7 +23,7 @@ PRECISIONS = {
     "32-true": "single precision",
     "64-true": "double precision",
     "bf16-mixed": "matrix products in bfloat16",
-    "bf16-true": "weights in bfloat16 too: half the memory",
+    "bf16-true": "weights in bfloat16 too: half the memory (not for regression)",
 }
 STRATEGIES = {
     "auto": "one process per device, as they need",

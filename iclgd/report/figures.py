@@ -1,11 +1,14 @@
 """Every figure of one run, from its directory alone."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from iclgd.failures import Failures
 from iclgd.report.algorithm_figures import algorithms
 from iclgd.report.function_figures import functions
 from iclgd.report.language_figures import learning_to_learn
@@ -14,8 +17,9 @@ from iclgd.report.shift_figures import iterated, out_of_distribution
 from iclgd.report.similarity_figures import accuracy, similarity
 from iclgd.report.training_figures import alignment, copying, layers, learning_curve
 from iclgd.report.weight_figures import weight_products
-from iclgd.tracking.run_directory import RunDirectory, write_atomically
+from iclgd.tracking.run_directory import RunDirectory
 
+DOTS_PER_INCH = 130
 FIGURES: dict[str, Callable[[Results], Figure | None]] = {  # None: the run has nothing to show there
     "learning_curve": learning_curve,
     "alignment": alignment,
@@ -32,21 +36,35 @@ FIGURES: dict[str, Callable[[Results], Figure | None]] = {  # None: the run has 
 }
 
 
-def draw_figures(directory: RunDirectory, summary: dict[str, float]) -> list[Path]:
+def draw_figures(directory: RunDirectory, summary: dict[str, float], failures: Failures | None = None) -> list[Path]:
     """Draw the figures that a run has data for into its ``figures/``; return their paths.
+
+    The folder is made once all have been drawn. A figure that fails is named, and costs nothing else.
 
     Args:
         directory: a run.
         summary: the run's final numbers.
+        failures: collects what fails.
     """
-    results = Results.read(directory, summary)
+    failures = failures or Failures(directory.path / "failures.log")
+    images: dict[str, bytes] = {}
+    with failures.of("reading the run for its figures"):
+        results = Results.read(directory, summary)
+        for name, draw in FIGURES.items():
+            with failures.of(f"figure {name}"), np.errstate(all="ignore"):  # a diverged run has figures, with gaps
+                if (figure := draw(results)) is not None:
+                    images[name] = _as_png(figure)
     directory.figures.mkdir(exist_ok=True)
     paths = []
-    for name, draw in FIGURES.items():
-        path = directory.figures / f"{name}.png"
-        with np.errstate(all="ignore"):  # a diverged run has figures too, with gaps
-            if (figure := draw(results)) is not None:
-                with write_atomically(path) as file:
-                    figure.savefig(file, format="png", dpi=130)
-                paths.append(path)
+    for name, image in images.items():
+        with failures.of(f"figure {name}"):
+            directory.write_bytes(f"figures/{name}.png", image)
+            paths.append(directory.figures / f"{name}.png")
     return paths
+
+
+def _as_png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.set_dpi(DOTS_PER_INCH)
+    FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
+    return file.getvalue()

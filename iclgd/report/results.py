@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from iclgd.files import read_text
 from iclgd.tracking.run_directory import RunDirectory
 
 Array = NDArray[Any]
@@ -36,19 +38,22 @@ class Results:
         summary: the final numbers.
         weights: of all models, ``MODEL.PARAMETER``; of several seeds ``seed_S/MODEL.PARAMETER``.
         analyses: the records of the analyses by name.
+        config: the resolved config.
     """
 
     metrics: list[dict[str, float]] = field(default_factory=list)
     summary: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Array] = field(default_factory=dict)
     analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, directory: RunDirectory, summary: dict[str, float]) -> "Results":
         """Read all but the summary, which is written last."""
         path = directory.path / "weights.safetensors"
         weights = load_file(path) if path.exists() else {}
-        return cls(directory.read_metrics(), summary, weights, directory.read_analyses())
+        config = yaml.safe_load(read_text(directory.config_path)) or {}
+        return cls(directory.read_metrics(), summary, weights, directory.read_analyses(), config)
 
     def curve(self, name: str) -> Curve | None:
         """Return a quantity over training, if it was recorded."""

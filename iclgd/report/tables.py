@@ -41,7 +41,10 @@ def algorithm_table(record: dict[str, Any]) -> Table:
     """Return what which_algorithm found: for each layer, and each of several seeds, the learner that it is."""
     has_seeds = len(record["seeds"]) > 1
     table = Table(title="which algorithm is it?", title_justify="left", title_style="bold")
-    table.caption = "distance of the nearest learner; of it and those that cannot be told from it the simplest is named"
+    table.caption = (
+        "distance of the nearest learner; of it and those that cannot be told from it the simplest is named; "
+        "none where it is not within 20% of the model's sensitivity"
+    )
     table.caption_justify = "left"
     for name in [
         *["seed"] * has_seeds,

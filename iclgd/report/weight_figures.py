@@ -1,5 +1,7 @@
 """What training made of the weights, beside the weights written down by hand."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,14 +10,18 @@ from matplotlib.image import AxesImage
 from iclgd.report.results import Array, Results
 
 NAMES = {"gd": "GD", "gd_plus_plus": "GD++"}
+QUERY_KEY, VALUE_LINEAR = r"$W_Q W_K^\top$", r"$W_V W_P$"
+MOST_ROWS = 24  # more would make an image that no viewer shows
 
 
 def weight_products(results: Results) -> Figure | None:
     """Show both weight products of each layer and head beside those of GD++, or of gradient descent if there is none.
 
-    A trained layer's scale moves freely between its two products; both are shown at the scale at which the mean of the
-    first one's diagonal over the inputs is 1, as it is for gradient descent. Tokens of another width than gradient
-    descent's cannot be shown beside it.
+    The scale of linear attention moves freely between its two products: both are shown at the scale at which the mean
+    of the first one's diagonal over the inputs is 1, as it is for gradient descent, and titles say by which number they
+    were divided and multiplied. Where scale has a meaning of its own, or that diagonal has no common value (yet), they
+    are shown as they are, each with its own colours. Tokens of another width than gradient descent's cannot be shown
+    beside it.
     """
     weights = results.weights_of_first_seed()
     trained = _products(weights, "transformer")
@@ -24,24 +30,54 @@ def weight_products(results: Results) -> Figure | None:
     if not trained or not reference or trained[0][0][0].shape != reference[0][0][0].shape:
         return None
     rows = [(layer, head) for layer, heads in enumerate(trained) for head in range(len(heads))]
-    figure = Figure(figsize=(7.2, 2.4 * len(rows) + 0.2), layout="constrained")
-    grid = figure.subplots(len(rows), 4, squeeze=False)
+    shown = rows[:MOST_ROWS]
+    figure = Figure(figsize=(7.2, 2.5 * len(shown) + 0.2), layout="constrained")
+    grid = figure.subplots(len(shown), 4, squeeze=False)
     num_inputs = int(np.count_nonzero(reference[0][0][0].diagonal()))  # GD compares the inputs, and nothing else
-    for row, (layer, head) in zip(grid, rows, strict=True):
+    for row, (layer, head) in zip(grid, shown, strict=True):
         query_key, value_linear = trained[layer][head]
-        scale = query_key.diagonal()[:num_inputs].mean()
         ((its_query_key, its_value_linear),) = reference[min(layer, len(reference) - 1)]
-        pairs = [
-            (query_key / scale, its_query_key, r"$W_Q W_K^\top$"),
-            (value_linear * scale, its_value_linear, r"$W_V W_P$"),
-        ]
-        for index, (product, its_product, text) in enumerate(pairs):
-            limit = 1.2 * np.nan_to_num(np.abs(its_product), posinf=0).max() or 1.0
-            _heat_map(row[2 * index], product, limit, f"{text}, trained")
-            image = _heat_map(row[2 * index + 1], its_product, limit, f"{text}, {NAMES[name]}")
-            figure.colorbar(image, ax=row[2 * index : 2 * index + 2], shrink=0.5, location="bottom", pad=0.02)
+        is_free = _has_free_scale(results.config.get("model", {}), layer)
+        scale = _common_diagonal(query_key, num_inputs) if is_free else None
+        if scale is not None:
+            pairs = [(query_key / scale, its_query_key), (value_linear * scale, its_value_linear)]
+            notes = [f"trained / {scale:.2g}", rf"trained $\times$ {scale:.2g}"]
+        else:
+            pairs = [(query_key, its_query_key), (value_linear, its_value_linear)]
+            notes = ["trained, unscaled"] * 2
+        for index, ((product, its_product), note) in enumerate(zip(pairs, notes, strict=True)):
+            cells, text = row[2 * index : 2 * index + 2], (QUERY_KEY, VALUE_LINEAR)[index]
+            limit = _limit(its_product)
+            own = _heat_map(cells[0], product, limit if scale is not None else _limit(product), f"{text}, {note}")
+            image = _heat_map(cells[1], its_product, limit, f"{text}, {NAMES[name]}")
+            if scale is not None:
+                figure.colorbar(image, ax=cells, shrink=0.5, location="bottom", pad=0.02)
+            else:
+                for its_image, cell in zip((own, image), cells, strict=True):
+                    bar = figure.colorbar(its_image, ax=cell, shrink=0.9, location="bottom", pad=0.02)
+                    bar.ax.tick_params(labelsize=7)
+                    bar.ax.locator_params(nbins=3)
         row[0].set_ylabel(_place(layer, len(trained), head, len(trained[layer])))
+    if len(rows) > len(shown):
+        figure.suptitle(f"the first {len(shown)} of {len(rows)} layers and heads", fontsize=9)
     return figure
+
+
+def _has_free_scale(model: dict[str, Any], layer: int) -> bool:
+    """Say whether a layer's scale moves freely between its products, and its inputs are those of gradient descent."""
+    kind = (model.get("first_attention") if layer == 0 else None) or model.get("attention", "linear")
+    return kind == "linear" and not model.get("layer_norm", False)
+
+
+def _common_diagonal(query_key: Array, num_inputs: int) -> float | None:
+    """Return the mean of the diagonal over the inputs, ``None`` where it is no larger than any other entry."""
+    mean = float(query_key.diagonal()[:num_inputs].mean())
+    return mean if np.isfinite(mean) and abs(mean) > np.sqrt(np.square(query_key).mean()) else None
+
+
+def _limit(product: Array) -> float:
+    """Return the largest number that a product's colours show."""
+    return float(1.2 * np.nan_to_num(np.abs(product), nan=0, posinf=0).max()) or 1.0
 
 
 def _place(layer: int, num_layers: int, head: int, num_heads: int) -> str:
@@ -50,7 +86,7 @@ def _place(layer: int, num_layers: int, head: int, num_heads: int) -> str:
 
 
 def _heat_map(axes: Axes, values: Array, limit: float, title: str) -> AxesImage:
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=8)
     axes.set(xticks=[], yticks=[])
     return axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
 
