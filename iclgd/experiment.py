@@ -22,10 +22,11 @@ from iclgd.modules.signals import stop_requests
 from iclgd.modules.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.report.figures import draw_figures
 from iclgd.terminal import say
+from iclgd.tracking.checkpoints import Saved, last_whole, refuse_changes, restore_config
 from iclgd.tracking.environment import describe_environment
 from iclgd.tracking.logger import RunDirectoryLogger
 from iclgd.tracking.mirror import Mirror
-from iclgd.tracking.run_directory import RunDirectory
+from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, Tell
 
 
 class Finished(NamedTuple):
@@ -77,16 +78,19 @@ def resume(path: Path) -> Finished:
         path: the run directory.
 
     Raises:
-        RunDirectoryError: if it is no run directory, or another process works on it.
+        RunDirectoryError: if it is no run directory, another process works on it, its checkpoints are damaged, or its
+            config is no longer the one of its checkpoint.
         ConfigError: if its config cannot be read.
         KeyboardInterrupt: if it is interrupted; the message says how to go on.
     """
     directory = RunDirectory(path)
+    restore_config(directory)
     config = configs.load(directory.config_path)
     if _find_rank(config) != 0:
-        if directory.read_summary() is None:
+        if directory.read_summary(_nobody) is None:
+            saved = _where_to_go_on(directory, config, _nobody)
             with _ending_quietly():
-                _execute(config, _prepare(config), None, [], directory.last_checkpoint())
+                _execute(config, _prepare(config), None, [], saved.path if saved else None)
         return Finished(None, [])
     # Locked before looking: a run that is still going changes what is there.
     with directory.lock(), _saying_how_to_continue(directory):
@@ -98,12 +102,39 @@ def resume(path: Path) -> Finished:
             if summary is not None:
                 failed = _look_at(config, _prepare(config), directory, summary, _loggers(directory, mirror))
                 return Finished(directory, failed)
-            checkpoint = directory.last_checkpoint()
-            step = directory.step_of(checkpoint) if checkpoint else -1
-            directory.forget_metrics_after(step)
-            say(f"resuming from step {step}" if checkpoint else "no checkpoint yet: starting over")
-            failed = _execute(config, _prepare(config), directory, _loggers(directory, mirror), checkpoint)
+            saved = _where_to_go_on(directory, config, say)
+            prepared = _prepare(config)
+            if saved is not None:
+                directory.forget_checkpoints_after(saved.step)
+                directory.restore_metrics(saved.step, saved.metrics)
+            else:
+                directory.forget_metrics_after(-1)
+            say(f"resuming from step {saved.step}" if saved else "no checkpoint yet: starting over")
+            loggers = _loggers(directory, mirror)
+            failed = _execute(config, prepared, directory, loggers, saved.path if saved else None)
     return Finished(directory, failed)
+
+
+def _where_to_go_on(directory: RunDirectory, config: ExperimentConfig, tell: Tell) -> Saved | None:
+    """Return the checkpoint from which a run goes on, ``None`` to start over.
+
+    Raises:
+        RunDirectoryError: if there is none that is whole and the config's.
+    """
+    saved = last_whole(directory, tell)
+    if saved is not None:
+        for line in refuse_changes(saved, configs.to_dict(config), directory.config_path):
+            tell(line)
+    elif not directory.is_config_as_begun():
+        raise RunDirectoryError(
+            f"{directory.config_path}: has changed since the run began, and no checkpoint says what it was; start a "
+            f"new run with: iclgd run {directory.config_path}"
+        )
+    return saved
+
+
+def _nobody(line: str) -> None:
+    """Leave it to the first process to tell."""
 
 
 def _prepare(config: ExperimentConfig) -> Any:
@@ -138,6 +169,7 @@ def _execute(
             say(f"warning: not a finite number: {', '.join(unusable)}")
         with stop_requests.deferred():
             directory.write_summary(summary)  # the run is complete; what follows adds to it
+            directory.keep_checkpoints(1)
     except KeyboardInterrupt:
         close_tracking(loggers)
         raise

@@ -14,6 +14,7 @@ from iclgd.data.few_shot_language import FewShotLanguageConfig, make_tokenizer
 from iclgd.data.language_datamodule import LanguageDataModule
 from iclgd.data.seeding import named_generator
 from iclgd.models.gpt import GPTConfig, build_gpt
+from iclgd.modules.checkpointing import KeepCheckpoints
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
 from iclgd.modules.participants import Participants
 from iclgd.modules.progress import TrainingProgress
@@ -102,7 +103,7 @@ def execute(
     quantities = {"loss": "val/loss"} | {f"accuracy after {n}": f"accuracy/{n}_demonstrations" for n in numbers}
     trainer = make_trainer(
         config.trainer,
-        checkpoint_dir=directory.checkpoints if directory else Path(),  # the first process tells the others
+        checkpoints=KeepCheckpoints(directory),
         loggers=loggers,
         callbacks=[
             Participants(config, checkpoint, directory),

@@ -17,6 +17,7 @@ from iclgd.data.datamodules import RegressionDataModule
 from iclgd.data.seeding import named_generator
 from iclgd.models import LeastSquares, Predictor, Ridge
 from iclgd.models.transformer import Transformer, TransformerConfig
+from iclgd.modules.checkpointing import KeepCheckpoints
 from iclgd.modules.comparison import Comparison
 from iclgd.modules.participants import Participants
 from iclgd.modules.progress import TrainingProgress
@@ -127,7 +128,7 @@ def execute(
     quantities = {"loss": "loss/transformer", reference: f"loss/{reference}", "cosine": "alignment/sensitivity_cosine"}
     trainer = make_trainer(
         config.trainer,
-        checkpoint_dir=directory.checkpoints if directory else Path(),  # the first process tells the others
+        checkpoints=KeepCheckpoints(directory),
         loggers=loggers,
         callbacks=[
             Participants(config, checkpoint, directory),

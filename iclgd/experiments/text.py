@@ -134,7 +134,7 @@ def execute(
             say(f"note: {note}")
     trainer = make_trainer(
         config.trainer,
-        checkpoint_dir=None,
+        checkpoints=None,
         loggers=loggers,
         callbacks=[Participants(config, checkpoint, directory), ComparisonProgress()],
         is_replicated=True,

@@ -61,7 +61,7 @@ def export(directory: RunDirectory, config: Any, folder: Path) -> None:
     data, module, _ = text.prepare(dataclasses.replace(config, evaluation=evaluation))
     with write_records(folder) as files:
         callbacks: list[Callback] = [_Recorder(files)]
-        trainer = make_trainer(config.trainer, checkpoint_dir=None, loggers=[], callbacks=callbacks)
+        trainer = make_trainer(config.trainer, checkpoints=None, loggers=[], callbacks=callbacks)
         with interruptible(trainer):
             trainer.fit(module, data)
             trainer.test(module, data, verbose=False)

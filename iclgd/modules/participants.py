@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from iclgd.checks import InputError
+from iclgd.tracking.checkpoints import CONFIG, flat
 from iclgd.tracking.environment import record_processes
 from iclgd.tracking.run_directory import RunDirectory
 
@@ -28,7 +29,8 @@ class Participants(Callback):
     """
 
     def __init__(self, config: Any, checkpoint: Path | None, directory: RunDirectory | None) -> None:
-        self.values = {**_flat(asdict(config)), "the checkpoint": checkpoint.name if checkpoint else None}
+        self.config = asdict(config)
+        self.values = {**flat(self.config), "the checkpoint": checkpoint.name if checkpoint else None}
         self.directory = directory
         self.is_done = False
 
@@ -56,6 +58,10 @@ class Participants(Callback):
         if self.directory is not None:
             record_processes(self.directory, [process for process, _ in everyone])
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say in the checkpoint whose it is."""
+        checkpoint[CONFIG] = self.config
+
 
 def _gather(mine: Any, num_processes: int) -> list[Any]:
     """Return every process's, by rank."""
@@ -63,11 +69,3 @@ def _gather(mine: Any, num_processes: int) -> list[Any]:
     if num_processes > 1:
         torch.distributed.all_gather_object(everyone, mine)
     return everyone
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values by their full keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

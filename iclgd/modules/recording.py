@@ -1,25 +1,39 @@
 """What happens to the numbers of a training: every logger gets them, with the optimiser step as their axis."""
 
 import time
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from iclgd.terminal import say
+from iclgd.tracking.checkpoints import METRICS, Table
 
 
 class MetricsRecorder(Callback):
     """Hands each evaluation's metrics, and the training loss, to the loggers.
 
     Lightning's own automatic logging counts batches, and a batch here is a stretch of many steps: log with
-    ``logger=False`` and let this do it.
+    ``logger=False`` and let this do it. Checkpoints have all of them, should ``metrics.jsonl`` be damaged.
     """
+
+    def __init__(self) -> None:
+        self.table = Table()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log after the metrics have been computed over all processes."""
-        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.table.append({"step": trainer.global_step, **metrics})
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Give the checkpoint all lines so far."""
+        checkpoint[METRICS] = self.table.state()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take them back."""
+        self.table = Table(checkpoint[METRICS])
 
 
 class LossWatch:

@@ -3,20 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 
 from iclgd import checks
+from iclgd.modules.checkpointing import SealedCheckpointIO
 from iclgd.modules.launch import find_launch
 from iclgd.modules.signals import stop_requests
 from iclgd.modules.stopping import StopTogether, interruptible, leave_signals_alone
-from iclgd.tracking.run_directory import write_atomically
 
 ACCELERATORS = {"auto": "a CUDA GPU if there is one, else the CPU", "cpu": "the CPU", "gpu": "a CUDA GPU"}
 PRECISIONS = {
@@ -91,16 +89,6 @@ def num_usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are on the disk whole or not at all."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write, flush to the disk, then rename."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with write_atomically(Path(path)) as file:
-            torch.save(checkpoint, file)
-
-
 def train_and_test(
     trainer: Trainer, module: LightningModule, data: LightningDataModule, checkpoint: Path | None
 ) -> dict[str, float]:
@@ -137,16 +125,16 @@ class KeepThreads(Callback):
 
 def make_trainer(
     config: DeviceConfig,
-    checkpoint_dir: Path | None,
+    checkpoints: Checkpoint | None,
     loggers: list[Logger],
     callbacks: list[Callback],
     is_replicated: bool = False,
 ) -> Trainer:
-    """Return a Trainer that evaluates and then saves a checkpoint after every epoch.
+    """Return a Trainer that evaluates, and then saves a checkpoint, after every epoch.
 
     Args:
         config: the ``trainer`` part of the config; without a number of steps there is a single epoch.
-        checkpoint_dir: where the last checkpoint is kept; ``None`` for no checkpoints.
+        checkpoints: writes and keeps them; ``None`` for no checkpoints.
         loggers: where metrics go.
         callbacks: ours, beside the checkpoint's.
         is_replicated: whether all processes train in the same way.
@@ -156,9 +144,8 @@ def make_trainer(
     """
     num_processes = config.devices * config.num_nodes
     callbacks = [StopTogether(), KeepThreads(), *callbacks]
-    if checkpoint_dir is not None:
-        checkpoint = ModelCheckpoint(dirpath=checkpoint_dir, filename="step={step}", auto_insert_metric_name=False)
-        callbacks.append(checkpoint)
+    if checkpoints is not None:
+        callbacks.append(checkpoints)
     trainer = Trainer(
         max_steps=config.max_steps if isinstance(config, TrainerConfig) else -1,
         max_epochs=-1 if isinstance(config, TrainerConfig) else 1,
@@ -169,8 +156,8 @@ def make_trainer(
         precision=config.precision,  # type: ignore[arg-type]
         logger=loggers or False,
         callbacks=callbacks,
-        enable_checkpointing=checkpoint_dir is not None,
-        plugins=[AtomicCheckpointIO(), find_launch(config.devices, config.num_nodes).environment],
+        enable_checkpointing=checkpoints is not None,
+        plugins=[SealedCheckpointIO(), find_launch(config.devices, config.num_nodes).environment],
         reload_dataloaders_every_n_epochs=1,  # each epoch has its own stream of fresh tasks
         num_sanity_val_steps=0,
         inference_mode=False,  # sensitivities are gradients

@@ -73,7 +73,7 @@ def record_processes(directory: RunDirectory, processes: list[dict[str, Any]]) -
     Raises:
         OSError: if it cannot be written.
     """
-    environment = json.loads((directory.path / "environment.json").read_text(encoding="utf-8"))
+    environment = directory.read_environment() or describe_environment(processes[0]["device"])
     environment |= {"world_size": len(processes), "processes": processes}
     directory.write_text("environment.json", json.dumps(environment, indent=2) + "\n")
 

@@ -5,17 +5,25 @@ Reports and figures read nothing else, so runs made with and without internet gi
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from iclgd.checks import InputError
+from iclgd.files import FileError, read_text
+from iclgd.terminal import say
+
+CHECKPOINT = re.compile(r"step=(0|[1-9][0-9]{0,17})\.ckpt")
+SEAL = "# as the run began, sha256 of the lines above: "  # the last line of config.yaml
+MOST_BYTES = 2**31  # of our own files
+Tell = Callable[[str], None]
 
 
 class RunDirectoryError(InputError):
@@ -49,7 +57,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        if not (path / "config.yaml").is_file():
+        if not (path / "config.yaml").is_file() and not self.all_checkpoints():  # which have the config too
             raise RunDirectoryError(f"{path}: not a run directory (it has no config.yaml)")
 
     @classmethod
@@ -70,7 +78,7 @@ class RunDirectory:
             raise taken
         try:
             with made_whole(path) as unfinished:
-                (unfinished / "config.yaml").write_text(config_yaml, encoding="utf-8")
+                (unfinished / "config.yaml").write_text(_sealed(config_yaml), encoding="utf-8")
                 (unfinished / "environment.json").write_text(_to_json(environment), encoding="utf-8")
         except OSError:
             if path.exists():  # another process was faster
@@ -107,14 +115,49 @@ class RunDirectory:
                 raise RunDirectoryError(f"{self.path}: another process is working on this run") from None
             yield
 
+    def all_checkpoints(self) -> list[Path]:
+        """Return the checkpoints, the newest first, whole or not; files with other names are nobody's business."""
+        try:
+            found = [path for path in self.checkpoints.iterdir() if CHECKPOINT.fullmatch(path.name) and path.is_file()]
+        except OSError:
+            return []
+        return sorted(found, key=self.step_of, reverse=True)
+
     def last_checkpoint(self) -> Path | None:
         """Return the newest checkpoint, if there is one."""
-        return max(self.checkpoints.glob("step=*.ckpt"), key=self.step_of, default=None)
+        return next(iter(self.all_checkpoints()), None)
 
     @staticmethod
     def step_of(checkpoint: Path) -> int:
         """Return the optimiser step of a checkpoint."""
         return int(checkpoint.stem.removeprefix("step="))
+
+    def forget_checkpoints_after(self, step: int) -> None:
+        """Drop checkpoints that are newer than the one from which a run goes on, and what killed writers have left."""
+        newer = [path for path in self.all_checkpoints() if self.step_of(path) > step]
+        for path in [*newer, *self.checkpoints.glob(".step=*.ckpt.*")]:
+            path.unlink(missing_ok=True)
+
+    def keep_checkpoints(self, number: int) -> None:
+        """Drop all checkpoints but the newest ones."""
+        for path in self.all_checkpoints()[number:]:
+            path.unlink(missing_ok=True)
+
+    def write_config(self, text: str) -> None:
+        """Write ``config.yaml`` with its checksum."""
+        self.write_text("config.yaml", _sealed(text))
+
+    def is_config_as_begun(self) -> bool:
+        """Say whether the config is the one with which the run began; of one without a checksum nothing is known."""
+        text = read_text(self.config_path)
+        return not self._has_seal(text) or text == _sealed(text.partition(SEAL)[0])
+
+    def read_environment(self, tell: Tell = say) -> dict[str, Any] | None:
+        """Return ``environment.json``, or ``None`` if it is missing or damaged, which is told."""
+        content, wrong = self._read_json("environment.json")
+        if wrong is not None:
+            tell(f"{self.path / 'environment.json'}: {wrong}; going on without it")
+        return content
 
     def append_metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Add a line to ``metrics.jsonl``; it is on the disk before the checkpoint that counts on it."""
@@ -123,35 +166,116 @@ class RunDirectory:
             file.flush()
             os.fsync(file.fileno())
 
-    def read_metrics(self) -> list[dict[str, float]]:
-        """Return the lines of ``metrics.jsonl``; a last line that was cut off is left out."""
+    def read_metrics(self, tell: Tell = say) -> list[dict[str, float]]:
+        """Return the lines of ``metrics.jsonl``; a last line that was cut off is left out, damaged ones are told."""
         path = self.path / "metrics.jsonl"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            lines = read_text(path, MOST_BYTES, encoding="latin-1").split("\n")[:-1]
+        except FileNotFoundError:
+            return []
+        except FileError as error:
+            tell(f"{error}; going on without it")
+            return []
+        records = [_record(line) for line in lines]
+        if bad := [number for number, record in enumerate(records, start=1) if record is None]:
+            tell(f"{path}: {len(bad)} of {len(lines)} lines are damaged and left out (the first is line {bad[0]})")
+        return [record for record in records if record is not None]
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the lines of ``metrics.jsonl`` that are newer than the checkpoint from which a run goes on."""
-        kept = [json.dumps(record) + "\n" for record in self.read_metrics() if record["step"] <= step]
-        self.write_text("metrics.jsonl", "".join(kept))
+        self._write_metrics([record for record in self.read_metrics() if record["step"] <= step])
+
+    def restore_metrics(self, step: int, records: list[dict[str, float]]) -> None:
+        """Put back the lines of ``metrics.jsonl`` as a checkpoint has them; say so if any were not there.
+
+        Args:
+            step: of the checkpoint; newer lines are dropped.
+            records: its lines.
+        """
+        there = [json.dumps(record) for record in self.read_metrics(tell=lambda _: None) if record["step"] <= step]
+        expected = [json.dumps(record) for record in records]
+        if there != expected:
+            num_whole = len(set(there) & set(expected))
+            say(
+                f"{self.path / 'metrics.jsonl'}: damaged: of {len(expected)} lines up to step {step} only {num_whole} "
+                "are whole; all are put back from the checkpoint"
+            )
+        self._write_metrics(records)
 
     def write_summary(self, summary: dict[str, float]) -> None:
         """Write ``summary.json``; its presence says that the run is complete."""
-        self.write_text("summary.json", _to_json(dict(sorted(summary.items()))))
+        self._write_json("summary.json", dict(sorted(summary.items())))
 
-    def read_summary(self) -> dict[str, float] | None:
-        """Return ``summary.json``, or ``None`` while the run is not complete."""
-        path = self.path / "summary.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    def read_summary(self, tell: Tell = say) -> dict[str, float] | None:
+        """Return ``summary.json``, or ``None`` while the run is not complete; so it is if the file is damaged."""
+        content, wrong = self._read_json("summary.json")
+        if content is not None:
+            wrong = wrong or self._foreign("summary.json")
+            is_number = (value is None or type(value) in (int, float) for value in content.values())
+            wrong = wrong if all(is_number) else "not names and numbers"
+        if wrong is None:
+            return content
+        if (self.path / "summary.json").exists():
+            tell(f"{self.path / 'summary.json'}: {wrong}; the run counts as not complete")
+        return None
 
     def write_analysis(self, name: str, record: dict[str, Any]) -> None:
         """Write what an analysis found as ``analysis/NAME.json``."""
         (self.path / "analysis").mkdir(exist_ok=True)
-        self.write_text(f"analysis/{name}.json", _to_json(record))
+        self._write_json(f"analysis/{name}.json", record)
 
-    def read_analyses(self) -> dict[str, dict[str, Any]]:
-        """Return what all analyses found, by name."""
-        paths = sorted((self.path / "analysis").glob("*.json"))
-        return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    def read_analyses(self, tell: Tell = say) -> dict[str, dict[str, Any]]:
+        """Return what all analyses found, by name; what is damaged or none of ours is told."""
+        records = {}
+        for path in sorted((self.path / "analysis").glob("[!.]*.json")):
+            content, wrong = self._read_json(f"analysis/{path.name}")
+            wrong = wrong or self._foreign(f"analysis/{path.name}")
+            if wrong is not None:
+                tell(f"{path}: {wrong}; left out")
+            elif content is not None:
+                records[path.stem] = content
+        return records
+
+    def _write_metrics(self, records: list[dict[str, float]]) -> None:
+        self.write_text("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write what a reader can check: its checksum is in ``environment.json`` before it is there itself."""
+        text = _to_json(content)
+        environment = self.read_environment(tell=lambda _: None) or {}
+        checksums = {**environment.get("checksums", {}), name: _sha256(text)}
+        self.write_text("environment.json", _to_json({**environment, "checksums": checksums}))
+        self.write_text(name, text)
+
+    def _read_json(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
+        """Return a file of names and values, or else what is wrong with it."""
+        try:
+            content = json.loads(read_text(self.path / name, MOST_BYTES))
+        except FileNotFoundError:
+            return None, "missing"
+        except FileError as error:
+            return None, str(error).removeprefix(f"{self.path / name}: ")
+        except (ValueError, RecursionError):
+            return None, "damaged (not JSON)" if (self.path / name).stat().st_size else "empty"
+        return (content, None) if isinstance(content, dict) else (None, "damaged (not names and values)")
+
+    def _foreign(self, name: str) -> str | None:
+        """Return what is wrong with a file of which ``environment.json`` must have the checksum."""
+        environment, wrong = self._read_json("environment.json")
+        if environment is None or wrong is not None or not self._has_seal():  # damaged itself, or of an older version
+            return None
+        checksums = environment.get("checksums")
+        expected = checksums.get(name) if isinstance(checksums, dict) else None
+        if expected is None:
+            return "not of this run"
+        is_same = expected == _sha256(read_text(self.path / name, MOST_BYTES))
+        return None if is_same else "damaged (not the checksum that environment.json has)"
+
+    def _has_seal(self, config: str | None = None) -> bool:
+        try:
+            return SEAL in (config if config is not None else read_text(self.config_path))
+        except (FileNotFoundError, FileError):
+            return False
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file in the directory."""
@@ -196,6 +320,25 @@ def write_atomically(path: Path) -> Iterator[IO[bytes]]:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _record(line: str) -> dict[str, float] | None:
+    """Return a line of ``metrics.jsonl``, ``None`` if it is damaged."""
+    try:
+        record = json.loads(line) if line.isascii() else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return None
+    return record if all(type(value) in (int, float) for value in record.values()) else None
+
+
+def _sealed(config: str) -> str:
+    return f"{config}{SEAL}{_sha256(config)}\n"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _to_json(content: dict[str, Any]) -> str:
