@@ -107,7 +107,7 @@ def check_capture(model: LanguageModel) -> None:
     Raises:
         LanguageModelError: if it cannot.
     """
-    tokens = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+    tokens = torch.arange(2, device=model.device)[None]  # not alike: the padding token's embedding may be zero
     kind = type(model.model).__name__
     try:
         with torch.no_grad(), capture_queries(model):
@@ -148,20 +148,21 @@ def _check_projections(model: LanguageModel, tokens: Tensor) -> None:
         model.model(input_ids=tokens, use_cache=False)
     for (query, *states), (same, *others) in zip(observer.first, observer.second, strict=True):
         is_changed = all(not torch.equal(state, other) for state, other in zip(states, others, strict=True))
-        if not (is_changed and torch.allclose(query, same, equal_nan=True)):
-            raise LanguageModelError(
-                f"model.name={model.name}: {type(model.model).__name__} has no key and value projections where we take "
-                "them to be"
-            )
+        reason = None
+        if query.shape[1] != model.num_heads:
+            reason = f"layers of {query.shape[1]} heads, and its config has {model.num_heads}"
+        elif not (is_changed and torch.allclose(query, same, equal_nan=True)):
+            reason = "no key and value projections where we take them to be"
+        if reason is not None:
+            raise LanguageModelError(f"model.name={model.name}: {type(model.model).__name__} has {reason}")
 
 
 def _check(model: LanguageModel, seen: list[Tensor]) -> None:
     if len(seen) != model.num_layers:
-        number = f"{len(seen)} of its {model.num_layers} attention layers go" if seen else "its attention does not go"
-        raise LanguageModelError(
-            f"model.name={model.name}: {type(model.model).__name__} cannot be watched: {number} through transformers' "
-            "registry of attention functions"
-        )
+        reason = "its attention does not go through transformers' registry of attention functions"
+        if seen:
+            reason = f"its {model.num_layers} attention layers call transformers' attention functions {len(seen)} times"
+        raise LanguageModelError(f"model.name={model.name}: {type(model.model).__name__} cannot be watched: {reason}")
 
 
 class _QueryObserver:
