@@ -14,15 +14,18 @@ from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered, watch
 from iclgd.models.language import AttentionLayer, LanguageModel, LanguageModelError
 
+# The score of a token that is not attended to, as in transformers' own masks; sums over heads are finite.
+HIDDEN_SCORE = torch.finfo(torch.float32).min
+
 
 @dataclass
 class Captured:
     """What one forward pass showed, one entry a layer.
 
     B prompts of at most T tokens, a context of N tokens, H heads of size E, hidden size C. "Last" is the position
-    that was asked for, for each prompt. Scores are scaled and before the softmax: minus infinity where the mask that
-    the model itself used hides a token from the last one, such as one outside a sliding window. What stands behind the
-    last position is not to be looked at.
+    that was asked for, for each prompt. Scores are scaled and before the softmax: ``HIDDEN_SCORE`` where the mask
+    that the model itself used hides a token from the last one, such as one outside a sliding window. What stands behind
+    the last position is not to be looked at.
 
     Args:
         outputs: the attention block's output, before the residual, at the last position, shape ``(B, C)``.
@@ -252,7 +255,7 @@ class _Observer:
         self.captured.visible.append(self.visible)
         is_behind = torch.arange(key.shape[2], device=key.device) > self.last[:, None]
         scores = torch.einsum("bhe,bhte->bht", last, key)
-        self.captured.scores.append(_without_hidden(scores, self.visible | is_behind, -torch.inf))
+        self.captured.scores.append(_without_hidden(scores, self.visible | is_behind, HIDDEN_SCORE))
         if self.context is not None:
             self._see_context(self.index[id(module)], last, context_visible)
         if self.finetuned is not None:
@@ -288,7 +291,7 @@ class _Observer:
         keys, values = (self._of_heads(part[index]) for part in (self.context.keys, self.context.values))
         scores = torch.einsum("bhe,hne->bhn", last, keys[0])
         self.captured.context_visible.append(visible)
-        self.captured.context_scores.append(_without_hidden(scores, visible, -torch.inf))
+        self.captured.context_scores.append(_without_hidden(scores, visible, HIDDEN_SCORE))
         if self.finetuned is not None:
             scores = _without_hidden(scores, visible, 0.0)
             if self.demonstration_tokens is not None:
