@@ -221,6 +221,22 @@ def by_hand(scores: NDArray[Any], prompts: Any) -> NDArray[Any]:
     return np.concatenate(parts, axis=1)
 
 
+def test_windows_are_in_the_records(tmp_path: Path, cli: Cli) -> None:
+    directory = text_run(tmp_path, cli, "mistral", True, "\n")
+    code, _, err = cli("export", directory, "--format", "lmops")
+    assert (code, err) == (0, "")
+    records, summary = read(directory / "export" / "lmops"), json.loads((directory / "summary.json").read_text())
+    for name, values in (("sim_am", maps(records, "ftzs")), ("sim_am_zero_shot", maps(records, "zs"))):
+        assert values.mean() == pytest.approx(summary[name], abs=1e-5)
+    scores = np.array([line["attn_map_ctx"] for line in records["icl"]])
+    shares = softmax(scores)
+    is_hidden = scores < -1e30
+    assert is_hidden[..., 0].all()  # the start token is beyond every window
+    assert not is_hidden[..., -1].all()
+    assert not shares[is_hidden & ~is_hidden.all(-1, keepdims=True)].any()
+    assert json.dumps(records["icl"]).count("Infinity") == 0  # which is not JSON
+
+
 def test_controls_and_several_processes_are_left_out(tmp_path: Path, cli: Cli) -> None:
     directory = text_run(tmp_path, cli, *CASES["as_published"], "evaluation.controls=[untrained,shuffled_labels]")
     config = directory / "config.yaml"

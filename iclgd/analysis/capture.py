@@ -14,15 +14,18 @@ from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered, watch
 from iclgd.models.language import AttentionLayer, LanguageModel, LanguageModelError
 
+# The score of a token that is not attended to, as in transformers' own masks; sums over heads are finite.
+HIDDEN_SCORE = torch.finfo(torch.float32).min
+
 
 @dataclass
 class Captured:
     """What one forward pass showed, one entry a layer.
 
     B prompts of at most T tokens, a context of N tokens, H heads of size E, hidden size C. "Last" is the position
-    that was asked for, for each prompt. Scores are scaled and before the softmax: minus infinity where the mask that
-    the model itself used hides a token from the last one, such as one outside a sliding window. What stands behind the
-    last position is not to be looked at.
+    that was asked for, for each prompt. Scores are scaled and before the softmax: ``HIDDEN_SCORE`` where the mask
+    that the model itself used hides a token from the last one, such as one outside a sliding window. What stands behind
+    the last position is not to be looked at.
 
     Args:
         outputs: the attention block's output, before the residual, at the last position, shape ``(B, C)``.
@@ -107,7 +110,7 @@ def check_capture(model: LanguageModel) -> None:
     Raises:
         LanguageModelError: if it cannot.
     """
-    tokens = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+    tokens = torch.arange(2, device=model.device)[None]  # not alike: the padding token's embedding may be zero
     kind = type(model.model).__name__
     try:
         with torch.no_grad(), capture_queries(model):
@@ -148,20 +151,21 @@ def _check_projections(model: LanguageModel, tokens: Tensor) -> None:
         model.model(input_ids=tokens, use_cache=False)
     for (query, *states), (same, *others) in zip(observer.first, observer.second, strict=True):
         is_changed = all(not torch.equal(state, other) for state, other in zip(states, others, strict=True))
-        if not (is_changed and torch.allclose(query, same, equal_nan=True)):
-            raise LanguageModelError(
-                f"model.name={model.name}: {type(model.model).__name__} has no key and value projections where we take "
-                "them to be"
-            )
+        reason = None
+        if query.shape[1] != model.num_heads:
+            reason = f"layers of {query.shape[1]} heads, and its config has {model.num_heads}"
+        elif not (is_changed and torch.allclose(query, same, equal_nan=True)):
+            reason = "no key and value projections where we take them to be"
+        if reason is not None:
+            raise LanguageModelError(f"model.name={model.name}: {type(model.model).__name__} has {reason}")
 
 
 def _check(model: LanguageModel, seen: list[Tensor]) -> None:
     if len(seen) != model.num_layers:
-        number = f"{len(seen)} of its {model.num_layers} attention layers go" if seen else "its attention does not go"
-        raise LanguageModelError(
-            f"model.name={model.name}: {type(model.model).__name__} cannot be watched: {number} through transformers' "
-            "registry of attention functions"
-        )
+        reason = "its attention does not go through transformers' registry of attention functions"
+        if seen:
+            reason = f"its {model.num_layers} attention layers call transformers' attention functions {len(seen)} times"
+        raise LanguageModelError(f"model.name={model.name}: {type(model.model).__name__} cannot be watched: {reason}")
 
 
 class _QueryObserver:
@@ -251,7 +255,7 @@ class _Observer:
         self.captured.visible.append(self.visible)
         is_behind = torch.arange(key.shape[2], device=key.device) > self.last[:, None]
         scores = torch.einsum("bhe,bhte->bht", last, key)
-        self.captured.scores.append(_without_hidden(scores, self.visible | is_behind, -torch.inf))
+        self.captured.scores.append(_without_hidden(scores, self.visible | is_behind, HIDDEN_SCORE))
         if self.context is not None:
             self._see_context(self.index[id(module)], last, context_visible)
         if self.finetuned is not None:
@@ -287,7 +291,7 @@ class _Observer:
         keys, values = (self._of_heads(part[index]) for part in (self.context.keys, self.context.values))
         scores = torch.einsum("bhe,hne->bhn", last, keys[0])
         self.captured.context_visible.append(visible)
-        self.captured.context_scores.append(_without_hidden(scores, visible, -torch.inf))
+        self.captured.context_scores.append(_without_hidden(scores, visible, HIDDEN_SCORE))
         if self.finetuned is not None:
             scores = _without_hidden(scores, visible, 0.0)
             if self.demonstration_tokens is not None:

@@ -24,8 +24,8 @@ class Observation:
         answer_scores: mean log-probability of each answer's tokens, shape ``(B, number of answers)``.
         outputs: the attention blocks' outputs, shape ``(B, L, C)``.
         queries: scaled query vectors, heads one after the other, shape ``(B, L, H * E)``.
-        scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; minus infinity where the
-            layer's mask hides a token of the query, such as one outside a sliding window.
+        scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; ``HIDDEN_SCORE`` (see
+            :mod:`iclgd.analysis.capture`) where the layer's mask hides a token, such as one outside a sliding window.
         visible: which of the query's own tokens the mask lets the last one see, shape ``(B, L, T)``.
         start_scores: with the beginning-of-sequence token, shape ``(B, L, H, 0 or 1)``; it belongs to a context.
         context_scores: with the context's tokens, shape ``(B, L, H, N)``; ``None`` without a context.

@@ -1,6 +1,5 @@
 """Recompute what a finished text run looked at, and write it as the published analysis scripts read it."""
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -13,13 +12,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iclgd.analysis.demonstrations import run_context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.settings import Observation
 from iclgd.checks import InputError
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.experiments import text
-from iclgd.models.language import LanguageModel
 from iclgd.modules.dual_form import DualFormModule
 from iclgd.modules.stopping import interruptible
 from iclgd.modules.trainer import make_trainer
@@ -75,7 +72,6 @@ class _Recorder(Callback):
     def __init__(self, files: RecordFiles) -> None:
         self.files = files
         self.columns: list[int] = []
-        self.start_keys: dict[str, Tensor | None] = {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the attention queries of the demonstrations, each before its own step."""
@@ -87,15 +83,11 @@ class _Recorder(Callback):
             self.files.write("ft", index, {"attn_q": queries})
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the start token alone: nothing that follows changes its keys."""
+        """Find out which of the context's tokens stands where in the published layout."""
         assert isinstance(pl_module, DualFormModule)
-        model, prompts = pl_module.comparisons[0].model, pl_module.comparisons[0].prompts
+        prompts = pl_module.comparisons[0].prompts
         lengths = [len(demonstration) for demonstration in prompts.demonstrations]
         self.columns = context_columns(lengths, len(prompts.start), len(prompts.separator))
-        for setting in ("zs", "ftzs"):
-            finetuned = pl_module.finetuned[0].applied() if setting == "ftzs" else contextlib.nullcontext()
-            with finetuned:
-                self.start_keys[setting] = _start_keys(model, prompts.start)
 
     def on_test_batch_end(
         self,
@@ -108,10 +100,13 @@ class _Recorder(Callback):
     ) -> None:
         """Write a batch of queries in the three settings."""
         assert isinstance(outputs, Mapping)
-        for setting, name in (("zs", "zero_shot"), ("icl", "in_context"), ("ftzs", "finetuned")):
-            seen: Observation = outputs[name]
-            hiddens, maps, queries = _numpy(seen.outputs), _numpy(seen.scores), _numpy(seen.queries)
-            context = self._context_scores(setting, seen)
+        names = {"zs": "zero_shot", "icl": "in_context", "ftzs": "finetuned"}
+        observations: dict[str, Observation] = {setting: outputs[name] for setting, name in names.items()}
+        visible = torch.stack([seen.visible for seen in observations.values()]).all(0)[:, :, None]
+        for setting, seen in observations.items():
+            hiddens, queries = _numpy(seen.outputs), _numpy(seen.queries)
+            maps = _numpy(seen.scores.masked_fill(~visible, 0.0))  # zero in all settings is not in the scripts' cosines
+            context = self._context_scores(seen)
             numbers = (batch.indices, batch.lengths, batch.labels, seen.predictions)
             for row, (index, length, gold, predicted) in enumerate(zip(*(n.tolist() for n in numbers), strict=True)):
                 record: dict[str, NDArray[Any] | int] = {
@@ -125,25 +120,15 @@ class _Recorder(Callback):
                     record["attn_q"] = queries[row]
                 self.files.write(setting, index, record)
 
-    def _context_scores(self, setting: str, seen: Observation) -> NDArray[Any]:
+    def _context_scores(self, seen: Observation) -> NDArray[Any]:
         """Return scores with the context's tokens in the published layout, summed over heads, shape ``(B, L, P)``.
 
         In double precision, as where the run compares them. Without demonstrations the start token is all there is.
         """
         if seen.context_scores is not None:
             return arrange_context(_numpy(seen.context_scores.double().sum(2)), self.columns)
-        keys = self.start_keys[setting]
-        if keys is None:
-            return np.zeros((*seen.queries.shape[:2], 1))
-        return _numpy(torch.einsum("blc,lc->bl", seen.queries.double(), keys)[..., None])
-
-
-def _start_keys(model: LanguageModel, start: tuple[int, ...]) -> Tensor | None:
-    """Return the start token's keys, heads one after the other, shape ``(L, H * E)``; ``None`` if there is no token."""
-    if not start:
-        return None
-    keys = [layer[0, :, 0] for layer in run_context(model, start).keys]  # key heads may be fewer than query heads
-    return torch.stack([of.repeat_interleave(model.num_heads // len(of), dim=0).flatten() for of in keys]).double()
+        start = _numpy(seen.start_scores.double().sum(2))
+        return start if start.shape[-1] else np.zeros((*start.shape[:2], 1))
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

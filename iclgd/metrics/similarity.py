@@ -191,8 +191,11 @@ def _masked(scores: Tensor, mask: Tensor) -> Tensor:
     """Set scores (B, L, H, T) to zero where the mask, (B, T) or (B, L, T), is false."""
     check_shape("scores", scores, "(B, L, H, T)", scores.dim() == 4)
     size, num_layers, _, length = scores.shape
-    matches = mask.shape in ((size, length), (size, num_layers, length))
-    check_shape("mask", mask, f"(B, T) = {(size, length)} or (B, L, T) = {(size, num_layers, length)}", matches)
+    if mask.dim() == 3:
+        expected = (size, num_layers, length)
+        check_shape("mask", mask, f"(B, L, T) = {expected}", mask.shape == expected)
+    else:
+        check_shape("mask", mask, f"(B, T) = {(size, length)}", mask.shape == (size, length))
     if mask.dtype != torch.bool:
         raise ValueError(f"mask must be boolean, got {mask.dtype}")
     mask = mask[:, None] if mask.dim() == 2 else mask

@@ -166,15 +166,21 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
     """
     model.eval().requires_grad_(False)
     config = model.config.get_text_config(decoder=True)
-    num_heads = getattr(config, "num_attention_heads", None)
+    num_heads = _of_decoder(config, "decoder_attention_heads", "num_attention_heads")
     if not num_heads:
         raise LanguageModelError(f"model.name={name}: {type(model).__name__} has no attention heads in its config")
     if getattr(model, "_is_stateful", False):  # transformers' own mark
         raise LanguageModelError(
-            f"model.name={name}: {type(model).__name__} has layers with a recurrent state, which queries cannot be "
-            "given of a context as they are given its keys and values"
+            f"model.name={name}: {type(model).__name__} has layers with a recurrent state; a context is handed to "
+            "queries as keys and values alone"
         )
     return LanguageModel(name, model, num_heads, _max_length(config))
+
+
+def _of_decoder(config: Any, own: str, general: str) -> int | None:
+    """Return a number of a config, which may have one for a decoder and another, of the usual name, for an encoder."""
+    number: int | None = getattr(config, own, None) or getattr(config, general, None)
+    return number
 
 
 def _max_length(config: Any) -> int | None:
@@ -188,21 +194,29 @@ def _max_length(config: Any) -> int | None:
 
 def _attention_layers(model: LanguageModel) -> list[AttentionLayer]:
     config = model.model.config.get_text_config(decoder=True)
-    inside = {id(module) for module in model.decoder.modules()}
+    readers = _text_modules(model.decoder)
     num_key_value_heads = getattr(config, "num_key_value_heads", None) or model.num_heads
     layers = [
         AttentionLayer(name, module, projections)
         for name, module in model.model.named_modules()
-        if id(module) in inside
+        if id(module) in readers
         and not CROSS_ATTENTION.intersection(name.split("."))
         and (projections := find_projections(module, model.num_heads, num_key_value_heads)) is not None
     ]
-    if len(layers) != config.num_hidden_layers:
+    num_layers = _of_decoder(config, "decoder_layers", "num_hidden_layers")
+    if len(layers) != num_layers:
         raise LanguageModelError(
             f"model.name={model.name}: {type(model.model).__name__} has {len(layers)} attention layers whose key and "
-            f"value projections are known, not the {config.num_hidden_layers} of its config"
+            f"value projections are known, not the {num_layers} of its config"
         )
     return layers
+
+
+def _text_modules(decoder: PreTrainedModel) -> set[int]:
+    """Return the identities of a decoder's modules, without those of models for images or sound that are within it."""
+    parts = [part for part in decoder.modules() if isinstance(part, PreTrainedModel)]
+    towers = [part for part in parts if type(part.config) is not type(decoder.config)]
+    return {id(module) for module in decoder.modules()} - {id(module) for part in towers for module in part.modules()}
 
 
 def _with_random_weights(config: Any, seed: int) -> PreTrainedModel:

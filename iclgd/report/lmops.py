@@ -5,8 +5,10 @@ The scripts are those of Dai et al. 2023 (microsoft/LMOps, ``understand_icl/icl_
 for each query, in the same order, with what was seen at its last token:
 
 - ``self_attn_out_hiddens``: outputs of the attention blocks, before the residual, ``[layers][hidden]``;
-- ``attn_map``: scores with the query's own tokens, before the softmax, ``[layers][heads][query length]``;
-- ``attn_map_ctx``: the same with the context's tokens, summed over heads, ``[layers][context length]``; for ``zs`` and
+- ``attn_map``: scores with the query's own tokens, before the softmax, ``[layers][heads][query length]``; 0 where a
+  layer's window or chunk hides a token in one of the settings, which leaves it out of the scripts' cosines;
+- ``attn_map_ctx``: scores with the context's tokens, summed over heads, ``[layers][context length]``; so far below
+  all others that the softmax is 0 where one is hidden (the scripts still rank such tokens); for ``zs`` and
   ``ftzs`` the context is the start token (0 if there is none);
 - ``attn_q``, only ``ftzs``: scaled query vectors, heads one after the other, ``[layers][hidden]``;
 - ``gold_label`` and ``pred_label``: the right answer and the model's.

@@ -8,13 +8,15 @@ from torch import Tensor, nn
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
-    CodeGenConfig,
-    CodeGenForCausalLM,
+    DiffLlamaConfig,
+    DiffLlamaForCausalLM,
     DynamicCache,
+    FalconConfig,
+    FalconForCausalLM,
+    FalconH1Config,
+    FalconH1ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
-    GPTJConfig,
-    GPTJForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
     MambaConfig,
@@ -22,10 +24,12 @@ from transformers import (
     OpenAIGPTConfig,
     OpenAIGPTLMHeadModel,
     PreTrainedModel,
+    RwkvConfig,
+    RwkvForCausalLM,
 )
 
 from iclgd.analysis import attention
-from iclgd.analysis.capture import Captured, capture, capture_queries, check_capture
+from iclgd.analysis.capture import HIDDEN_SCORE, Captured, capture, capture_queries, check_capture
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel, LanguageModelError, wrap
 from tests.language_models import (
@@ -65,12 +69,23 @@ GPT_OSS = GptOssConfig(
     num_experts_per_tok=1,
     **SIZES,
 )
+MODERN = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, **SIZES}
+FALCON_H1 = FalconH1Config(
+    **MODERN, intermediate_size=32, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_n_groups=1, mamba_d_state=8
+)
+ALONE = "a context is handed to queries as keys and values alone"
+STATES = {"hidden_size": 32, "num_hidden_layers": 2}
+NOT_REGISTERED = "cannot be watched: its attention does not go through transformers' registry of attention functions"
 OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, **SIZES}
 REFUSED: list[tuple[type[PreTrainedModel], Any, str]] = [
-    (BloomForCausalLM, BloomConfig(hidden_size=32, n_layer=2, n_head=4, **SIZES), "no attention weights to capture"),
-    (GPTJForCausalLM, GPTJConfig(rotary_dim=4, n_positions=64, **OLD), "no attention weights to capture"),
-    (CodeGenForCausalLM, CodeGenConfig(rotary_dim=4, n_positions=64, **OLD), "no attention weights to capture"),
-    (OpenAIGPTLMHeadModel, OpenAIGPTConfig(n_positions=64, **OLD), "no attention weights to capture"),
+    (BloomForCausalLM, BloomConfig(hidden_size=32, n_layer=2, n_head=4, **SIZES), NOT_REGISTERED),
+    (FalconForCausalLM, FalconConfig(**MODERN, new_decoder_architecture=False, multi_query=False), NOT_REGISTERED),
+    (OpenAIGPTLMHeadModel, OpenAIGPTConfig(n_positions=64, **OLD), NOT_REGISTERED),
+    (
+        DiffLlamaForCausalLM,
+        DiffLlamaConfig(**MODERN, intermediate_size=32),
+        "DiffLlamaForCausalLM cannot be watched: its 2 attention layers call transformers' attention functions 4 times",
+    ),
     (Gemma2ForCausalLM, GEMMA2, "attention with softcap cannot be captured"),
     (GptOssForCausalLM, GPT_OSS, "attention with s_aux cannot be captured"),
 ]
@@ -207,7 +222,7 @@ def test_padding_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mistral", "gpt_neo"])
-def test_scores_are_there_outside_a_sliding_window_too(name: str) -> None:
+def test_scores_outside_a_sliding_window_are_no_scores(name: str) -> None:
     model, tokens = tiny(name), random_tokens(2, 2 * WINDOW)
     last = torch.tensor([2 * WINDOW - 1, WINDOW + 3])
     logits, captured = captured_forward(model, tokens, last)
@@ -220,9 +235,10 @@ def test_scores_are_there_outside_a_sliding_window_too(name: str) -> None:
         for row, end in enumerate((last + 1).tolist()):
             start = end - WINDOW if is_local else 0
             scores = captured.scores[index][row, :, :end]
-            assert (scores[:, :start] != 0).all()
+            assert (scores[:, :start] == HIDDEN_SCORE).all()
+            assert captured.visible[index][row].tolist() == [start <= place < end for place in range(2 * WINDOW)]
             expected = weights[row, :, end - 1]
-            assert torch.allclose(scores[:, start:].softmax(-1), expected[:, start:end], rtol=0, atol=1e-6)
+            assert torch.allclose(scores.softmax(-1), expected[:, :end], rtol=0, atol=1e-6)
             assert not expected[:, :start].any()
 
 
@@ -277,17 +293,28 @@ def test_captures_within_captures_see_each_its_own_model(name: str) -> None:
 
 def test_a_block_without_a_forward_pass_is_an_error() -> None:
     model = tiny("gpt2")
-    with pytest.raises(LanguageModelError, match="has no attention weights to capture"), capture(model, torch.ones(1)):
+    with pytest.raises(LanguageModelError, match="its attention does not go through"), capture(model, torch.ones(1)):
         pass
     assert_nothing_is_left(model, "sdpa")
 
 
 def test_a_model_without_attention_is_refused() -> None:
-    config = MambaConfig(hidden_size=32, num_hidden_layers=2, **SIZES)
-    with pytest.raises(LanguageModelError) as error:
-        wrap("mamba", random_model(MambaForCausalLM, config))
-    assert str(error.value).startswith("model.name=mamba: MambaForCausalLM has ")
-    assert "\n" not in str(error.value)
+    for kind, config, expected in (
+        (
+            MambaForCausalLM,
+            MambaConfig(hidden_size=32, num_hidden_layers=2, **SIZES),
+            "no attention heads in its config",
+        ),
+        (RwkvForCausalLM, RwkvConfig(hidden_size=32, num_hidden_layers=2, **SIZES), "no attention heads in its config"),
+        (
+            FalconH1ForCausalLM,
+            FALCON_H1,
+            "layers with a recurrent state; a context is handed to queries as keys and values alone",
+        ),
+    ):
+        with pytest.raises(LanguageModelError) as error:
+            wrap("name", random_model(kind, config))
+        assert str(error.value) == f"model.name=name: {kind.__name__} has {expected}"
 
 
 @pytest.mark.parametrize(("kind", "config", "expected"), REFUSED, ids=[kind.__name__ for kind, _, _ in REFUSED])

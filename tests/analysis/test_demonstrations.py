@@ -84,7 +84,9 @@ def test_every_demonstration_matters(name: str) -> None:
         changed, changed_captured = after_context(model, run_context(model, tuple(other)), batch)
         assert ((changed - logits).abs().amax(-1) > 1e-3).all()
         changes = changed_captured.context_scores[0] != captured.context_scores[0]
-        assert changes[..., position].all()
+        is_visible = captured.context_visible[0][:, position, None]
+        assert (changes[..., position] == is_visible).all()
+        assert is_visible.all() or name == "mistral"
         assert not changes[..., :position].any()
         assert not changes[..., position + 1 :].any()
 

@@ -162,3 +162,35 @@ def test_errors_are_one_line() -> None:
         finetuned_scores(three, three)
     with pytest.raises(ValueError, match=r"^test_queries must have shape \(B, L, D\) = \(B, 3, 4\), got \(2, 3, 5\)$"):
         finetuned_scores(torch.ones(3, 6, 4), torch.ones(2, 3, 5))
+
+
+@pytest.mark.parametrize("levels", [None, 3])
+def test_hidden_entries_do_not_count(levels: int | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (5, 3, 20)
+    draws = [torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(2)]
+    first, second = (draw if levels is None else (draw * levels).floor() for draw in draws)
+    visible = torch.rand(shape, generator=generator) < torch.tensor([0.5, 0.9, 0.1])[:, None]
+    visible[0] = torch.arange(20) < torch.tensor([0, 1, 20])[:, None]
+    expected = torch.zeros(3, 5, 3, dtype=torch.float64)
+    for place in np.ndindex(5, 3):
+        one, other = (each[place][visible[place]] for each in (first, second))
+        expected[0][place] = kendall_tau(one, other)
+        expected[1][place] = top_k_recall(one, other, 4) if len(one) else 0.0
+        attention = demonstration_attention(first, visible)[place]
+        assert torch.allclose(attention[visible[place]], one.softmax(-1), rtol=1e-12, atol=0)
+        assert not attention[~visible[place]].any()
+    for nothing in (math.nan, math.inf, -math.inf, 1e300):
+        hidden = [each.masked_fill(~visible, nothing) for each in (first, second)]
+        assert torch.equal(kendall_tau(*hidden, visible), expected[0])
+        if levels is None:  # which of several equal ones is taken is not specified
+            assert torch.equal(top_k_recall(*hidden, 4, visible), expected[1])
+        assert torch.equal(demonstration_attention(hidden[0], visible), demonstration_attention(first, visible))
+    everywhere = torch.ones_like(visible)
+    assert torch.equal(kendall_tau(first, second, everywhere), kendall_tau(first, second))
+    assert torch.equal(top_k_recall(first, second, 4, everywhere), top_k_recall(first, second, 4))
+    assert torch.equal(demonstration_attention(first, everywhere), demonstration_attention(first))
+    with pytest.raises(ValueError, match=r"^visible must be boolean, got torch.int64$"):
+        kendall_tau(first, second, visible.long())
+    with pytest.raises(ValueError, match=r"^visible and first must have one shape, got \(3, 20\) and \(5, 3, 20\)$"):
+        top_k_recall(first, second, 4, visible[0])

@@ -110,3 +110,14 @@ def test_errors_are_one_line() -> None:
         sim_am_delta(maps, maps, maps, mask.long())
     with pytest.raises(ValueError, match=r"^in_context must have shape \(B, L, H, E\), got \(2, 1, 3\)$"):
         update_similarity(three, three)
+
+
+def test_every_layer_may_have_a_mask_of_its_own() -> None:
+    first, second = torch.tensor([[1.0, 0.0, 5.0], [1.0, 1.0, -5.0]]).view(2, 1, 1, 1, 3).expand(2, 1, 2, 1, 3)
+    mask = torch.tensor([[[True, True, False], [True, False, False]]])
+    assert_equal(sim_am(first, second, mask), torch.tensor([[0.5**0.5, 1.0]], dtype=torch.float64))
+    for index in range(2):
+        alone = sim_am(first[:, index : index + 1], second[:, index : index + 1], mask[:, index])
+        assert torch.equal(alone, sim_am(first, second, mask)[:, index : index + 1])
+    with pytest.raises(ValueError, match=r"^mask must have shape \(B, L, T\) = \(1, 2, 3\), got \(1, 1, 3\)$"):
+        sim_am(first, second, mask[:, :1])
