@@ -12,7 +12,7 @@ import pytest
 from iclgd.experiments import regression, text
 from iclgd.modules.recording import MetricsRecorder
 from iclgd.modules.signals import STOP_SIGNALS
-from iclgd.tracking import wandb as tracking
+from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory
 from tests.experiments.test_embedded import EMBEDDED, LANGUAGE, SMALL_LANGUAGE
 from tests.processes import ICLGD, SECONDS, assert_interrupted, results, signal_now, wait_for_metrics
@@ -140,17 +140,18 @@ def test_after_training_a_signal_interrupts_at_once(
 def test_a_run_that_is_complete_is_recorded_whole(
     cli: Cli, small_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish, finished = tracking.finish, []
+    finish, finished = Mirror.finish, []
 
-    def finish_after_signal(*arguments: Any) -> str | None:
+    def finish_after_signal(self: Mirror) -> None:
         signal_now(signal.SIGTERM)
-        finished.append(finish(*arguments))
-        return finished[-1]
+        finish(self)
+        finished.append(self)
 
-    monkeypatch.setattr(tracking, "finish", finish_after_signal)
-    code, out, _ = cli("run", small_config, "tracking.mode=offline")
+    monkeypatch.setattr(Mirror, "finish", finish_after_signal)
+    code, out, err = cli("run", small_config, "tracking.mode=offline")
     assert (code, out) == (130, "")
-    assert finished == [None]
+    assert len(finished) == 1
+    assert err.count("tracking: ") == 1  # that it is offline, and nothing of a loss
     directory = only_run(tmp_path)
     assert directory.read_summary() is not None
     assert cli("resume", directory.path)[0] == 0

@@ -195,7 +195,9 @@ def _start(source: RunCopy, job: Message, channel: Channel, folder: str | None) 
         except (wandb.Error, ValueError) as error:  # the key is refused, say
             if not job["follow"]:
                 raise
-            return start("offline"), "offline", one_line(error)
+            reason = one_line(error)
+        wandb.teardown()  # W&B's process holds the run that has not started
+        return start("offline"), "offline", reason
     return start("offline"), "offline", job["reason"]
 
 

@@ -101,9 +101,13 @@ class Mirror:
             exit_code: that W&B is told.
         """
         was_over, self._is_over = self._is_over, True
-        if self._client is not None and not was_over:
+        if self._client is None:
+            return
+        if was_over or self._failure or self._directory is None:
+            self._client.kill()
+        else:
             self._client.send(exit_code=exit_code)
-            self._client.end(0 if self._directory is None or self._failure else SECONDS_TO_CLOSE)
+            self._client.end(SECONDS_TO_CLOSE)
 
     def _take(self, message: Message) -> bool:
         """Deal with a message, in a thread of its own; say whether nobody else need see it."""

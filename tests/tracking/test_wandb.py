@@ -1,17 +1,18 @@
 """W&B's real client against a stand-in for its server."""
 
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from iclgd.sweeps.upload import upload
 
 from iclgd.checks import InputError
+from iclgd.tracking import mirror as mirrors
+from iclgd.tracking.environment import describe_environment
+from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory
-from iclgd.tracking.wandb import TrackingConfig, TrackingError, finish, resolve_mode, start
+from iclgd.tracking.track import track
+from iclgd.tracking.wandb import TrackingConfig, TrackingError, resolve_mode
 from tests.wandb_server import WandbServer
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -30,16 +31,6 @@ def key(monkeypatch: pytest.MonkeyPatch, server: WandbServer) -> str:
     monkeypatch.setenv("WANDB_API_KEY", key)
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
     return key
-
-
-@pytest.fixture(autouse=True)
-def _fresh_client() -> Iterator[None]:
-    """W&B's client reads its settings once per process."""
-    import wandb
-
-    wandb.teardown()
-    yield
-    wandb.teardown()
 
 
 def files_with(text: str, folder: Path) -> list[Path]:
@@ -128,7 +119,8 @@ def test_losing_the_server_loses_nothing(
         server.stop()
 
     monkeypatch.setattr(MetricsRecorder, "on_validation_end", lose_the_server)
-    monkeypatch.setattr("iclgd.tracking.wandb.SECONDS_TO_FINISH", 2.0)
+    monkeypatch.setattr(mirrors, "SECONDS_TO_START", 5.0)
+    monkeypatch.setattr(mirrors, "SECONDS_TO_FINISH", 2.0)
     code, out, err = cli("run", small_config, "tracking={mode: auto, project: p}")
     assert code == 0
     directory = RunDirectory(Path(out.splitlines()[-1]))
@@ -137,10 +129,10 @@ def test_losing_the_server_loses_nothing(
     assert len(directory.read_metrics()) == 4
 
     command = err.strip().partition("upload later with: ")[2].split()
-    assert command[:3] == ["wandb", "sync", "--include-online"]
+    assert command == ["iclgd", "track", str(directory.path)]
     with WandbServer() as other:
         monkeypatch.setenv("WANDB_BASE_URL", other.url)
-        subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, cwd=tmp_path)
+        assert cli(*command[1:]) == (0, "1 uploaded\n", "")
         (run,) = other.runs.values()
         assert (run.name, run.project, run.state) == (directory.path.name, "p", "finished")
         assert {name: run.summary[name] for name in summary} == pytest.approx(summary)
@@ -152,6 +144,18 @@ def test_losing_the_server_loses_nothing(
         assert other.unknown_operations == []
 
 
+def record(mode: str, tracking: str = "{project: p}") -> RunDirectory:
+    """Record a run as an experiment does."""
+    with Mirror(TrackingConfig(mode=mode)) as mirror:
+        mirror.resolve()
+        directory = RunDirectory.create("small", f"seed: 1\ntracking: {tracking}\n", describe_environment("cpu"))
+        mirror.begin(directory)
+        directory.append_metrics(0, {"loss": 1.0})
+        directory.write_summary({"loss": 0.5})
+        mirror.finish()
+    return directory
+
+
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_the_environment_of_a_sweep_reaches_the_run(
     mode: str, key: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -159,24 +163,21 @@ def test_the_environment_of_a_sweep_reaches_the_run(
     monkeypatch.chdir(tmp_path)
     environment = {
         "WANDB_SWEEP_ID": "sweep7",
-        "WANDB_RUN_ID": "another-run",  # of an agent in whose terminal somebody resumes this one
+        "WANDB_RUN_ID": "this-run",
         "WANDB_RUN_GROUP": "smoke",
         "WANDB_JOB_TYPE": "trial",
         "WANDB_TAGS": "sweep, own",
     }
-    directory = RunDirectory.create("small", "experiment: regression\n", {})
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    config = TrackingConfig(project="p", tags=["own", "two"])
-    logger, _ = start(config, mode, "as configured", directory.path, {"seed": 1})
-    assert logger is not None
-    assert finish(logger, {"loss": 0.5}, []) is None
+    directory = record(mode, "{project: p, tags: [own, two]}")
     if mode == "offline":
         assert not server.runs
-        for name in environment:
+        monkeypatch.setenv("WANDB_RUN_ID", "another-run")  # of an agent in whose terminal somebody uploads this one
+        monkeypatch.setenv("WANDB_SWEEP_ID", "another-sweep")
+        for name in ("WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS"):
             monkeypatch.delenv(name)
-        directory.write_summary({"loss": 0.5})
-        upload(directory.path)
+        assert str(track([directory.path])) == "1 uploaded"
     (run,) = server.runs.values()
     assert (run.name, run.project, run.sweep) == (directory.path.name, "p", "sweep7")
     assert (run.group, run.job_type, list(run.tags)) == ("smoke", "trial", ["own", "two", "sweep"])
@@ -189,12 +190,10 @@ def test_the_project_of_a_sweep_is_the_servers_and_the_group_is_the_configs(
     environment = {"WANDB_SWEEP_ID": "sweep7", "WANDB_PROJECT": "of-the-sweep", "WANDB_RUN_GROUP": "smoke"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    directory = RunDirectory.create("small", "experiment: regression\n", {})
-    logger, _ = start(TrackingConfig(group="own"), "online", "as configured", directory.path, {})
-    assert logger is not None
-    assert finish(logger, {}, []) is None
+    directory = record("online", "{group: own}")
     (run,) = server.runs.values()
     assert (run.project, run.sweep, run.group) == ("of-the-sweep", "sweep7", "own")
+    assert str(track([directory.path])) == "1 there already"  # a run in progress marks what has arrived, too
 
 
 @pytest.mark.parametrize(("variable", "value", "message"), [
@@ -221,31 +220,23 @@ def test_a_refused_key_means_offline(
     assert "too-short" not in err
 
 
-def test_a_client_that_cannot_start_stops_nothing(
-    cli: Cli, small_config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import wandb
-
-    def fail(**_: object) -> None:
-        raise wandb.Error("no client\nhere")
-
-    monkeypatch.setattr(wandb, "init", fail)
-    code, out, err = cli("run", small_config, "tracking.mode=offline")
-    assert code == 0
-    assert "tracking: W&B cannot start (no client here); the run goes on without it\n" in err
-    assert RunDirectory(Path(out.splitlines()[-1])).read_summary() is not None
-
-
 def test_offline_says_how_to_upload(cli: Cli, small_config: Path) -> None:
     code, out, err = cli("run", small_config, "tracking.mode=offline")
     assert code == 0
     run_directory = out.splitlines()[-1]
-    assert f"upload later with: wandb sync {run_directory}/wandb/offline-run-*" in err
+    assert f"tracking: W&B offline (as configured); upload later with: iclgd track {run_directory}\n" in err
     assert len(list(Path(run_directory).glob("wandb/offline-run-*/*.wandb"))) == 1
 
 
-def test_disabled_writes_nothing_of_wandb(cli: Cli, small_config: Path) -> None:
+def test_disabled_writes_nothing_of_wandb(
+    cli: Cli, small_config: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, out, err = cli("run", small_config)
     assert code == 0
     assert "W&B" not in err
-    assert not (Path(out.splitlines()[-1]) / "wandb").exists()
+    run_directory = Path(out.splitlines()[-1])
+    assert not (run_directory / "wandb").exists()
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    assert cli("track", run_directory) == (0, "1 uploaded\n", "")  # whoever changes their mind
+    assert len(server.runs[run_directory.name].history) == 5  # four evaluations and the figures
