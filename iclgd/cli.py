@@ -119,7 +119,7 @@ def _track(arguments: argparse.Namespace) -> int:
     from iclgd.tracking.track import track
 
     report = track(arguments.paths)
-    print(report)
+    show(report)
     return 1 if report.failed else 0
 
 

@@ -106,7 +106,7 @@ def test_names_choose_the_keys_of_their_group(path: Path) -> None:
         ({"parameters": {"task.name": {"values": ["linear", "cosine"]}}}, "parameters.task.name: task.name must be on"),
         ({"parameters": {"task.name": {"values": ["linear", 3]}}}, "parameters.task.name: task.name must be one of"),
         ({"parameters": {"experiment": {"value": "txt"}}}, "parameters.experiment: experiment must be one of: regress"),
-        ({"parameters": {"seed": {"values": [1, "${nothing}"]}}}, "parameters.seed: seed: '${nothing}': nothing is filled"),
+        ({"parameters": {"seed": {"values": [1, "${nothing}"]}}}, "parameters.seed: seed: '${nothing}': nothing is"),
         ({"parameters": {"seed": {"values": [1, "${"]}}}, "parameters.seed: seed: '${': nothing is filled in for"),
         (
             {"parameters": {"tracking.group": {"values": ["a", 5349]}}},
