@@ -1,21 +1,26 @@
 """Checks that config dataclasses share: each raises a ValueError of one line that names the key and what is allowed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+MOST_COUNT = 2**31 - 1  # of layers, steps, tasks: sizes that no machine has are slips of the keyboard
+LARGEST_SEED = 2**63 - 1  # that PyTorch takes
+SMALLEST, LARGEST = 1.2e-38, 3.4e38  # between which single precision has a number
 
 
 class InputError(ValueError):
     """Input that cannot be used; the message is one line for the user, and nothing has been started."""
 
 
-def at_least(minimum: float, group: str, config: Any, *keys: str) -> None:
-    """Refuse values below ``minimum``, and infinite ones.
+def at_least(minimum: float, group: str, config: Any, *keys: str, most: float | None = None) -> None:
+    """Refuse values below ``minimum``, and infinite or absurd ones.
 
     Args:
         minimum: the smallest value allowed.
         group: the config group, for the message.
         config: the dataclass that has the values.
         keys: which of its fields to check.
+        most: the largest value allowed; ``None`` for ``MOST_COUNT`` of whole numbers, ``LARGEST`` of others.
 
     Raises:
         ValueError: for the first bad value.
@@ -28,16 +33,25 @@ def at_least(minimum: float, group: str, config: Any, *keys: str) -> None:
     """
     for key in keys:
         value = getattr(config, key)
-        if not minimum <= value < float("inf"):
+        if not value >= minimum:  # so that nan is refused, too
             raise ValueError(f"{group}.{key} must be at least {minimum}, got {value}")
+        allowed = most if most is not None else MOST_COUNT if isinstance(value, int) else LARGEST
+        if value > allowed:
+            raise ValueError(f"{group}.{key} must be at most {allowed:,}, got {value}")
 
 
-def positive(group: str, config: Any, *keys: str) -> None:
-    """Refuse values that are not positive and finite; arguments and errors as in :func:`at_least`."""
+def positive(group: str, config: Any, *keys: str, between: tuple[float, float] = (SMALLEST, LARGEST)) -> None:
+    """Refuse values that are not positive and finite, or so small or large that computing with them is in vain.
+
+    Other arguments and errors as in :func:`at_least`.
+    """
+    least, most = between
     for key in keys:
         value = getattr(config, key)
         if not 0 < value < float("inf"):
             raise ValueError(f"{group}.{key} must be positive and finite, got {value}")
+        if not least <= value <= most:
+            raise ValueError(f"{group}.{key} must be from {least:g} to {most:g}, got {value}")
 
 
 def one_of(choices: Iterable[str], group: str, config: Any, key: str) -> None:
@@ -45,3 +59,13 @@ def one_of(choices: Iterable[str], group: str, config: Any, key: str) -> None:
     value = getattr(config, key)
     if value not in choices:
         raise ValueError(f"{group}.{key} must be one of: {', '.join(choices)}; got {value!r}")
+
+
+def all_of(choices: Iterable[str], group: str, config: Any, key: str) -> None:
+    """Refuse a list with a name that is not among ``choices``, or that is there twice; otherwise as :func:`one_of`."""
+    names: Sequence[str] = getattr(config, key)
+    for name in names:
+        if name not in choices:
+            raise ValueError(f"{group}.{key} must be a list of: {', '.join(choices)}; got {name!r}")
+        if names.count(name) > 1:
+            raise ValueError(f"{group}.{key} has {name} twice")

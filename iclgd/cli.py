@@ -5,8 +5,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from iclgd.modules.signals import stop_requests
+from iclgd.terminal import console, say, show
 
 COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
 OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
@@ -35,6 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), code)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SystemExit(_fail(f"{message}; see: {self.prog} --help", 2))
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Return the arguments; ``key=value`` may stand anywhere, also behind options, where argparse does not look."""
     parser = _parser()
@@ -55,16 +64,17 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"iclgd: {message}", file=sys.stderr)
+    say(f"iclgd: {message}")
     return code
 
 
 def _run(arguments: argparse.Namespace) -> int:
     with stop_requests.handled():
         from iclgd import config, experiment
+        from iclgd.files import name_for_folder
 
         loaded = config.load(arguments.config, arguments.overrides)
-        return _show(*experiment.run(loaded, arguments.config.stem))
+        return _show(*experiment.run(loaded, name_for_folder(arguments.config)))
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -78,18 +88,15 @@ def _show(directory, failed: list[str]) -> int:  # type: ignore[no-untyped-def]
     """Print the run's tables and, last and alone, its path; other processes than the first have nothing to say."""
     if directory is None:
         return 0
-    from rich.console import Console
-
     from iclgd.report.comparison_table import comparison_table
     from iclgd.report.tables import algorithm_table, summary_table
 
-    console = Console()
     summary = directory.read_summary()
     table = comparison_table if "sim_aou" in summary else summary_table
-    console.print(table(summary, directory.path.parent.name))
+    console().print(table(summary, directory.path.parent.name))
     if "which_algorithm" in (analyses := directory.read_analyses()):
-        console.print(algorithm_table(analyses["which_algorithm"]))
-    print(directory.path)
+        console().print(algorithm_table(analyses["which_algorithm"]))
+    show(directory.path)
     return 1 if failed else 0
 
 
@@ -104,7 +111,7 @@ def _export(arguments: argparse.Namespace) -> int:
     loaded = config.load(directory.config_path, one_process)
     experiment.prepare_process(loaded.trainer.threads_per_process)
     export(directory, loaded, folder)
-    print(folder)
+    show(folder)
     return 0
 
 
@@ -112,7 +119,7 @@ def _track(arguments: argparse.Namespace) -> int:
     from iclgd.tracking.track import track
 
     report = track(arguments.paths)
-    print(report)
+    show(report)
     return 1 if report.failed else 0
 
 
@@ -128,12 +135,11 @@ def _list(arguments: argparse.Namespace) -> int:
 
     for kind, choices in catalogue().items():
         for name, description in choices.items():
-            print(f"{kind:<20} {name:<36} {description}".rstrip())
+            show(f"{kind:<20} {name:<36} {description}".rstrip())
     return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from iclgd.analysis.identities import IDENTITIES, TOLERANCE, largest_error
@@ -145,7 +151,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         holds = error <= TOLERANCE
         all_hold = all_hold and holds
         table.add_row(identity.name, identity.statement, f"{error:.2e}", "ok" if holds else f"> {TOLERANCE:g}")
-    Console().print(table)
+    console().print(table)
     return 0 if all_hold else 1
 
 
@@ -164,7 +170,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     from iclgd.sweeps.arguments import add_commands as add_sweep_commands
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="iclgd",
         description="When a transformer learns in its context, is that gradient descent?",
         epilog=COMMANDS_HELP,
@@ -185,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = add(name, function, summary, f"iclgd {name} {config} seed=1")
         command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
-        command.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES_HELP)
+        command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDES_HELP)
     command = add(
         "resume",
         _resume,

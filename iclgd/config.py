@@ -80,7 +80,7 @@ EXPERIMENTS = {
 }
 
 
-def experiment_module(name: str) -> ModuleType:
+def experiment_module(name: str | None) -> ModuleType:
     """Return ``iclgd.experiments.NAME``; imported when chosen, as each needs libraries that the others do not.
 
     Raises:
@@ -113,7 +113,7 @@ def typed(path: Path, layers: Mapping[str, Sequence[str]]) -> Typed:
     for source, texts in layers.items():
         given += _from_texts(source, texts)
     experiment = experiment_module(_given_name(given, ("experiment",)))
-    kinds = kinds_of(experiment.Config)
+    kinds = dict(kinds_of(experiment.Config))
     for group, (default, choices) in experiment.CHOSEN_GROUPS.items():
         name = _given_name(given, (group, "name"))
         kinds[group] = _choose(f"{group}.name", default if name is None else name, choices)

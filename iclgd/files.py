@@ -46,7 +46,7 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES, encoding: str = "utf-8")
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise FileError(f"{path}: line {line}: is not {encoding.upper()} text") from None
+        raise FileError(f"{path}: line {line}: is not {encoding.removesuffix('-sig').upper()} text") from None
 
 
 def no_such_file(path: Path) -> FileError:

@@ -1,13 +1,15 @@
 """Values of dataclasses' fields, by the fields' types, from YAML and from ``key=value``.
 
-Text is taken as it is written: ``0012345``, ``1e3``, ``2024-01-01`` and ``no`` are what they look like, without quotes
-too. Nothing is filled in: a config that somebody else wrote must not read the environment.
+Text is taken as it is written: ``0012345``, ``1e3``, ``2024-01-01`` and ``no`` are what they look like, with quotes or
+without. Numbers are decimal, with zeros in front too.
+Nothing is filled in: a config that somebody else wrote must not read the environment.
 """
 
 import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
@@ -82,7 +84,8 @@ def read_node(key: str, kind: Any, node: yaml.Node) -> Any:
     return value
 
 
-def kinds_of(kind: type) -> dict[str, Any]:
+@cache
+def kinds_of(kind: type) -> Mapping[str, Any]:
     """Return the types of a dataclass's fields by their names."""
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}

@@ -51,7 +51,7 @@ def parse(text: str, most_values: int = MOST_VALUES) -> yaml.Node | None:
         YamlError: if it is not valid, has a key twice, too many values or levels, or a value that contains itself.
     """
     try:
-        return _Loader(text, most_values).get_single_node()  # type: ignore[no-any-return]
+        return _Loader(text, most_values).get_single_node()
     except yaml.MarkedYAMLError as error:
         place = f"{_place(error.problem_mark)}: " if error.problem_mark else ""
         raise YamlError(f"not valid YAML ({place}{error.problem or error.context})") from None
@@ -166,7 +166,7 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return node
 
-    def _count(self, number: int, mark: yaml.Mark) -> None:
+    def _count(self, number: int, mark: Any) -> None:
         self.num_values += number
         if self.num_values > self.most_values:
             raise _problem(f"more than {self.most_values:,} values", mark)
@@ -178,7 +178,7 @@ def _plain_scalar(node: yaml.ScalarNode) -> Any:
     if node.tag != f"{STANDARD}str" and len(node.value) > MOST_DIGITS:
         raise YamlError(f"{_place(node.start_mark)}: a number of {len(node.value):,} characters is too long")
     try:
-        return yaml.constructor.SafeConstructor().construct_object(node)  # type: ignore[no-untyped-call]
+        return yaml.constructor.SafeConstructor().construct_object(node)
     except (yaml.YAMLError, ValueError, KeyError, OverflowError):  # such as !!int x
         raise _not_plain(node) from None
 
@@ -192,9 +192,9 @@ def _not_plain(node: yaml.Node) -> YamlError:
     )
 
 
-def _problem(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)  # type: ignore[no-untyped-call]
+def _problem(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
-def _place(mark: yaml.Mark) -> str:
+def _place(mark: Any) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}"

@@ -68,11 +68,16 @@ def test_mistakes_get_one_line_and_leave_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["rum"], ["run"], ["run", ONE_LAYER, "--fast"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["rum"], ["run"], ["run", ONE_LAYER, "--fast"], ["sweep", "x.yaml", "--workers", "\x1b"], ["resume", "-\n"]],
+)
 def test_wrong_usage_exits_with_2(cli: Cli, arguments: list[object]) -> None:
     code, _, err = cli(*arguments)
     assert code == 2
-    assert "usage: iclgd" in err
+    assert err.startswith("iclgd: ")
+    assert "; see: iclgd " in err
+    assert err.count("\n") == 1
 
 
 def test_defects_of_ours_keep_their_stack_trace(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
         configs.load(tmp_path)
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"binary\.yaml: line 1: is not UTF-8 text"):
         configs.load(binary)
 
 

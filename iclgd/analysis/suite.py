@@ -44,12 +44,12 @@ class AnalysisConfig:
     num_resamples: int = 500  # of which_algorithm
 
     def __post_init__(self) -> None:
-        for key, choices in (("run", list(ANALYSES)), ("shifts", list(SHIFTS))):
-            for name in getattr(self, key):
-                if name not in choices:
-                    raise ValueError(f"analysis.{key} must be a list of: {', '.join(choices)}; got {name!r}")
+        checks.all_of(ANALYSES, "analysis", self, "run")
+        checks.all_of(SHIFTS, "analysis", self, "shifts")
+        if not self.shifts:
+            raise ValueError(f"analysis.shifts must have at least one of: {', '.join(SHIFTS)}; got []")
         checks.at_least(2, "analysis", self, "num_tasks")
-        checks.at_least(1, "analysis", self, "num_applications", "num_resamples")
+        checks.at_least(1, "analysis", self, "num_applications", "num_resamples", most=1_000_000)
         checks.positive("analysis", self, "dampening")
 
     def check(self, task: RegressionTask, model: TransformerConfig) -> None:

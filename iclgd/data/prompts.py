@@ -51,7 +51,9 @@ class DemonstrationsConfig:
 
     def __post_init__(self) -> None:
         checks.at_least(1, "demonstrations", self, "num")  # without any there is nothing to compare
-        checks.at_least(0, "demonstrations", self, "seed", "permutation")
+        checks.at_least(0, "demonstrations", self, "seed", "permutation", most=checks.LARGEST_SEED)
+        for typed, meant in (("\\n", "\n"), ("\\t", "\t")):  # in a shell '\n' stays a backslash and n
+            object.__setattr__(self, "separator", self.separator.replace(typed, meant))
         checks.one_of(SELECTIONS, "demonstrations", self, "selection")
         checks.one_of(OVERFLOWS, "demonstrations", self, "overflow")
 

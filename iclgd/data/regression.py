@@ -55,7 +55,8 @@ class RegressionTask(ABC):
 
     def __post_init__(self) -> None:
         checks.at_least(1, "task", self, "num_context", "input_dim", "output_dim")
-        checks.positive("task", self, "input_range", "weight_scale")
+        # Its fourth power is computed with, in single precision.
+        checks.positive("task", self, "input_range", "weight_scale", between=(1e-6, 1e6))
         if not 0 <= self.num_noise <= self.num_context:
             raise ValueError(
                 f"task.num_noise must be from 0 to task.num_context ({self.num_context}), got {self.num_noise}"
@@ -108,8 +109,8 @@ class LinearRegressionTask(RegressionTask):
         super().__post_init__()
         checks.one_of(DISTRIBUTIONS, "task", self, "distribution")
         checks.one_of(COVARIANCES, "task", self, "covariance")
-        checks.at_least(1, "task", self, "condition_number")
-        checks.at_least(0, "task", self, "covariance_seed")
+        checks.at_least(1, "task", self, "condition_number", most=1e12)
+        checks.at_least(0, "task", self, "covariance_seed", most=checks.LARGEST_SEED)
         if self.condition_number != 1 and (self.covariance == "isotropic" or self.input_dim == 1):
             only = "task.input_dim=1" if self.input_dim == 1 else "task.covariance=isotropic"
             raise ValueError(f"task.condition_number must be 1 with {only}, got {self.condition_number}")

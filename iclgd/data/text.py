@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
-from iclgd import checks
-from iclgd.data.rows import Row, RowsError, first_line, read_hub, read_json_lines
+from iclgd import checks, yaml_files
+from iclgd.data.rows import Row, RowsError, read_hub, read_json_lines
 from iclgd.data.seeding import named_generator
 from iclgd.data.text_task import SPLITS
 from iclgd.data.text_task import TextExample as TextExample
 from iclgd.data.text_task import TextSource as TextSource
 from iclgd.data.text_task import TextTask as TextTask
 from iclgd.data.text_task import TextTaskError as TextTaskError
+from iclgd.files import FileError, name_for_folder
+from iclgd.yaml_files import YamlError
 
 TASKS_FOLDER = Path(__file__).parents[1] / "assets" / "tasks"
 MAX_NUM_QUERIES = 2000  # as in [Dai]
@@ -71,15 +72,12 @@ def load_task(name_or_path: str) -> TextTask:
                 f"unknown task {name_or_path!r}; {hint}Tasks: {', '.join(names)}; or a path that ends in .yaml"
             )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        return _task(path, values)
-    except FileNotFoundError:
-        raise TextTaskError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise TextTaskError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TextTaskError(f"{path}: cannot be read ({first_line(error)})") from None
-    except TextTaskError as error:
+        name_for_folder(path)
+        _, node = yaml_files.read(path)
+        return _task(path, None if node is None else yaml_files.plain(node))
+    except FileError as error:
+        raise TextTaskError(str(error)) from None
+    except (YamlError, TextTaskError) as error:
         raise TextTaskError(f"{path}: {error}") from None
 
 

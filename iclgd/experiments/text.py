@@ -58,6 +58,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
+        other = self.evaluation.other_task
+        if other is not None and Path(other).absolute() == Path(self.task.name).absolute():
+            raise ValueError(f"evaluation.other_task must be another task than task.name, got {other!r} for both")
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.task.num_queries is not None and self.task.num_queries < num_processes:
             raise ValueError(

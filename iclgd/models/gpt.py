@@ -25,7 +25,8 @@ class GPTConfig:
     init_scale: float = 0.07  # standard deviation of the first weights; GPT-2's own 0.02 suits wider models
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "model", self, "num_layers", "num_heads", "hidden_size", "context_length")
+        checks.at_least(1, "model", self, "num_layers", most=1000)
+        checks.at_least(1, "model", self, "num_heads", "hidden_size", "context_length")
         checks.positive("model", self, "init_scale")
         for divisor in (self.num_heads, 2):
             if self.hidden_size % divisor:

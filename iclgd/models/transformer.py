@@ -41,7 +41,8 @@ class TransformerConfig:
     init_scale: float = 0.002  # initial variance times fan-in times num_layers, as in [vO]'s code
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "model", self, "num_layers", "num_heads")
+        checks.at_least(1, "model", self, "num_layers", most=1000)  # recurrent ones take no memory, but time
+        checks.at_least(1, "model", self, "num_heads")
         checks.one_of(ATTENTIONS, "model", self, "attention")
         checks.one_of(TOKENS, "model", self, "tokens")
         checks.one_of(POSITIONAL_ENCODINGS, "model", self, "positional_encoding")

@@ -41,9 +41,7 @@ class EvaluationConfig:
         checks.at_least(1, "evaluation", self, "batch_size")
         checks.at_least(0, "evaluation", self, "num_replicates")
         checks.one_of(RANDOM_UPDATES, "evaluation", self, "random_updates")
-        for name in self.controls:
-            if name not in CONTROLS:
-                raise ValueError(f"evaluation.controls must be among: {', '.join(CONTROLS)}; got {name!r}")
+        checks.all_of(CONTROLS, "evaluation", self, "controls")
         if ("other_task" in self.controls) != (self.other_task is not None):
             raise ValueError("evaluation.other_task goes with evaluation.controls=[other_task], and only with it")
 

@@ -47,8 +47,9 @@ class DeviceConfig:
     num_threads: int = 1
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "trainer", self, "devices", "num_nodes")
-        checks.at_least(0, "trainer", self, "num_threads")
+        checks.at_least(1, "trainer", self, "devices", most=1024)  # each is a process of this machine
+        checks.at_least(1, "trainer", self, "num_nodes", most=100_000)
+        checks.at_least(0, "trainer", self, "num_threads", most=1024)
         checks.one_of(ACCELERATORS, "trainer", self, "accelerator")
         checks.one_of(PRECISIONS, "trainer", self, "precision")
         checks.one_of(STRATEGIES, "trainer", self, "strategy")

@@ -35,7 +35,9 @@ def add_commands(add: Add) -> None:
         "iclgd sweep sweeps/smoke.yaml --workers 2",
     )
     command.add_argument("sweep", type=Path, metavar="SWEEP.yaml", help="a sweep file in W&B's schema")
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="keys of the config, for every trial")
+    command.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="keys of the config, for every trial"
+    )
     command.add_argument(
         "--engine",
         choices=("auto", "wandb", "local"),

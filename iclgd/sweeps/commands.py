@@ -7,14 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from iclgd.sweeps import status as progress
 from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.watching import Display
 from iclgd.sweeps.worker import Worker, WorkerOptions
-from iclgd.terminal import say
+from iclgd.terminal import console, say, show
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -38,13 +36,16 @@ def status(arguments: argparse.Namespace) -> int:
             while not (now := read()).is_over and now.workers:
                 display.show(now)
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-    Console().print(progress.table(folder, read()))
+    console().print(progress.table(folder, read()))
     return 0
 
 
 def stop(arguments: argparse.Namespace) -> int:
     """Ask a sweep to stop."""
     folder = SweepFolder(arguments.folder)
+    if _is_over(folder):
+        say(f"finished: all trials have ended, there is nothing to stop; see: iclgd sweep status {folder.path}")
+        return 0
     mode = "now" if arguments.now else "after"
     if folder.options.wandb is None:
         folder.request_stop(mode)
@@ -64,6 +65,13 @@ def stop(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _is_over(folder: SweepFolder) -> bool:
+    try:
+        return progress.progress_reader(folder)().is_over
+    except (SweepError, OSError):  # what cannot be read can be stopped all the same
+        return False
+
+
 def best(arguments: argparse.Namespace) -> int:
     """Print the best config."""
     sys.stdout.write(progress.best_config(SweepFolder(arguments.folder)))
@@ -75,7 +83,7 @@ def upload(arguments: argparse.Namespace) -> int:
     from iclgd.tracking.track import track
 
     report = track([SweepFolder(arguments.folder).runs])
-    print(report)  # noqa: T201
+    show(report)
     return 1 if report.failed else 0
 
 

@@ -66,6 +66,10 @@ class _Configs:
         from iclgd.config import overlaid
 
         source = f"{self.sweep.path}: parameters.{parameter.key}"
+        if config.kind_of(parameter.key) in (str, str | None):
+            for raw in parameter.examples():
+                if isinstance(value := parameter.value(raw), bool | int | float):  # 0012345 is 5349 to W&B
+                    raise SweepError(f"{source}: must be text, got {value!r}; put what is text in quotes")
         seen: dict[Hashable, str] = {}
         for raw in parameter.examples():
             override = parameter.override(raw)

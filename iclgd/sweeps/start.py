@@ -3,13 +3,13 @@
 import argparse
 import difflib
 import itertools
+import math
+import re
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from iclgd.sweeps import config_check, online, sweep_file
 from iclgd.sweeps.arguments import ACTIONS, worker_arguments
@@ -23,12 +23,12 @@ from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
 from iclgd.sweeps.storage import new_storage, open_database, open_sweep
 from iclgd.sweeps.sweep_file import SweepFile
 from iclgd.sweeps.watching import Display
-from iclgd.terminal import say
+from iclgd.terminal import console, say, show
 
 Points = Sequence[Mapping[str, Any]]
 NUM_TRIED_POINTS = 50  # of a search that chooses later
 OF_THE_LOCAL_ENGINE = ("seed", "storage", "time_limit")
-BELONGS_TO_THE_START = ("engine", "count", "seed", "storage", "overrides")
+MOST = {"workers": 100_000, "count": 10_000_000, "seed": 2**32 - 1, "retries": 1_000_000}  # NumPy's seeds end there
 
 
 def begin(arguments: argparse.Namespace) -> int:
@@ -51,11 +51,11 @@ def begin(arguments: argparse.Namespace) -> int:
     final = progress_reader(folder)()
     for failure in final.failures[-NUM_SHOWN_FAILURES:]:
         say(f"failed: {failure}")
-    Console().print(results(folder))
-    print(final.line())  # noqa: T201
+    console().print(results(folder))
+    show(final.line())
     if final.best:
-        print(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")  # noqa: T201
-    print(folder.path)  # noqa: T201
+        show(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")
+    show(folder.path)
     stopped = folder.stop_mode() is not None
     if final.is_over:  # whatever has become of single workers
         problem, stopped = None, False
@@ -86,7 +86,7 @@ def print_plan(arguments: argparse.Namespace) -> None:
     for point in points:
         settings = sweep.overrides(point) if point else ["(chosen when the trial starts)"]
         command = ["iclgd", "run", str(sweep.config), *sweep.fixed, *settings, *arguments.overrides]
-        print(shlex.join(command))  # noqa: T201
+        show(shlex.join(command))
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
@@ -94,6 +94,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and not value >= minimum:  # so that nan is refused, too
             raise SweepError(f"--{name} must be at least {minimum}, got {value}")
+        if value is not None and not value <= MOST.get(name, math.inf):
+            raise SweepError(f"--{name} must be at most {MOST[name]}, got {value}")
     if arguments.nodes_per_trial < 1 or arguments.gpus_per_node < 0:
         raise SweepError("--nodes-per-trial must be at least 1 and --gpus-per-node at least 0")
     if arguments.time_limit is not None and not arguments.time_limit > 0:
@@ -177,15 +179,13 @@ def _create_online(sweep: SweepFile, arguments: argparse.Namespace) -> str:
 
 def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
     """Return the folder of a sweep that goes on; its failed trials get another chance."""
-    for name in BELONGS_TO_THE_START:
-        if getattr(arguments, name):
-            raise SweepError(f"{'key=value' if name == 'overrides' else '--' + name} belongs to the start of a sweep")
     path = arguments.dir or newest(sweep.name)
     if path is None:
         raise SweepError(f"no sweep of {sweep.path} to go on with; start it without --resume, or give its --dir")
     folder = SweepFolder(path)
     if folder.sweep_file.read_text(encoding="utf-8") != sweep.text:
         raise SweepError(f"{folder.path}: {sweep.path} has changed since this sweep began; start a new one")
+    _check_agreement(folder, arguments)
     if folder.options.wandb is not None and folder.stop_mode() is not None:
         try:
             online.resume(folder.options.wandb)
@@ -197,6 +197,33 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
         if revived := trials.revive():
             say(f"{revived} failed trials run again")
     return folder
+
+
+def _check_agreement(folder: SweepFolder, arguments: argparse.Namespace) -> None:
+    """Refuse options of the start that are not those which the sweep was started with.
+
+    Raises:
+        SweepError: which names both values.
+    """
+    options = folder.options
+    began: dict[str, Any] = {"seed": options.seed, "storage": options.storage}
+    if arguments.engine != "auto":
+        began["engine"] = options.engine
+    if arguments.count is not None:
+        began["count"] = progress_reader(folder)().total
+    for name, value in began.items():
+        given = getattr(arguments, name)
+        if given is not None and given != value:
+            then = "none" if value is None else f"--{name} {_without_password(value)}"
+            now = f"--{name} {_without_password(given)}"
+            raise SweepError(f"{now}: this sweep was started with {then}, which holds for all of it")
+    if arguments.overrides and tuple(arguments.overrides) != options.overrides:
+        then = " ".join(options.overrides) or "no key=value"
+        raise SweepError(f"{' '.join(arguments.overrides)}: this sweep was started with {then}; start a new one")
+
+
+def _without_password(value: object) -> str:
+    return re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", str(value))  # of a database's URL
 
 
 def _launch(folder: SweepFolder, arguments: argparse.Namespace) -> str | None:

@@ -1,6 +1,5 @@
 """Sweep files: W&B's own schema, and nothing else."""
 
-import difflib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from iclgd import yaml_files
+from iclgd.files import FileError, name_for_folder
 from iclgd.sweeps.errors import SweepError, did_you_mean
 from iclgd.sweeps.parameter import Parameter
 from iclgd.sweeps.space import overlap, parse_parameters
+from iclgd.yaml_files import YamlError
 
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
@@ -23,6 +23,7 @@ ARGUMENTS = "${args_no_hyphens}"
 STARTS = (["iclgd", "run"], ["${interpreter}", "-m", "iclgd.cli", "run"])
 COMMAND_EXAMPLE = f'command: ["${{env}}", iclgd, run, CONFIG, key=value, "{ARGUMENTS}"]'
 MAX_NUM_POINTS = 100_000  # of a grid
+MOST_VALUES = 2 * MAX_NUM_POINTS  # that a file may have
 
 
 @dataclass(frozen=True)
@@ -83,21 +84,18 @@ def read(path: Path) -> SweepFile:
         SweepError: for anything that is missing or not as W&B's schema has it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        close = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.yaml")], n=1)
-        hint = f"; did you mean {path.parent / close[0]}?" if close else ""
-        raise SweepError(f"{path}: no such file{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SweepError(f"{path}: cannot be read ({error})") from None
-    try:
-        return _parse(path, text)
-    except SweepError as error:
+        name_for_folder(path)
+        text, node = yaml_files.read(path, MOST_VALUES)
+        return _parse(path, text, None if node is None else yaml_files.plain(node))
+    except FileError as error:
+        raise SweepError(str(error)) from None
+    except (SweepError, YamlError) as error:
         raise SweepError(f"{path}: {error}") from None
 
 
-def _parse(path: Path, text: str) -> SweepFile:
-    content = _yaml(text)
+def _parse(path: Path, text: str, content: Any) -> SweepFile:
+    if not isinstance(content, dict):
+        raise SweepError(f"expected the keys of a sweep: {', '.join(KEYS)}")
     _refuse_unknown("", content, KEYS)
     for key in TEXTS:
         if key in content and not isinstance(content[key], str):
@@ -121,34 +119,6 @@ def _parse(path: Path, text: str) -> SweepFile:
     if method == "grid" and sweep.num_points > MAX_NUM_POINTS:
         raise SweepError(f"parameters: a grid of {sweep.num_points:,} points; at most {MAX_NUM_POINTS:,} are allowed")
     return sweep
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as W&B reads it, but a key that is there twice is an error."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
-                seen.add(key.value)
-        return node
-
-
-def _yaml(text: str) -> dict[str, Any]:
-    try:
-        content = yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SweepError(f"not valid YAML ({place}{error.problem})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SweepError(f"not valid YAML ({str(error).splitlines()[0]})") from None
-    if not isinstance(content, dict):
-        raise SweepError(f"expected the keys of a sweep: {', '.join(KEYS)}")
-    return content
 
 
 def _metric(content: Any) -> Metric:

@@ -3,11 +3,11 @@
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.status import Progress, table
+from iclgd.terminal import console
 
 
 class Display:
@@ -19,7 +19,7 @@ class Display:
 
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
-        self._console = Console(stderr=True)
+        self._console = console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=2) if self._console.is_terminal else None
         self._counts: tuple[int, int, int] | None = None
 

@@ -52,13 +52,13 @@ def quick_environment(record: Path) -> dict[str, str]:
 def make_sweep(tmp_path: Path) -> MakeSweep:
     """Write a sweep file and make its folder as ``iclgd sweep`` does, but without checking the config."""
 
-    def make(text: str, count: int = 0, path: Path | None = None) -> SweepFolder:
+    def make(text: str, count: int = 0, path: Path | None = None, overrides: tuple[str, ...] = ()) -> SweepFolder:
         file = tmp_path / "quick.yaml"
         file.write_text(text)
         sweep = sweep_file.read(file)
         points = {"grid": lambda: list(sweep.grid()), "random": lambda: draw(sweep, count, 0)}
         planned = points.get(sweep.method, lambda: [{}] * count)()
-        options = SweepOptions("quick", "abc123", "local", str(ROOT))
+        options = SweepOptions("quick", "abc123", "local", str(ROOT), overrides)
 
         def fill(folder: Path) -> None:
             with new_storage(None, folder / "journal.log") as storage:

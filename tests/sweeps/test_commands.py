@@ -47,7 +47,7 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ([SMOKE, "--engine", "wandb"], "the W&B engine needs 'wandb login'"),
         ([SMOKE, "--resume"], f"no sweep of {SMOKE} to go on with; start it without --resume, or give its --dir"),
         ([SMOKE, "--resume", "--dir", "nowhere"], "nowhere: not a sweep's folder (it has no options.json)"),
-        ([SMOKE, "--resume", "seed=1"], "key=value belongs to the start of a sweep"),
+        ([SMOKE, "--seed", str(10**30)], "--seed must be at most 4294967295, got 1000000000"),
         ([SMOKE, "--dir", "configs"], "configs: is there already and not a sweep's folder"),
         ([SMOKE, "--storage", "nonsense"], "--storage nonsense: cannot be used"),
         ([SMOKE, "modl.num_layers=2"], "command line: unknown key modl"),
@@ -127,6 +127,9 @@ def test_from_start_to_best(quick_environment: dict[str, str], tmp_path: Path) -
     config = yaml.safe_load(best.stdout)
     assert config["training.learning_rate"] == "0.003"  # as the quick trial writes it
     assert json.loads((Path(where.removeprefix("# ")) / "config.yaml").read_text()) == config
+    stop = run(quick_environment, "stop", folder)
+    assert (stop.returncode, stop.stderr.splitlines()[-1].partition(":")[0]) == (0, "finished")
+    assert not (folder / "stop").exists()
     again = run(quick_environment, SMOKE, "--resume")  # the newest; there is nothing to do
     assert again.returncode == 0
     assert again.stdout.splitlines()[-1] == str(folder)
@@ -138,6 +141,33 @@ def test_a_changed_file_is_another_sweep(cli: Cli, make_sweep: MakeSweep, tmp_pa
     code, _, err = cli("sweep", tmp_path / "quick.yaml", "--resume", "--dir", folder.path)
     assert code == 2
     assert "quick.yaml has changed since this sweep began; start a new one" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--engine", "local", "--workers", "2", "--count", "2", "--seed", "0", "tracking.project=own"], None),
+        (["--engine", "auto"], None),
+        (["--engine", "wandb"], "--engine wandb: this sweep was started with --engine local, which holds for all"),
+        (["--seed", "1"], "--seed 1: this sweep was started with --seed 0, which holds for all of it"),
+        (["--count", "3"], "--count 3: this sweep was started with --count 2, which holds for all of it"),
+        (["--storage", "sqlite://u:secret@x"], "--storage sqlite://u:***@x: this sweep was started with none"),
+        (["tracking.project=other"], "tracking.project=other: this sweep was started with tracking.project=own; start"),
+    ],
+)
+def test_options_retyped_on_resume_have_to_agree(
+    cli: Cli,
+    make_sweep: MakeSweep,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[str],
+    message: str | None,
+) -> None:
+    folder = make_sweep(QUICK.replace("METHOD", "random"), count=2, overrides=("tracking.project=own",))
+    monkeypatch.setattr("iclgd.sweeps.start._launch", lambda *_: "launched")
+    code, _, err = cli("sweep", tmp_path / "quick.yaml", "--resume", "--dir", folder.path, *given)
+    assert code == (2 if message else 1)
+    assert err.splitlines()[-1].startswith(f"iclgd: {message or 'launched'}")
 
 
 def test_a_worker_is_not_named_out_of_its_folder(cli: Cli, make_sweep: MakeSweep) -> None:

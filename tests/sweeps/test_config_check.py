@@ -106,8 +106,12 @@ def test_names_choose_the_keys_of_their_group(path: Path) -> None:
         ({"parameters": {"task.name": {"values": ["linear", "cosine"]}}}, "parameters.task.name: task.name must be on"),
         ({"parameters": {"task.name": {"values": ["linear", 3]}}}, "parameters.task.name: task.name must be one of"),
         ({"parameters": {"experiment": {"value": "txt"}}}, "parameters.experiment: experiment must be one of: regress"),
-        ({"parameters": {"seed": {"values": [1, "${nothing}"]}}}, "point seed=\"${nothing}\": Interpolation key 'noth"),
-        ({"parameters": {"seed": {"values": [1, "${"]}}}, "parameters.seed: 'seed=\"${\"': not valid YAML ("),
+        ({"parameters": {"seed": {"values": [1, "${nothing}"]}}}, "parameters.seed: seed: '${nothing}': nothing is"),
+        ({"parameters": {"seed": {"values": [1, "${"]}}}, "parameters.seed: seed: '${': nothing is filled in for"),
+        (
+            {"parameters": {"tracking.group": {"values": ["a", 5349]}}},
+            "parameters.tracking.group: must be text, got 5349; put what is text in quotes",
+        ),
         ({"parameters": {"seed": {"values": [0, -1]}}}, "point seed=-1: seed must be at least 0, got -1"),
         (
             {"parameters": {"model": {"parameters": {"num_layers": {"values": [2, 1]}, "clip": {"value": 10}}}}},
