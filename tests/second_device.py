@@ -261,7 +261,7 @@ def second_device(device: SecondDevice | None = None) -> Iterator[SecondDevice]:
             ("device_count", 1),
             ("current_device", 0),
             ("get_device_name", "a simulated GPU"),
-            ("get_device_capability", (7, 0)),
+            ("get_device_capability", (9, 0)),
             ("max_memory_allocated", 1234),
             ("set_device", None),
             ("synchronize", None),

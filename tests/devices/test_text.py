@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics import Metric
 from transformers import XGLMConfig
@@ -27,7 +28,8 @@ from tests.language_models import random_tokens, tiny
 
 There = Callable[[], AbstractContextManager[Any]]
 NAMES = ["gpt2", "mistral", "gpt_neo", "xglm"]  # fused projections; a window; two outside transformers' registry
-TOLERANCES = {"64-true": 1e-9, "32-true": 1e-3, "bf16-mixed": 0.05, "bf16-true": 0.05}  # of kernels that differ
+TOLERANCES = {"64-true": 1e-6, "32-true": 1e-3, "bf16-mixed": 0.1, "bf16-true": 0.1}  # of kernels that differ
+STEADY = ("sim_aou", "sim_am", "update_similarity")  # means that rounding moves little
 EMBEDDED = ROOT / "configs" / "text" / "embedded.yaml"
 FEW = ["task.num_queries=8", "demonstrations.num=4", "evaluation.num_replicates=20", "tracking.mode=disabled"]
 
@@ -79,14 +81,19 @@ def compare(name: str, method: str, precision: str, there: There | None = None) 
 
 
 def assert_close(found: dict[str, float], expected: dict[str, float], precision: str, gpu: Gpu) -> None:
+    """Compare two summaries: all numbers where the kernels are the same, else those that rounding does not decide.
+
+    Ranks turn with the last bits where scores are close, answers in bfloat16 too; and rotary positions leave the first
+    layer's scores as they were, so that ``sim_am_delta`` there compares two roundings.
+    """
     assert found.keys() == expected.keys()
+    names = found.keys() - {"queries_per_second", "peak_memory_bytes"}
+    if gpu.is_real:
+        names = {name for name in names if name.partition("/")[0] in STEADY}
+        names = names & set(STEADY) if precision.startswith("bf16") else names
     tolerance = TOLERANCES[precision] if gpu.is_real else 1e-6
-    measured = found.keys() - {"queries_per_second", "peak_memory_bytes"}
-    if gpu.is_real and precision.startswith("bf16"):  # ranks and answers turn with the last bits; means are alike
-        measured = {name for name in measured if name in ("sim_aou", "sim_am", "update_similarity")}
-    assert {name: found[name] for name in measured} == pytest.approx(
-        {name: expected[name] for name in measured}, rel=tolerance, abs=tolerance, nan_ok=True
-    )
+    measured, known = ({name: summary[name] for name in names} for summary in (found, expected))
+    assert measured == pytest.approx(known, rel=tolerance, abs=tolerance, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +105,14 @@ def assert_close(found: dict[str, float], expected: dict[str, float], precision:
         *(
             pytest.param(name, method, precision, marks=pytest.mark.slow)
             for name in NAMES
-            for method, precision in (("gradient_descent", "64-true"), ("layer_causal", "bf16-true"))
+            for method, precision in (("gradient_descent", "bf16-true"), ("layer_causal", "32-true"))
         ),
     ],
 )
 def test_the_gpu_measures_as_the_cpu(name: str, method: str, precision: str, gpu: Gpu) -> None:
     expected = compare(name, method, precision)
+    if gpu.is_real:
+        torch.cuda.reset_peak_memory_stats()
     found = compare(name, method, precision, gpu.there)
     assert_close(found, expected, precision, gpu)
     assert found["peak_memory_bytes"] < 2**27  # of the GPU: a process that has imported PyTorch takes more
