@@ -146,7 +146,8 @@ def execute(
         trainer.fit(module, data)
         trainer.test(module, data, verbose=False)
     speed = len(data.prompts[0].queries) / module.seconds
-    return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(_peak_memory(module.device))}
+    peak_memory = _peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
+    return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
 
 
 def analyses(config: Config) -> list[str]:

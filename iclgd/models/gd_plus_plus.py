@@ -107,7 +107,7 @@ def best_gd_plus_plus(
 
     # The factors step where a coarse scan is lowest; gradient descent itself, (1, 0), is among its points.
     scan = [
-        torch.tensor((factor * rate / unit, curvature), dtype=torch.float64)
+        torch.tensor((factor * rate / unit, curvature), dtype=torch.float64, device=x.device)
         for factor in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
         for curvature in (0.0, 0.1, 0.15, 0.2)
     ]

@@ -35,7 +35,7 @@ class GradientDescent:
         """Return the learned weights, (B, O, D)."""
         weight = x.new_zeros(len(x), y.shape[-1], x.shape[-1])
         if self.initial_weight is not None:
-            weight = weight + self.initial_weight
+            weight = weight + self.initial_weight.to(x.device)
         for _ in range(self.num_steps):
             residual = torch.einsum("bod,bnd->bno", weight, x) - y
             weight = weight - self.learning_rate * torch.einsum("bno,bnd->bod", residual, x)

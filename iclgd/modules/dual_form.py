@@ -16,6 +16,7 @@ from iclgd.analysis.watching import make_watchable
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import Demonstration, QueryBatch
 from iclgd.models.language import LanguageModel
+from iclgd.modules.recording import wait_for
 from iclgd.modules.similarities import EvaluationConfig, FinetuningAttention, Similarities
 
 
@@ -89,6 +90,7 @@ class DualFormModule(LightningModule):
 
     def on_train_end(self) -> None:
         """Stop the clock, and log each example's loss before its step."""
+        wait_for(self.device)
         self.seconds += time.perf_counter() - self._started
         losses = {self._prefix(item): of.losses for item, of in zip(self.comparisons, self.finetuned, strict=True)}
         for step in range(max(map(len, losses.values()))):
