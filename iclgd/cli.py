@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from iclgd.modules.signals import stop_requests
+from iclgd.modules.ranks import check_ranks, is_first_process
+from iclgd.modules.signals import stop_requests, unblocked
+from iclgd.terminal import let_go_of_streams, open_streams, say
 
 COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
 OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
@@ -14,15 +16,30 @@ OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 2 for bad input, 1 for something that failed."""
-    from iclgd.sweeps.arguments import join_action
-
-    arguments = _parse(join_action(list(sys.argv[1:] if argv is None else argv)))
+    open_streams()
     try:
-        return int(arguments.command(arguments))
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        problem = let_go_of_streams()
+    if code == 0 and problem is not None and not isinstance(problem, BrokenPipeError):
+        code = _fail(f"standard output: {problem.strerror}", 1)
+    if stop_requests.must_end_at_once:
+        os._exit(code)
+    return code
+
+
+def _main(argv: list[str]) -> int:
+    try:
+        with unblocked():
+            from iclgd.sweeps.arguments import join_action
+
+            arguments = _parse(join_action(argv))
+            check_ranks()
+            return int(arguments.command(arguments))
     except KeyboardInterrupt as interrupt:
-        return _fail(str(interrupt) or "interrupted", 130)
+        # Of several processes the first one speaks.
+        return _fail(str(interrupt) or "interrupted", 130) if is_first_process() else 130
     except BrokenPipeError:  # whoever read our output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -53,7 +70,7 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"iclgd: {message}", file=sys.stderr)
+    say(f"iclgd: {message}")
     return code
 
 
@@ -82,12 +99,17 @@ def _show(directory) -> int:  # type: ignore[no-untyped-def]
     from iclgd.report.tables import algorithm_table, summary_table
 
     console = Console()
-    summary = directory.read_summary()
+    summary = directory.read_summary() or {}
     table = comparison_table if "sim_aou" in summary else summary_table
     console.print(table(summary, directory.path.parent.name))
     if "which_algorithm" in (analyses := directory.read_analyses()):
         console.print(algorithm_table(analyses["which_algorithm"]))
-    print(directory.path)
+    try:
+        print(directory.path, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # the run is whole, and its path is not to be lost
+        raise OSError(error.errno, error.strerror, f"standard output (the run is in {directory.path})") from None
     return 0
 
 

@@ -17,6 +17,7 @@ from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
 from iclgd.sweeps.launch_local import LocalWorkers, run_workers
 from iclgd.sweeps.offline import plan
+from iclgd.sweeps.rebuilding import repair
 from iclgd.sweeps.results import results
 from iclgd.sweeps.search import draw
 from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
@@ -150,7 +151,7 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
         seed=arguments.seed or 0,
         storage=arguments.storage,
         wandb=path,
-        num_trials=(len(points) or arguments.count or sweep.run_cap) if engine == "wandb" else None,
+        num_trials=len(points) or arguments.count or sweep.run_cap,
     )
 
     def fill(folder: Path) -> None:
@@ -193,6 +194,7 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
             say(str(error))
     folder.forget_stop()
     if folder.options.engine == "local":
+        repair(folder)
         _, trials = open_sweep(folder)
         if revived := trials.revive():
             say(f"{revived} failed trials run again")

@@ -1,5 +1,6 @@
 """Show a sweep while it goes on: a live table on a terminal, a line whenever something has changed elsewhere."""
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -8,6 +9,7 @@ from rich.live import Live
 
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.status import Progress, table
+from iclgd.terminal import dropping
 
 
 class Display:
@@ -19,7 +21,7 @@ class Display:
 
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
-        self._console = Console(stderr=True)
+        self._console = Console(file=dropping(sys.stderr))
         self._live = Live(console=self._console, refresh_per_second=2) if self._console.is_terminal else None
         self._counts: tuple[int, int, int] | None = None
 
