@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iclgd.modules.ranks import check_ranks, is_first_process
 from iclgd.modules.signals import stop_requests, unblocked
-from iclgd.terminal import let_go_of_streams, open_streams, say
+from iclgd.terminal import let_go_of_streams, open_streams, say, show
 
 COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
 OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
@@ -93,18 +93,16 @@ def _show(directory) -> int:  # type: ignore[no-untyped-def]
     """Print the run's tables and, last and alone, its path; other processes than the first have nothing to say."""
     if directory is None:
         return 0
-    from rich.console import Console
-
     from iclgd.report.comparison_table import comparison_table
     from iclgd.report.tables import algorithm_table, summary_table
 
-    console = Console()
     summary = directory.read_summary() or {}
     table = comparison_table if "sim_aou" in summary else summary_table
-    console.print(table(summary, directory.path.parent.name))
-    if "which_algorithm" in (analyses := directory.read_analyses()):
-        console.print(algorithm_table(analyses["which_algorithm"]))
+    analyses = directory.read_analyses()
     try:
+        show(table(summary, directory.path.parent.name))
+        if "which_algorithm" in analyses:
+            show(algorithm_table(analyses["which_algorithm"]))
         print(directory.path, flush=True)
     except BrokenPipeError:
         raise
@@ -145,7 +143,6 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from iclgd.analysis.identities import IDENTITIES, TOLERANCE, largest_error
@@ -157,7 +154,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         holds = error <= TOLERANCE
         all_hold = all_hold and holds
         table.add_row(identity.name, identity.statement, f"{error:.2e}", "ok" if holds else f"> {TOLERANCE:g}")
-    Console().print(table)
+    show(table)
     return 0 if all_hold else 1
 
 

@@ -32,6 +32,16 @@ def say(line: str) -> None:
         print(escaped(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
+def show(renderable: Any) -> None:
+    """Print a table of rich's on standard output; rich itself ends the program if its reader has left."""
+    from rich.console import Console
+
+    console = Console()
+    with console.capture() as captured:
+        console.print(renderable)
+    sys.stdout.write(captured.get())
+
+
 class _Dropping:
     """See :func:`dropping`."""
 

@@ -97,6 +97,7 @@ def test_a_damaged_run_goes_on_to_the_same_numbers_or_says_why_not(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_a_run_damaged_at_500_places(cli: Cli, stopped: RunDirectory, tmp_path: Path) -> None:
     ends = try_damages(cli, stopped, tmp_path, 500)
     print(dict(ends))  # noqa: T201

@@ -106,8 +106,8 @@ def find_launch(devices: int, num_nodes: int) -> Launch:
         srun = SrunEnvironment()
         if srun.world_size() > 1 or num_nodes > 1:  # a single task may start the other processes of its node itself
             _refuse_a_part(SRUN, "SLURM_STEP_ID", "srun")
-            _below(srun.global_rank(), srun.world_size(), "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
             _check("srun", os.environ["SLURM_STEP_TASKS_PER_NODE"], devices, num_nodes)
+            _below(srun.global_rank(), srun.world_size(), "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
             return Launch(srun.global_rank(), srun)
     return Launch(_rank_by_hand(devices, num_nodes), LightningEnvironment())
 

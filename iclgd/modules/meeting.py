@@ -124,9 +124,8 @@ def check_meeting_place(environment: ClusterEnvironment, rank: int) -> None:
         try:
             _listen(port).close()
         except OSError as error:
-            raise LaunchError(
-                f"MASTER_PORT={port}: cannot be used on this machine ({error.strerror}); choose another one"
-            ) from None
+            reason = os.strerror(error.errno) if error.errno else error
+            raise LaunchError(f"MASTER_PORT={port}: cannot be used here ({reason}); choose another one") from None
 
 
 def _listen(port: int) -> socket.socket:

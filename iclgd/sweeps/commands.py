@@ -7,14 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from iclgd.sweeps import status as progress
 from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.watching import Display
 from iclgd.sweeps.worker import Worker, WorkerOptions
-from iclgd.terminal import say
+from iclgd.terminal import say, show
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -38,7 +36,7 @@ def status(arguments: argparse.Namespace) -> int:
             while not (now := read()).is_over and now.workers:
                 display.show(now)
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-    Console().print(progress.table(folder, read()))
+    show(progress.table(folder, read()))
     return 0
 
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from iclgd.sweeps import config_check, online, sweep_file
 from iclgd.sweeps.arguments import ACTIONS, worker_arguments
 from iclgd.sweeps.errors import SweepError
@@ -24,7 +22,7 @@ from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
 from iclgd.sweeps.storage import new_storage, open_database, open_sweep
 from iclgd.sweeps.sweep_file import SweepFile
 from iclgd.sweeps.watching import Display
-from iclgd.terminal import say
+from iclgd.terminal import say, show
 
 Points = Sequence[Mapping[str, Any]]
 NUM_TRIED_POINTS = 50  # of a search that chooses later
@@ -52,7 +50,7 @@ def begin(arguments: argparse.Namespace) -> int:
     final = progress_reader(folder)()
     for failure in final.failures[-NUM_SHOWN_FAILURES:]:
         say(f"failed: {failure}")
-    Console().print(results(folder))
+    show(results(folder))
     print(final.line())  # noqa: T201
     if final.best:
         print(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")  # noqa: T201

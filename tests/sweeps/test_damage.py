@@ -167,6 +167,7 @@ def test_a_damaged_sweep_goes_on_or_says_why_not(cli: Cli, stopped: MakeStopped)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_a_sweep_damaged_at_500_places(cli: Cli, stopped: MakeStopped) -> None:
     ends = try_damages(cli, stopped("grid"), 500)
     print(dict(ends))  # noqa: T201
