@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from iclgd.modules.signals import stop_requests
-from iclgd.terminal import console, say, show
+from iclgd.modules.ranks import check_ranks, is_first_process
+from iclgd.modules.signals import stop_requests, unblocked
+from iclgd.streams import let_go_of_streams, open_streams
+from iclgd.terminal import say, show, show_table
 
 COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
 OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
@@ -17,15 +19,30 @@ OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 2 for bad input, 1 for something that failed."""
     os.environ["MPLBACKEND"] = "agg"  # a notebook's, which need not be there, would be looked for on importing pyplot
-    from iclgd.sweeps.arguments import join_action
-
-    arguments = _parse(join_action(list(sys.argv[1:] if argv is None else argv)))
+    open_streams()
     try:
-        return int(arguments.command(arguments))
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        problem = let_go_of_streams()
+    if code == 0 and problem is not None and not isinstance(problem, BrokenPipeError):
+        code = _fail(f"standard output: {problem.strerror}", 1)
+    if stop_requests.must_end_at_once:
+        os._exit(code)
+    return code
+
+
+def _main(argv: list[str]) -> int:
+    try:
+        with unblocked():
+            from iclgd.sweeps.arguments import join_action
+
+            arguments = _parse(join_action(argv))
+            check_ranks()
+            return int(arguments.command(arguments))
     except KeyboardInterrupt as interrupt:
-        return _fail(str(interrupt) or "interrupted", 130)
+        # Of several processes the first one speaks.
+        return _fail(str(interrupt) or "interrupted", 130) if is_first_process() else 130
     except BrokenPipeError:  # whoever read our output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -91,12 +108,18 @@ def _show(directory, failed: list[str]) -> int:  # type: ignore[no-untyped-def]
     from iclgd.report.comparison_table import comparison_table
     from iclgd.report.tables import algorithm_table, summary_table
 
-    summary = directory.read_summary()
+    summary = directory.read_summary() or {}
     table = comparison_table if "sim_aou" in summary else summary_table
-    console().print(table(summary, directory.path.parent.name))
-    if "which_algorithm" in (analyses := directory.read_analyses()):
-        console().print(algorithm_table(analyses["which_algorithm"]))
-    show(directory.path)
+    analyses = directory.read_analyses()
+    try:
+        show_table(table(summary, directory.path.parent.name))
+        if "which_algorithm" in analyses:
+            show_table(algorithm_table(analyses["which_algorithm"]))
+        show(directory.path)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # the run is whole, and its path is not to be lost
+        raise OSError(error.errno, error.strerror, f"standard output (the run is in {directory.path})") from None
     return 1 if failed else 0
 
 
@@ -151,7 +174,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         holds = error <= TOLERANCE
         all_hold = all_hold and holds
         table.add_row(identity.name, identity.statement, f"{error:.2e}", "ok" if holds else f"> {TOLERANCE:g}")
-    console().print(table)
+    show_table(table)
     return 0 if all_hold else 1
 
 

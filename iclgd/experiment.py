@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from iclgd.config import ExperimentConfig
 from iclgd.failures import Failures
 from iclgd.memory import OutOfMemoryError, TooLargeError, advice, is_exhausted
 from iclgd.modules.launch import find_launch
+from iclgd.modules.meeting import LostProcessError, check_meeting_place
+from iclgd.modules.ranks import PARENT, LaunchError
 from iclgd.modules.signals import stop_requests
 from iclgd.modules.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.report.figures import draw_figures
@@ -64,7 +67,11 @@ def run(config: ExperimentConfig, name: str) -> Finished:
         mirror.resolve()
         directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(_device(config)))
         with directory.lock(), _saying_how_to_continue(directory):
-            failed = _execute(config, prepared, directory, _loggers(directory, mirror), None)
+            try:
+                failed = _execute(config, prepared, directory, _loggers(directory, mirror), None)
+            except LaunchError:  # the processes have not met, and nothing was done
+                directory.remove()
+                raise
     return Finished(directory, failed)
 
 
@@ -104,6 +111,7 @@ def resume(path: Path) -> Finished:
                 return Finished(directory, failed)
             saved = _where_to_go_on(directory, config, say)
             prepared = _prepare(config)
+            directory.forget_summary()
             if saved is not None:
                 directory.forget_checkpoints_after(saved.step)
                 directory.restore_metrics(saved.step, saved.metrics)
@@ -170,7 +178,7 @@ def _execute(
         with stop_requests.deferred():
             directory.write_summary(summary)  # the run is complete; what follows adds to it
             directory.keep_checkpoints(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, LaunchError, LostProcessError):
         close_tracking(loggers)
         raise
     except Exception as error:
@@ -222,6 +230,8 @@ def _saying_how_to_continue(directory: RunDirectory) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; continue with: iclgd resume {directory.path}") from None
+    except LostProcessError as error:
+        raise LostProcessError(f"{error}; continue with: iclgd resume {directory.path}") from None
 
 
 @contextlib.contextmanager
@@ -231,13 +241,19 @@ def _ending_quietly() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except (LaunchError, LostProcessError):
+        if PARENT in os.environ:
+            raise SystemExit(1) from None
+        raise
 
 
 def _find_rank(config: ExperimentConfig) -> int:
     """Return this process's rank, and tell Lightning, which would find out later, and take other variables for it."""
-    rank = find_launch(config.trainer.devices, config.trainer.num_nodes).rank
-    rank_zero_only.rank = rank  # type: ignore[attr-defined]
-    return rank
+    launch = find_launch(config.trainer.devices, config.trainer.num_nodes)
+    rank_zero_only.rank = launch.rank  # type: ignore[attr-defined]
+    if config.trainer.devices * config.trainer.num_nodes > 1:
+        check_meeting_place(launch.environment, launch.rank)
+    return launch.rank
 
 
 def _device(config: ExperimentConfig) -> str:

@@ -5,6 +5,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from iclgd.streams import dropping
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -38,11 +40,22 @@ def say(line: str) -> None:
 
 def show(line: object) -> None:
     """Print a result on standard output, escaped and whole."""
-    print(escaped(str(line), math.inf))  # noqa: T201
+    print(escaped(str(line), math.inf), flush=True)  # noqa: T201
+
+
+def show_table(renderable: Any) -> None:
+    """Print one of rich's tables on standard output; rich itself would end the program if its reader has left."""
+    prints = console()
+    with prints.capture() as captured:
+        prints.print(renderable)
+    sys.stdout.write(captured.get())
 
 
 def console(stderr: bool = False) -> "Console":
-    """Return what prints tables: texts are shown as they are, escaped, and ``[red]`` in one is no markup."""
+    """Return what prints tables: texts are shown as they are, escaped, and ``[red]`` in one is no markup.
+
+    What the reader of standard error, who may leave, does not take is dropped.
+    """
     import rich.console
 
     class _Console(rich.console.Console):
@@ -50,4 +63,4 @@ def console(stderr: bool = False) -> "Console":
             lines = (escaped(line, math.inf) for line in text.split("\n"))
             return super().render_str("\n".join(lines), **options)
 
-    return _Console(stderr=stderr, markup=False, emoji=False)
+    return _Console(file=dropping(sys.stderr) if stderr else None, markup=False, emoji=False)

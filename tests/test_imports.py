@@ -19,7 +19,8 @@ PACKAGE = Path(__file__).parents[1] / "iclgd"
 # What each part may import of the others. A part may always import itself.
 ALLOWED: dict[str, set[str]] = {
     "checks": set(),
-    "terminal": set(),
+    "streams": set(),
+    "terminal": {"streams"},
     "files": {"checks"},
     "yaml_files": {"checks"},
     "typed_values": {"checks"},

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from iclgd.streams import dropping
 from iclgd.terminal import say
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -58,7 +59,7 @@ class ComparisonProgress(Callback):
         self.last_line = time.monotonic()
         if trainer.is_global_zero and sys.stderr.isatty():
             columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-            self.bar = Progress(*columns, console=Console(stderr=True))
+            self.bar = Progress(*columns, console=Console(file=dropping(sys.stderr)))
             self.task = self.bar.add_task(title, total=total)
             self.bar.start()
 

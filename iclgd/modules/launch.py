@@ -9,14 +9,13 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from iclgd.checks import InputError
+from iclgd.modules.ranks import LaunchError, number
 
 FIRST_PORT, NUM_PORTS = 15_000, 15_000  # below those that systems give out by themselves
+TORCHRUN = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"]
+SRUN = ["SLURM_JOB_ID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_STEP_NODELIST"]
+SRUN += ["SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"]
 FIRST_SPECIAL_STEP = 0xFFFF_FFF0  # batch scripts and shells within an allocation: no tasks of srun
-
-
-class LaunchError(InputError):
-    """Processes that are not those of the config."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +63,25 @@ class SrunEnvironment(ClusterEnvironment):
 
     def world_size(self) -> int:
         """Return the number of tasks."""
-        return int(os.environ["SLURM_STEP_NUM_TASKS"])
+        return number("SLURM_STEP_NUM_TASKS", 1)
 
     def set_world_size(self, size: int) -> None:
         """Leave it: it is srun's."""
 
     def global_rank(self) -> int:
         """Return the task's number."""
-        return int(os.environ["SLURM_PROCID"])
+        return number("SLURM_PROCID")
 
     def set_global_rank(self, rank: int) -> None:
         """Leave it: it is srun's."""
 
     def local_rank(self) -> int:
         """Return the task's number on its node."""
-        return int(os.environ["SLURM_LOCALID"])
+        return number("SLURM_LOCALID")
 
     def node_rank(self) -> int:
         """Return the node's number."""
-        return int(os.environ["SLURM_NODEID"])
+        return number("SLURM_NODEID")
 
 
 def find_launch(devices: int, num_nodes: int) -> Launch:
@@ -96,13 +95,19 @@ def find_launch(devices: int, num_nodes: int) -> Launch:
         LaunchError: if the processes that were started are not those of the config.
     """
     if TorchElasticEnvironment.detect():
-        each, total = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        _refuse_a_part(TORCHRUN, "TORCHELASTIC_RUN_ID", "torchrun")
+        each, total = number("LOCAL_WORLD_SIZE", 1), number("WORLD_SIZE", 1)
         _check("torchrun", f"{each}(x{total / each:g})" if total > each else f"{each}", devices, num_nodes)
-        return Launch(int(os.environ["RANK"]), TorchElasticEnvironment())
+        _below(number("RANK"), total, "RANK", "WORLD_SIZE")
+        _below(number("LOCAL_RANK"), each, "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        return Launch(number("RANK"), TorchElasticEnvironment())
     if SrunEnvironment.detect():
+        _refuse_a_part(["SLURM_STEP_NUM_TASKS"], "SLURM_STEP_ID", "srun")
         srun = SrunEnvironment()
         if srun.world_size() > 1 or num_nodes > 1:  # a single task may start the other processes of its node itself
+            _refuse_a_part(SRUN, "SLURM_STEP_ID", "srun")
             _check("srun", os.environ["SLURM_STEP_TASKS_PER_NODE"], devices, num_nodes)
+            _below(srun.global_rank(), srun.world_size(), "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
             return Launch(srun.global_rank(), srun)
     return Launch(_rank_by_hand(devices, num_nodes), LightningEnvironment())
 
@@ -119,7 +124,7 @@ def _check(launcher: str, per_node: str, devices: int, num_nodes: int) -> None:
 
 def _rank_by_hand(devices: int, num_nodes: int) -> int:
     """Return the rank of a process that no launcher, or Lightning, has started."""
-    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK"))
+    node = next((name for name in ("NODE_RANK", "GROUP_RANK") if name in os.environ), None)
     absent = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     absent += ["NODE_RANK"] if node is None else []
     if num_nodes > 1 and absent:
@@ -129,12 +134,31 @@ def _rank_by_hand(devices: int, num_nodes: int) -> int:
         )
     if devices * num_nodes == 1:  # whatever the environment tells of others
         return 0
-    ranks = {"NODE_RANK": (int(node or 0), num_nodes, "trainer.num_nodes")}
-    ranks["LOCAL_RANK"] = (int(os.environ.get("LOCAL_RANK", 0)), devices, "trainer.devices")
-    for name, (rank, number, key) in ranks.items():
-        if rank >= number:
-            raise LaunchError(f"{name} must be below {key} ({number}), got {rank}")
+    if "RANK" in os.environ:
+        raise LaunchError(
+            "RANK is set, and TORCHELASTIC_RUN_ID, which torchrun sets too, is not: start the processes with torchrun, "
+            "or each by hand with NODE_RANK, and unset RANK"
+        )
+    if "WORLD_SIZE" in os.environ and (total := number("WORLD_SIZE", 1)) != devices * num_nodes:
+        raise LaunchError(f"WORLD_SIZE is {total}, but trainer.devices x trainer.num_nodes is {devices * num_nodes}")
+    ranks = {"NODE_RANK": (number(node) if node else 0, num_nodes, "trainer.num_nodes")}
+    ranks["LOCAL_RANK"] = (number("LOCAL_RANK") if "LOCAL_RANK" in os.environ else 0, devices, "trainer.devices")
+    for name, (rank, limit, key) in ranks.items():
+        _below(rank, limit, name, key)
     return ranks["NODE_RANK"][0] * devices + ranks["LOCAL_RANK"][0]
+
+
+def _below(rank: int, limit: int, name: str, of: str) -> None:
+    if rank >= limit:
+        raise LaunchError(f"{name} must be below {of} ({limit}), got {rank}")
+
+
+def _refuse_a_part(names: list[str], mark: str, launcher: str) -> None:
+    """Refuse a launcher's mark without its other variables, as an environment has them that was copied in part."""
+    if absent := [name for name in names if name not in os.environ]:
+        raise LaunchError(
+            f"{mark} is set, as {launcher} sets it, but not {', '.join(absent)}: start with {launcher}, or unset {mark}"
+        )
 
 
 def _advice(devices: int, num_nodes: int) -> str:

@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from iclgd.streams import dropping
 from iclgd.terminal import say
 
 NUM_PLAIN_LINES = 10
@@ -33,7 +34,7 @@ class TrainingProgress(Callback):
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[shown]}"),
-                console=Console(stderr=True),
+                console=Console(file=dropping(sys.stderr)),
             )
             self.task = self.bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, shown="")
             self.bar.start()

@@ -1,4 +1,5 @@
-"""Signals that ask for the end of a run: SIGUSR1, which Slurm sends before a time limit, and SIGTERM.
+"""Signals that ask for the end of a run: SIGUSR1, which Slurm sends before a time limit, SIGTERM, and SIGHUP, with
+which a terminal goes, unless it is ignored (nohup).
 
 Nothing slow is imported here: the signals are to be answered while everything else is being imported.
 """
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+ALL_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGINT)
 
 
 class StopRequests:
@@ -18,6 +20,7 @@ class StopRequests:
 
     def __init__(self) -> None:
         self.is_requested = False
+        self.must_end_at_once = False  # without waiting for threads that wait for others
         self._is_awaited = False
         self._is_deferred = False
 
@@ -34,7 +37,9 @@ class StopRequests:
             yield
             return
         self.is_requested, self._is_awaited = False, _has_company()
-        before = {number: signal.signal(number, self._receive) for number in STOP_SIGNALS}
+        is_hung_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        numbers = (*STOP_SIGNALS, signal.SIGHUP) if is_hung_up else STOP_SIGNALS
+        before = {number: signal.signal(number, self._receive) for number in numbers}
         try:
             yield
         finally:
@@ -78,6 +83,23 @@ class StopRequests:
         if not self.is_requested:
             self.is_requested = True
             self.answer()
+
+
+@contextlib.contextmanager
+def blocked() -> Iterator[None]:
+    """Let signals wait: processes that are started here begin so, and answer none before they can do it well."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def unblocked() -> Iterator[None]:
+    """Answer signals that have waited since this process began."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL_SIGNALS)
+    yield
 
 
 def _has_company() -> bool:

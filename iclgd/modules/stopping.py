@@ -1,18 +1,22 @@
 """A training that is asked to stop: all processes end at the same place, after a checkpoint."""
 
 import contextlib
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
+from iclgd.modules.meeting import LostProcessError, is_lost
 from iclgd.modules.signals import stop_requests
 from iclgd.tracking.logger import RunDirectoryLogger
 
 EXIT_INTERRUPTED = 130  # as shells have it for Ctrl-C
-SECONDS_TO_END = 10.0  # for the processes that Lightning has started
+SECONDS_BY_THEMSELVES = 2.0  # for the processes that this one has started: Ctrl-C is for all of them
+SECONDS_TO_END = 10.0  # once they are told
 
 
 class StopTogether(Callback):
@@ -54,26 +58,39 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
     """Raise KeyboardInterrupt where Lightning makes a SystemExit of it, and leave no other process behind.
 
     The processes are no longer connected afterwards, however it ends.
+
+    Raises:
+        LostProcessError: if another process has ended before its time.
     """
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        _wait_for_children(trainer)
+        _end_children(trainer)
         raise KeyboardInterrupt from None
+    except Exception as error:
+        _end_children(trainer)
+        if isinstance(error, RuntimeError) and trainer.world_size > 1 and is_lost(error):
+            if stop_requests.is_requested:  # as the other was
+                raise KeyboardInterrupt from None
+            reason = str(error).splitlines()[0]
+            raise LostProcessError(f"another process of this run has ended, or cannot be reached ({reason})") from None
+        raise
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # gloo's threads may abort an interpreter that ends before them
 
 
-def _wait_for_children(trainer: Trainer) -> None:
+def _end_children(trainer: Trainer) -> None:
     children: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
-    ending = list(children)
-    children.clear()  # Lightning would kill this process too, while W&B closes its files, for their exit codes
-    for child in ending:
-        try:
-            child.wait(SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            child.kill()
+    for tell, seconds in ((None, SECONDS_BY_THEMSELVES), (signal.SIGINT, SECONDS_TO_END), (signal.SIGKILL, None)):
+        for child in children:
+            if tell is not None:
+                child.send_signal(tell)  # nothing happens to one that has ended
+        deadline = time.monotonic() + (seconds or SECONDS_TO_END)
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(0.0, deadline - time.monotonic()))
+    children.clear()
 
 
 def leave_signals_alone(trainer: Trainer) -> None:

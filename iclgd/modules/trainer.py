@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
 
 from iclgd import checks
 from iclgd.modules.checkpointing import SealedCheckpointIO
 from iclgd.modules.launch import find_launch
+from iclgd.modules.meeting import MeetingStrategy
 from iclgd.modules.signals import stop_requests
 from iclgd.modules.stopping import StopTogether, interruptible, leave_signals_alone
 
@@ -106,7 +106,7 @@ def train_and_test(
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
-class ReplicatedStrategy(DDPStrategy):
+class ReplicatedStrategy(MeetingStrategy):
     """One process per device, each doing the same training: there is nothing to average."""
 
     def configure_ddp(self) -> None:
@@ -143,7 +143,6 @@ def make_trainer(
     Raises:
         LaunchError: if the processes that were started are not those of the config.
     """
-    num_processes = config.devices * config.num_nodes
     callbacks = [StopTogether(), KeepThreads(), *callbacks]
     if checkpoints is not None:
         callbacks.append(checkpoints)
@@ -153,7 +152,7 @@ def make_trainer(
         accelerator=config.lightning_accelerator,
         devices=config.devices,
         num_nodes=config.num_nodes,
-        strategy=ReplicatedStrategy() if is_replicated and num_processes > 1 else config.strategy,
+        strategy=_strategy(config, is_replicated),
         precision=config.precision,  # type: ignore[arg-type]
         logger=loggers or False,
         callbacks=callbacks,
@@ -168,3 +167,9 @@ def make_trainer(
     )
     leave_signals_alone(trainer)
     return trainer
+
+
+def _strategy(config: DeviceConfig, is_replicated: bool) -> MeetingStrategy | str:
+    if config.devices * config.num_nodes > 1:
+        return ReplicatedStrategy() if is_replicated else MeetingStrategy()
+    return MeetingStrategy() if config.strategy == "ddp" else config.strategy

@@ -12,7 +12,7 @@ from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.watching import Display
 from iclgd.sweeps.worker import Worker, WorkerOptions
-from iclgd.terminal import console, say, show
+from iclgd.terminal import say, show, show_table
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -36,7 +36,7 @@ def status(arguments: argparse.Namespace) -> int:
             while not (now := read()).is_over and now.workers:
                 display.show(now)
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-    console().print(progress.table(folder, read()))
+    show_table(progress.table(folder, read()))
     return 0
 
 

@@ -2,15 +2,22 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from iclgd.files import FileError, read_text
+from iclgd.sweeps.entries import entry_of
 from iclgd.sweeps.errors import SweepError
+from iclgd.terminal import say
 from iclgd.tracking.run_directory import made_whole, write_atomically
+
+CHECKSUM = "checksum"  # of the other options, in options.json
 
 STOP_MODES = {
     "after": "trials in progress end, no others start",
@@ -30,7 +37,8 @@ class SweepOptions:
     seed: int = 0  # of drawn points
     storage: str | None = None  # URL of a database instead of the journal
     wandb: str | None = None  # "entity/project/id" with W&B's engine
-    num_trials: int | None = None  # of W&B's engine, where it is known beforehand
+    num_trials: int | None = None  # where it is known beforehand
+    sweep_file: str | None = None  # its text, should sweep.yaml be damaged
 
     @property
     def group(self) -> str:
@@ -50,13 +58,8 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        try:
-            content = json.loads((path / "options.json").read_text(encoding="utf-8"))
-            self.options = SweepOptions(**{**content, "overrides": tuple(content["overrides"])})
-        except (FileNotFoundError, NotADirectoryError):
-            raise SweepError(f"{path}: not a sweep's folder (it has no options.json)") from None
-        except (ValueError, TypeError, KeyError) as error:
-            raise SweepError(f"{path / 'options.json'}: cannot be read ({error})") from None
+        self.options = self._read_options(path)
+        self._restore_sweep_file()
 
     @classmethod
     def create(cls, path: Path | None, text: str, options: SweepOptions, fill: Callable[[Path], None]) -> "SweepFolder":
@@ -82,7 +85,8 @@ class SweepFolder:
                 for name in ("logs", "workers", "runs"):
                     (unfinished / name).mkdir()
                 (unfinished / "sweep.yaml").write_text(text, encoding="utf-8")
-                (unfinished / "options.json").write_text(json.dumps(dataclasses.asdict(options), indent=2) + "\n")
+                content = _to_json(dataclasses.replace(options, sweep_file=text))
+                (unfinished / "options.json").write_text(content, encoding="utf-8")
                 fill(unfinished)
         except OSError:
             cls.refuse_taken(path)  # between the first look and now
@@ -127,10 +131,58 @@ class SweepFolder:
         """Return the folder of batch scripts and job ids."""
         return self.path / "slurm"
 
+    def _read_options(self, path: Path) -> SweepOptions:
+        """Return ``options.json``; if it is damaged, the journal's copy, which takes its place."""
+        file = path / "options.json"
+        try:
+            content = json.loads(read_text(file))
+            options = _options(content)
+            if content.get(CHECKSUM, _checksum(options)) != _checksum(options):
+                raise ValueError("its checksum is another")
+        except (FileError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            is_missing = isinstance(error, FileNotFoundError | NotADirectoryError) or not path.is_dir()
+            if (copy := self._options_of_journal()) is None:
+                if is_missing:
+                    raise SweepError(f"{path}: not a sweep's folder (it has no options.json)") from None
+                reason = str(error).removeprefix(f"{file}: ")
+                raise SweepError(f"{file}: cannot be read ({reason})") from None
+            with write_atomically(self.path / "options.json") as whole:
+                whole.write(_to_json(copy).encode())
+            say(f"{file}: {'missing' if is_missing else 'damaged'}; put back from the journal")
+            return copy
+        return options
+
+    def _options_of_journal(self) -> SweepOptions | None:
+        """Return the options as the journal has them, with the text of the sweep file; ``None`` if it has not."""
+        try:
+            with self.journal.open("rb") as file:
+                for line in file:
+                    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                        options = _options(entry_of(line)["user_attr"]["options"])
+                        text = self.sweep_file.read_text(encoding="utf-8")
+                        return dataclasses.replace(options, sweep_file=text)
+        except OSError:
+            return None
+        return None
+
+    def _restore_sweep_file(self) -> None:
+        """Put back a ``sweep.yaml`` that is damaged."""
+        text = self.options.sweep_file
+        if text is None:  # of an older version
+            return
+        try:
+            is_whole = read_text(self.sweep_file) == text
+        except (FileError, FileNotFoundError):
+            is_whole = False
+        if not is_whole:
+            with write_atomically(self.sweep_file) as file:
+                file.write(text.encode())
+            say(f"{self.sweep_file}: damaged; put back from options.json")
+
     def slurm_jobs(self) -> list[str]:
         """Return the ids of the jobs that were submitted."""
         try:
-            return (self.slurm / "jobs").read_text(encoding="utf-8").split()
+            return (self.slurm / "jobs").read_text(encoding="utf-8", errors="replace").split()
         except FileNotFoundError:
             return []
 
@@ -154,7 +206,7 @@ class SweepFolder:
     def stop_mode(self) -> str | None:
         """Return how workers are asked to stop, if they are."""
         try:
-            return (self.path / "stop").read_text(encoding="utf-8")
+            return (self.path / "stop").read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
 
@@ -162,6 +214,24 @@ class SweepFolder:
         """Let workers start again."""
         with contextlib.suppress(FileNotFoundError):
             (self.path / "stop").unlink()
+
+
+def _options(content: Any) -> SweepOptions:
+    """Return options from what a file has; errors are those of a wrong shape."""
+    known = {key: value for key, value in content.items() if key != CHECKSUM}
+    options = SweepOptions(**{**known, "overrides": tuple(content["overrides"])})
+    texts = (options.name, options.sweep_id, options.engine, options.working_directory, *options.overrides)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(options.seed, int):
+        raise TypeError("a value is of another kind")
+    return options
+
+
+def _checksum(options: SweepOptions) -> str:
+    return hashlib.sha256(json.dumps(dataclasses.asdict(options), sort_keys=True).encode()).hexdigest()
+
+
+def _to_json(options: SweepOptions) -> str:
+    return json.dumps({**dataclasses.asdict(options), CHECKSUM: _checksum(options)}, indent=2) + "\n"
 
 
 def newest(name: str) -> Path | None:

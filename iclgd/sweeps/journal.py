@@ -10,17 +10,20 @@ import contextlib
 import errno
 import fcntl
 import functools
-import json
 import os
 import random
 import secrets
 import socket
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+from iclgd.sweeps.entries import entry_of, line_of
+from iclgd.sweeps.errors import SweepError
 
 GRACE_SECONDS = 30  # as Optuna's
 SETTLE_SECONDS = 1.0
@@ -186,6 +189,33 @@ class SafeJournalBackend(JournalFileBackend):
         self._machine_lock = MachineLock(path.absolute(), grace_seconds)
         self._private = private
 
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Give the entries from a number on; a last line that is unfinished is overlooked.
+
+        Raises:
+            SweepError: for a line that is damaged.
+        """
+        number = log_number_from if log_number_from in self._log_number_offset else 0
+        offset, problem = self._log_number_offset[number], None
+        with open(self._file_path, "rb") as file:  # noqa: PTH123
+            file.seek(offset)
+            for number, line in enumerate(file, start=number):  # noqa: B020
+                if problem is not None:  # and it was not the last line
+                    raise SweepError(f"{self._file_path}: damaged; line {number}: {problem}")
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    entry = entry_of(line)
+                except SweepError as error:
+                    raise SweepError(f"{self._file_path}: damaged; line {number + 1}: {error}") from None
+                except ValueError as error:
+                    problem = error
+                    continue
+                offset += len(line)
+                self._log_number_offset[number + 1] = offset
+                if number >= log_number_from:
+                    yield entry
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add entries; when it returns, they are on the disk, unless the journal is private.
 
@@ -193,7 +223,7 @@ class SafeJournalBackend(JournalFileBackend):
             OSError: if they could not be written. None of them is left in part then; but one that was written and
                 perhaps read by others, of which only the disk refused to say that it has it, stays.
         """
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        lines = b"".join(map(line_of, logs))
         if self._private:
             self._append(lines)
             return
@@ -238,7 +268,9 @@ def _is_entry(line: bytes) -> bool:
     if not line.endswith(b"\n"):
         return not line
     try:
-        json.loads(line)
+        entry_of(line)
+    except SweepError:  # readers will say so
+        return True
     except ValueError:  # a disk that lost a page of the line, but not the last one
         return False
     return True

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from iclgd.sweeps.journal import machine_id
 
+A_BEAT = re.compile(r"\d{12} \{")
 SECONDS_BETWEEN_BEATS = 10.0
 SECONDS_UNTIL_DEAD = 120.0  # above the time for which network file systems may show what was
 
@@ -78,8 +80,8 @@ class Observer:
         """Say whether a worker lives."""
         path = self.folder / worker
         try:
-            file = path.open("r", encoding="utf-8")
-        except FileNotFoundError:
+            file = path.open("r", encoding="utf-8", errors="replace")
+        except (FileNotFoundError, IsADirectoryError):
             return False
         with file:
             content = file.readline()  # written only after the file was locked
@@ -93,8 +95,20 @@ class Observer:
         return machine_id() in content or time.monotonic() - since < self.seconds_until_dead
 
     def living(self) -> list[str]:
-        """Return the names of the living workers."""
-        return [path.name for path in sorted(self.folder.iterdir()) if self.is_alive(path.name)]
+        """Return the names of the living workers; files that no worker has written are passed over."""
+        paths = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        return [path.name for path in paths if self._is_a_workers(path) and self.is_alive(path.name)]
+
+    @staticmethod
+    def _is_a_workers(path: Path) -> bool:
+        if path.name.startswith(".") or not path.is_file():
+            return False
+        try:
+            with path.open("r", encoding="utf-8", errors="replace") as file:
+                beginning = file.read(14)
+        except OSError:
+            return False
+        return not beginning or A_BEAT.match(beginning) is not None  # empty: it is just being written
 
     @staticmethod
     def _is_unlocked(file: int) -> bool:

@@ -10,7 +10,8 @@ once, only the first copy of a trial counts: storages number trials in an order 
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -48,7 +49,22 @@ class Claim:
     worker_deaths: int
 
 
-def plan(storage: BaseStorage, sweep: SweepFile, options: SweepOptions, points: Iterable[Mapping[str, Any]]) -> None:
+@dataclass(frozen=True)
+class Done:
+    """A trial that is done before the sweep begins."""
+
+    value: float | None  # of the metric, as of :meth:`OfflineSweep.complete`
+    began: datetime
+    ended: datetime
+
+
+def plan(
+    storage: BaseStorage,
+    sweep: SweepFile,
+    options: SweepOptions,
+    points: Iterable[Mapping[str, Any]],
+    done: Mapping[int, Done] | None = None,
+) -> None:
     """Make the study with a waiting trial for each point.
 
     Args:
@@ -56,6 +72,7 @@ def plan(storage: BaseStorage, sweep: SweepFile, options: SweepOptions, points: 
         sweep: its metric and parameters.
         options: its id and seed.
         points: raw values; without any for a Bayesian search, which chooses them when trials start.
+        done: those that are not to be run.
     """
     maximize = sweep.metric is not None and sweep.metric.goal == "maximize"
     study = optuna.create_study(
@@ -65,8 +82,12 @@ def plan(storage: BaseStorage, sweep: SweepFile, options: SweepOptions, points: 
     for raws in points:
         # Not as Optuna's parameters, which would repeat all choices of each in every entry of the journal.
         attrs = {"point": num_points} | ({"raws": dict(raws)} if raws else {})
-        study.add_trial(create_trial(state=WAITING, user_attrs=attrs))
+        if (end := (done or {}).get(num_points)) is None:
+            study.add_trial(create_trial(state=WAITING, user_attrs=attrs))
+        else:
+            study.add_trial(_ended(end, sweep, raws, attrs, maximize))
         num_points += 1
+    study.set_user_attr("options", {**asdict(options), "sweep_file": None})  # should options.json be damaged
     study.set_user_attr("num_points", num_points)
 
 
@@ -126,9 +147,8 @@ class OfflineSweep:
             claim: the trial.
             value: of the metric; ``None`` for sweeps without one. One that is not a number is worse than any.
         """
-        worst = -math.inf if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else math.inf
-        told = 0.0 if value is None else worst if math.isnan(value) else value
-        return self._finish(claim.trial_id, COMPLETE, told)
+        maximize = self._study.direction == optuna.study.StudyDirection.MAXIMIZE
+        return self._finish(claim.trial_id, COMPLETE, _told(value, maximize))
 
     def should_prune(self, claim: Claim, step: int, value: float) -> bool:
         """Report the metric after so many evaluations; return whether the trial is not among the best.
@@ -266,6 +286,26 @@ class OfflineSweep:
     def _study(self) -> Study:
         pruner = search.pruner(self.sweep.early_termination)
         return optuna.load_study(study_name=self.options.sweep_id, storage=self.storage, pruner=pruner)
+
+
+def _told(value: float | None, maximize: bool) -> float:
+    """Return the value that a storage gets, which takes no NaN."""
+    worst = -math.inf if maximize else math.inf
+    return 0.0 if value is None else worst if math.isnan(value) else value
+
+
+def _ended(done: Done, sweep: SweepFile, raws: Mapping[str, Any], attrs: dict[str, Any], maximize: bool) -> FrozenTrial:
+    chosen = dict(raws) if sweep.method == "bayes" else {}  # by the search, which learns from Optuna's parameters
+    distributions = {each.key: each.distribution for each in sweep.parameters if each.key in chosen}
+    trial = create_trial(
+        state=COMPLETE,
+        value=_told(done.value, maximize),
+        params=chosen,
+        distributions=distributions,
+        user_attrs=attrs,
+    )
+    trial.datetime_start, trial.datetime_complete = done.began, done.ended
+    return trial
 
 
 def has_failed(trial: FrozenTrial) -> bool:

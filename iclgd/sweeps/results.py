@@ -7,8 +7,8 @@ from rich.table import Table
 
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.offline import has_failed, raws_of
+from iclgd.sweeps.rebuilding import view_sweep
 from iclgd.sweeps.status import progress_reader, table
-from iclgd.sweeps.storage import open_sweep
 
 NUM_SHOWN = 20
 
@@ -17,7 +17,7 @@ def results(folder: SweepFolder) -> Table:
     """Return a row for each of the best trials; where W&B has them, the counts of runs."""
     if folder.options.engine == "wandb":
         return table(folder, progress_reader(folder)())
-    sweep, trials = open_sweep(folder)
+    sweep, trials = view_sweep(folder)
     worst_last = -1.0 if sweep.metric is not None and sweep.metric.goal == "maximize" else 1.0
     latest = sorted(
         trials.latest(),

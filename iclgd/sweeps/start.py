@@ -17,13 +17,14 @@ from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
 from iclgd.sweeps.launch_local import LocalWorkers, run_workers
 from iclgd.sweeps.offline import plan
+from iclgd.sweeps.rebuilding import repair
 from iclgd.sweeps.results import results
 from iclgd.sweeps.search import draw
 from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
 from iclgd.sweeps.storage import new_storage, open_database, open_sweep
 from iclgd.sweeps.sweep_file import SweepFile
 from iclgd.sweeps.watching import Display
-from iclgd.terminal import console, say, show
+from iclgd.terminal import say, show, show_table
 
 Points = Sequence[Mapping[str, Any]]
 NUM_TRIED_POINTS = 50  # of a search that chooses later
@@ -51,7 +52,7 @@ def begin(arguments: argparse.Namespace) -> int:
     final = progress_reader(folder)()
     for failure in final.failures[-NUM_SHOWN_FAILURES:]:
         say(f"failed: {failure}")
-    console().print(results(folder))
+    show_table(results(folder))
     show(final.line())
     if final.best:
         show(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")
@@ -152,7 +153,7 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
         seed=arguments.seed or 0,
         storage=arguments.storage,
         wandb=path,
-        num_trials=(len(points) or arguments.count or sweep.run_cap) if engine == "wandb" else None,
+        num_trials=len(points) or arguments.count or sweep.run_cap,
     )
 
     def fill(folder: Path) -> None:
@@ -193,6 +194,7 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
             say(str(error))
     folder.forget_stop()
     if folder.options.engine == "local":
+        repair(folder)
         _, trials = open_sweep(folder)
         if revived := trials.revive():
             say(f"{revived} failed trials run again")

@@ -15,7 +15,7 @@ from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.liveness import Observer
 from iclgd.sweeps.offline import OfflineSweep, has_failed, raws_of
 from iclgd.sweeps.online_trials import OnlineTrials
-from iclgd.sweeps.storage import open_sweep
+from iclgd.sweeps.rebuilding import view_sweep
 from iclgd.sweeps.sweep_file import SweepFile
 from iclgd.tracking.run_directory import RunDirectory
 
@@ -81,7 +81,7 @@ def progress_reader(folder: SweepFolder) -> Callable[[], Progress]:
     if folder.options.engine == "wandb":
         online = OnlineTrials(folder, sweep_file.read(folder.sweep_file))
         return lambda: _from_online_trials(folder, online, observer)
-    sweep, trials = open_sweep(folder)
+    sweep, trials = view_sweep(folder)
     return lambda: _from_trials(folder, sweep, trials, observer)
 
 

@@ -177,6 +177,8 @@ class RunDirectory:
             tell(f"{error}; going on without it")
             return []
         records = [_record(line) for line in lines]
+        if None not in records and (self.path / "summary.json").exists() and (wrong := self._foreign(path.name)):
+            tell(f"{path}: {wrong}; its numbers cannot be trusted")
         if bad := [number for number, record in enumerate(records, start=1) if record is None]:
             tell(f"{path}: {len(bad)} of {len(lines)} lines are damaged and left out (the first is line {bad[0]})")
         return [record for record in records if record is not None]
@@ -204,7 +206,9 @@ class RunDirectory:
 
     def write_summary(self, summary: dict[str, float]) -> None:
         """Write ``summary.json``; its presence says that the run is complete."""
-        self._write_json("summary.json", dict(sorted(summary.items())))
+        metrics = self.path / "metrics.jsonl"
+        others = {"metrics.jsonl": _sha256(read_text(metrics, MOST_BYTES))} if metrics.is_file() else {}
+        self._write_json("summary.json", dict(sorted(summary.items())), others)
 
     def read_summary(self, tell: Tell = say) -> dict[str, float] | None:
         """Return ``summary.json``, or ``None`` while the run is not complete; so it is if the file is damaged."""
@@ -218,6 +222,16 @@ class RunDirectory:
         if (self.path / "summary.json").exists():
             tell(f"{self.path / 'summary.json'}: {wrong}; the run counts as not complete")
         return None
+
+    def forget_summary(self) -> None:
+        """Drop a damaged ``summary.json`` of a run that goes on."""
+        (self.path / "summary.json").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Drop the whole directory, of a run that has not begun."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # unless others have runs there
+            self.path.parent.rmdir()
 
     def write_analysis(self, name: str, record: dict[str, Any]) -> None:
         """Write what an analysis found as ``analysis/NAME.json``."""
@@ -239,11 +253,17 @@ class RunDirectory:
     def _write_metrics(self, records: list[dict[str, float]]) -> None:
         self.write_text("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
 
-    def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write what a reader can check: its checksum is in ``environment.json`` before it is there itself."""
+    def _write_json(self, name: str, content: dict[str, Any], others: dict[str, str] | None = None) -> None:
+        """Write what a reader can check: its checksum is in ``environment.json`` before it is there itself.
+
+        Args:
+            name: of the file.
+            content: of it.
+            others: checksums of further files, by name.
+        """
         text = _to_json(content)
         environment = self.read_environment(tell=lambda _: None) or {}
-        checksums = {**environment.get("checksums", {}), name: _sha256(text)}
+        checksums = {**environment.get("checksums", {}), **(others or {}), name: _sha256(text)}
         self.write_text("environment.json", _to_json({**environment, "checksums": checksums}))
         self.write_text(name, text)
 
