@@ -8,8 +8,11 @@ class InputError(ValueError):
     """Input that cannot be used; the message is one line for the user, and nothing has been started."""
 
 
+LARGEST_INTEGER = 2**63 - 1  # that counts of steps, tasks and elements are made of
+
+
 def at_least(minimum: float, group: str, config: Any, *keys: str) -> None:
-    """Refuse values below ``minimum``, and infinite ones.
+    """Refuse values below ``minimum``, infinite ones, and whole numbers that need more than 64 bits.
 
     Args:
         minimum: the smallest value allowed.
@@ -30,6 +33,26 @@ def at_least(minimum: float, group: str, config: Any, *keys: str) -> None:
         value = getattr(config, key)
         if not minimum <= value < float("inf"):
             raise ValueError(f"{group}.{key} must be at least {minimum}, got {value}")
+        if isinstance(value, int) and value > LARGEST_INTEGER:
+            raise ValueError(f"{group}.{key} must be at most {LARGEST_INTEGER:,}, got {value:.1e}")
+
+
+def between(minimum: float, maximum: float, group: str, config: Any, *keys: str) -> None:
+    """Refuse values outside of a range; other arguments and errors as in :func:`at_least`."""
+    for key in keys:
+        value = getattr(config, key)
+        if not minimum <= value <= maximum:
+            raise ValueError(f"{group}.{key} must be from {minimum:,} to {maximum:,}, got {value:,}")
+
+
+def choices(allowed: Iterable[str], group: str, config: Any, key: str) -> None:
+    """Refuse a list with a name that is not among ``allowed`` or comes twice; other arguments as in :func:`one_of`."""
+    allowed, names = list(allowed), getattr(config, key)
+    for place, name in enumerate(names):
+        if name not in allowed:
+            raise ValueError(f"{group}.{key} must be a list of: {', '.join(allowed)}; got {name!r}")
+        if name in names[:place]:
+            raise ValueError(f"{group}.{key} must not have {name!r} twice")
 
 
 def positive(group: str, config: Any, *keys: str) -> None:
