@@ -27,7 +27,9 @@ def transformer_kernel(transformer: Transformer, x: Tensor, y: Tensor, query: Te
         query: query inputs, (B, D).
     """
     hidden = transformer.embed(transformer.tokens(x, y, query))
-    return transformer.sequence()[0].attention.attention_weights(hidden[:-1], hidden[-1:])[0, 0].T
+    (layer,) = transformer.sequence()
+    seen = hidden if layer.norm is None else layer.norm(hidden)
+    return layer.attention.attention_weights(seen[:-1], seen[-1:])[0, 0].T
 
 
 def functions(subjects: Sequence[Subject], num_functions: int = 2) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One trained layer applied many times beside as many gradient steps; [vO] section 3, "rolling out"."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from iclgd.models.transformer import Transformer
 def iterate(layer: Transformer, num_applications: int, dampening: float) -> Transformer:
     """Return the model that applies a one-layer transformer's layer many times.
 
-    As published, an application changes the target channels alone, by ``dampening`` times its update.
+    As published, an application changes the target channels alone, by ``dampening`` times the model's own update.
 
     Args:
         layer: a transformer of one layer.
@@ -28,12 +29,14 @@ def iterate(layer: Transformer, num_applications: int, dampening: float) -> Tran
     """
     if layer.config.num_layers != 1:
         raise ValueError(f"only a single layer can be iterated, got {layer.config.num_layers}")
-    config = replace(
+    model = copy.deepcopy(layer)  # not built anew: a first layer and a repeated one differ in their norms
+    dampening *= layer.config.dampening
+    model.config = replace(
         layer.config, num_layers=num_applications, recurrent=True, update_targets_only=True, dampening=dampening
     )
-    model = Transformer(config, layer.input_dim, layer.output_dim, layer.initial_weight)
-    model.load_state_dict(layer.state_dict())
-    return model.to(next(layer.parameters())).requires_grad_(False)
+    for each in model.sequence(1):
+        each.num_updated, each.dampening = layer.output_dim, dampening
+    return model.requires_grad_(False)
 
 
 def losses_per_application(model: Transformer, batch: RegressionBatch) -> Tensor:
@@ -42,8 +45,7 @@ def losses_per_application(model: Transformer, batch: RegressionBatch) -> Tensor
     with torch.no_grad():
         for layer in [None, *model.sequence()]:
             hidden = hidden if layer is None else layer(hidden)
-            prediction = -hidden[-1, -model.output_dim :].T
-            losses.append(0.5 * (batch.target - prediction).square().sum(-1).mean())
+            losses.append(0.5 * (batch.target - model.predict(hidden)).square().sum(-1).mean())
     return torch.stack(losses)
 
 

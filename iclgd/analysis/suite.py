@@ -16,7 +16,7 @@ from iclgd.data import LinearRegressionTask, RegressionTask, SineTask
 from iclgd.data.seeding import named_generator
 from iclgd.models import Predictor
 from iclgd.models.constructions import interpolated
-from iclgd.models.transformer import Transformer, TransformerConfig
+from iclgd.models.transformer import SCALES, Transformer, TransformerConfig
 
 Record = dict[str, Any]  # plain numbers, texts, lists and dictionaries
 
@@ -26,6 +26,9 @@ ANALYSES = {
     "which_algorithm": "the nearest textbook learner to every layer, with bootstrap intervals",
     "functions": "sine waves before and after the context is seen, and the kernels",
 }
+
+
+MOST_APPLICATIONS = 10_000  # each takes about as long as a step of training
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class AnalysisConfig:
         if not self.shifts:
             raise ValueError(f"analysis.shifts must have at least one of: {', '.join(SHIFTS)}; got []")
         checks.at_least(2, "analysis", self, "num_tasks")
-        checks.at_least(1, "analysis", self, "num_applications", "num_resamples", most=1_000_000)
-        checks.positive("analysis", self, "dampening")
+        checks.at_least(1, "analysis", self, "num_resamples", most=1_000_000)
+        checks.at_least(1, "analysis", self, "num_applications", most=MOST_APPLICATIONS)
+        checks.positive("analysis", self, "dampening", between=SCALES)
 
     def check(self, task: RegressionTask, model: TransformerConfig) -> None:
         """Refuse analyses that are not defined for a task or a model.
@@ -60,12 +64,30 @@ class AnalysisConfig:
         """
         for name in self.run:
             if name == "functions":
-                if not isinstance(task, SineTask) or model.num_layers > 1 or model.num_heads > 1:
-                    raise ValueError("analysis.run: functions needs task.name=sine, one layer and one head")
+                is_one = model.num_layers == model.num_heads == 1 and model.tokens == "joint"
+                if not isinstance(task, SineTask) or not is_one:
+                    raise ValueError(
+                        "analysis.run: functions needs task.name=sine, one layer, one head and model.tokens=joint"
+                    )
             elif not isinstance(task, LinearRegressionTask):
                 raise ValueError(f"analysis.run: {name} needs task.name=linear, got {task.name}")
             if name == "iterated" and (model.num_layers > 1 or model.mlp):
                 raise ValueError("analysis.run: iterated needs model.num_layers=1 and model.mlp=false")
+            if name == "iterated" and (model.tokens != "joint" or model.in_projection or model.out_projection):
+                raise ValueError(
+                    "analysis.run: iterated needs tokens with target channels of their own: model.tokens=joint, "
+                    "model.in_projection=null and model.out_projection=false"
+                )
+            if name == "out_of_distribution" and not self._have_values(task, model):
+                raise ValueError(f"analysis.shifts: {', '.join(self.shifts)} has no value for this task and this model")
+
+    def possible_shifts(self, model: TransformerConfig) -> list[str]:
+        """Return the shifts that a model can see; the places of separate tokens end with the context of training."""
+        return [name for name in self.shifts if name != "num_context" or model.tokens == "joint"]
+
+    def _have_values(self, task: RegressionTask, model: TransformerConfig) -> bool:
+        possible = self.possible_shifts(model)
+        return isinstance(task, LinearRegressionTask) and any(SHIFTS[name].values(task) for name in possible)
 
 
 def run_analyses(config: AnalysisConfig, subjects: Sequence[Subject]) -> dict[str, Record]:
@@ -92,9 +114,7 @@ def _out_of_distribution(config: AnalysisConfig, subjects: Sequence[Subject]) ->
     record: Record = {}
     for subject in subjects:
         assert isinstance(subject.task, LinearRegressionTask)
-        shifts = config.shifts
-        if subject.transformer.config.tokens == "separate":  # whose places end with the context of training
-            shifts = [name for name in shifts if name != "num_context"]
+        shifts = config.possible_shifts(subject.transformer.config)
         results = losses_under_shifts(
             subject.task, predictors(subject), subject.seed, config.num_tasks, shifts, dtype=subject.dtype
         )

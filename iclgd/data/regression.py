@@ -16,6 +16,8 @@ from iclgd import checks
 from iclgd.data.covariance import COVARIANCES, square_root
 from iclgd.data.covariates import DISTRIBUTIONS, draw_covariates
 
+SCALES = (1e-15, 1e30)  # at smaller ones the best learning rate is no number in single precision, nor inputs at larger
+
 
 class RegressionBatch(NamedTuple):
     """B in-context regression problems."""
@@ -55,8 +57,7 @@ class RegressionTask(ABC):
 
     def __post_init__(self) -> None:
         checks.at_least(1, "task", self, "num_context", "input_dim", "output_dim")
-        # Its fourth power is computed with, in single precision.
-        checks.positive("task", self, "input_range", "weight_scale", between=(1e-6, 1e6))
+        checks.positive("task", self, "input_range", "weight_scale", between=SCALES)
         if not 0 <= self.num_noise <= self.num_context:
             raise ValueError(
                 f"task.num_noise must be from 0 to task.num_context ({self.num_context}), got {self.num_noise}"

@@ -13,6 +13,7 @@ from transformers import GPT2LMHeadModel
 from iclgd.data.few_shot_language import FewShotLanguageConfig, make_tokenizer
 from iclgd.data.language_datamodule import LanguageDataModule
 from iclgd.data.seeding import named_generator
+from iclgd.memory import Need, check
 from iclgd.models.gpt import GPTConfig, build_gpt
 from iclgd.modules.checkpointing import KeepCheckpoints
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
@@ -65,7 +66,12 @@ Prepared = tuple[LanguageDataModule, LanguageModelingModule]
 
 
 def prepare(config: Config) -> Prepared:
-    """Return an experiment's data and model."""
+    """Return an experiment's data and model.
+
+    Raises:
+        TooLargeError: if this machine's memory cannot hold them.
+    """
+    check(_memory_needs(config), config.trainer.lightning_accelerator == "gpu")
     data = LanguageDataModule(
         config.task,
         config.seed,
@@ -76,6 +82,24 @@ def prepare(config: Config) -> Prepared:
     )
     model = build_gpt(config.model, len(config.task.vocabulary), named_generator(config.seed, "initialization"))
     return data, LanguageModelingModule(model, config.training, config.task.name)
+
+
+def _memory_needs(config: Config) -> list[Need]:
+    """Return what training holds in memory at the least: hidden states and logits of a batch, and the model."""
+    model, vocabulary = config.model, len(config.task.vocabulary)
+    num_parameters = model.hidden_size * (12 * model.num_layers * model.hidden_size + vocabulary + model.context_length)
+    of_sequence = config.task.num_tokens * (8 * model.num_layers * model.hidden_size + vocabulary)
+    num_processes = config.trainer.devices * config.trainer.num_nodes
+    batch, evaluated = config.training.batch_size, config.evaluation.num_sequences
+    return [
+        Need(4 * of_sequence * batch / num_processes, f"a batch of {batch:,} sequences", "training.batch_size"),
+        Need(8 * config.task.num_tokens * evaluated, f"{evaluated:,} sequences", "evaluation.num_sequences"),
+        Need(
+            16 * num_parameters,
+            f"a model of {num_parameters:,} parameters",
+            "model.num_layers, model.hidden_size or model.context_length",
+        ),
+    ]
 
 
 def execute(

@@ -15,6 +15,8 @@ from iclgd.analysis.suite import AnalysisConfig, Record, run_analyses
 from iclgd.data import REGRESSION_TASKS, RegressionTask
 from iclgd.data.datamodules import RegressionDataModule
 from iclgd.data.seeding import named_generator
+from iclgd.experiments.regression_memory import memory_needs
+from iclgd.memory import check
 from iclgd.models import LeastSquares, Predictor, Ridge
 from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.modules.checkpointing import KeepCheckpoints
@@ -56,6 +58,9 @@ class Config:
                 f"task.output_dim must be at most task.input_dim ({self.task.input_dim}) with model.tokens=separate, "
                 f"got {self.task.output_dim}"
             )
+        if self.model.positional_encoding == "add" and (self.model.in_projection or self.task.input_dim) % 2:
+            width = "model.in_projection" if self.model.in_projection else "task.input_dim"
+            raise ValueError(f"{width} must be even with model.positional_encoding=add")
         if self.model.clip and self.evaluation.gd_plus_plus == "optimal":
             raise ValueError("evaluation.gd_plus_plus must not be optimal with model.clip: it knows no bound")
         if self.trainer.precision == "bf16-true":
@@ -76,7 +81,12 @@ Prepared = tuple[RegressionDataModule, RegressionModule, dict[str, float]]
 
 
 def prepare(config: Config) -> Prepared:
-    """Return an experiment's data and models, and what was chosen for the references, by summary names."""
+    """Return an experiment's data and models, and what was chosen for the references, by summary names.
+
+    Raises:
+        TooLargeError: if this machine's memory cannot hold them.
+    """
+    check(memory_needs(config), config.trainer.lightning_accelerator == "gpu")
     task, seeds = config.task, range(config.seed, config.seed + config.training.num_seeds)
     data = RegressionDataModule(
         task,

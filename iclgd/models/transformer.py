@@ -11,6 +11,8 @@ from iclgd.models.attention import ATTENTIONS, SelfAttention
 from iclgd.models.blocks import Perceptron, Projection, TokenNorm
 from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS, joint_tokens, positional_encoding, separate_tokens
 
+SCALES = (1e-15, 1e15)  # of factors: squares and products of them are numbers in single precision
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -41,13 +43,17 @@ class TransformerConfig:
     init_scale: float = 0.002  # initial variance times fan-in times num_layers, as in [vO]'s code
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "model", self, "num_layers", most=1000)  # recurrent ones take no memory, but time
+        checks.at_least(
+            1, "model", self, "num_layers", most=1000
+        )  # GD's best rate is a root of a polynomial of twice that degree
         checks.at_least(1, "model", self, "num_heads")
         checks.one_of(ATTENTIONS, "model", self, "attention")
         checks.one_of(TOKENS, "model", self, "tokens")
         checks.one_of(POSITIONAL_ENCODINGS, "model", self, "positional_encoding")
-        checks.positive("model", self, "init_scale", "dampening")
+        checks.positive("model", self, "init_scale", "dampening", between=SCALES)
         checks.at_least(0, "model", self, "clip", "positional_channels")
+        if 0 < self.clip < SCALES[0]:
+            raise ValueError(f"model.clip must be 0 or at least {SCALES[0]}, got {self.clip}")
         for key in ("key_size", "in_projection"):
             if getattr(self, key) is not None:
                 checks.at_least(1, "model", self, key)
@@ -204,7 +210,7 @@ class Transformer(nn.Module):
         if self.out_projection is not None or not layers:
             for layer in layers:
                 hidden = layer(hidden)
-            return self._predict(hidden)
+            return self.predict(hidden)
         for layer in layers[:-1]:
             hidden = layer(hidden)
         return -layers[-1].read_out(hidden, self.output_dim).T
@@ -218,7 +224,7 @@ class Transformer(nn.Module):
 
     def layer_predictions(self, x: Tensor, y: Tensor, query: Tensor) -> Tensor:
         """Return the predictions before the first and after each layer, (L + 1, B, O)."""
-        return torch.stack([self._predict(hidden) for hidden in self.hidden_states(x, y, query)])
+        return torch.stack([self.predict(hidden) for hidden in self.hidden_states(x, y, query)])
 
     def tokens(self, x: Tensor, y: Tensor, query: Tensor) -> Tensor:
         """Return the tokens of a problem, (T, D + O, B), or (T, D, B) where inputs and targets are separate."""
@@ -247,7 +253,8 @@ class Transformer(nn.Module):
         layers: list[TransformerLayer] = [layer for layer in self.layers for _ in range(repeats)]  # type: ignore[misc]
         return layers[:num_layers]
 
-    def _predict(self, hidden: Tensor) -> Tensor:
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Read the prediction, (B, O), out of all tokens or the last one, (T, C, B)."""
         read = hidden[-1:] if self.out_projection is None else self.out_projection(hidden[-1:])
         return -read[0, -self.output_dim :].T
 

@@ -40,6 +40,9 @@ class TrainingConfig(OptimizerConfig):
         checks.at_least(1, "training", self, "num_seeds")
 
 
+MOST_TUNING_STEPS = 1_000_000  # they come before training, where nobody sees how far they are
+
+
 @dataclass(frozen=True)
 class EvaluationConfig:
     """When and on what the transformer is compared with the learners.
@@ -55,7 +58,8 @@ class EvaluationConfig:
     gd_plus_plus_steps: int = 1000  # of its training; published: 1000 with shared weights, else 30000
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "evaluation", self, "every_num_steps", "num_tasks", "gd_plus_plus_steps")
+        checks.at_least(1, "evaluation", self, "every_num_steps", "num_tasks")
+        checks.at_least(1, "evaluation", self, "gd_plus_plus_steps", most=MOST_TUNING_STEPS)
         checks.positive("evaluation", self, "ridge_lambda")
         checks.one_of(GD_PLUS_PLUS, "evaluation", self, "gd_plus_plus")
 

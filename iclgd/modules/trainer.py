@@ -23,6 +23,7 @@ PRECISIONS = {
     "bf16-mixed": "matrix products in bfloat16",
     "bf16-true": "weights in bfloat16 too: half the memory (not for regression)",
 }
+MOST_THREADS = 1024  # of a process
 STRATEGIES = {
     "auto": "one process per device, as they need",
     "ddp": "one process per device, gradients averaged",
@@ -49,7 +50,7 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         checks.at_least(1, "trainer", self, "devices", most=1024)  # each is a process of this machine
         checks.at_least(1, "trainer", self, "num_nodes", most=100_000)
-        checks.at_least(0, "trainer", self, "num_threads", most=1024)
+        checks.at_least(0, "trainer", self, "num_threads", most=MOST_THREADS)
         checks.one_of(ACCELERATORS, "trainer", self, "accelerator")
         checks.one_of(PRECISIONS, "trainer", self, "precision")
         checks.one_of(STRATEGIES, "trainer", self, "strategy")
