@@ -98,9 +98,11 @@ def top_k_recall(first: Tensor, second: Tensor, k: int) -> Tensor:
 
     .. math:: \frac{|\operatorname{top}_k(a) \cap \operatorname{top}_k(b)|}{k}
 
-    With k above N, k is N and the share 1. Which of several equal entries at the border is taken is not specified; it
-    matters where a softmax underflows and leaves fewer than k entries above zero. On a CPU numpy's order of sorting
-    decides, which reproduces the published numbers.
+    With k above N, k is N and the share 1. NaN in a row makes its share NaN.
+
+    Which of several equal entries at the border is taken is not specified; it matters where a softmax underflows and
+    leaves fewer than k entries above zero. On a CPU numpy's order of sorting decides, which reproduces the published
+    numbers.
 
     Args:
         first: (..., N).
@@ -124,7 +126,8 @@ def top_k_recall(first: Tensor, second: Tensor, k: int) -> Tensor:
     first_largest, second_largest = (_argsort(-each.detach().double())[..., :k] for each in (first, second))
     is_largest = torch.zeros(second.shape, dtype=torch.float64, device=second.device)
     is_largest.scatter_(-1, second_largest, 1.0)
-    return is_largest.gather(-1, first_largest).mean(-1)
+    shares = is_largest.gather(-1, first_largest).mean(-1)
+    return shares.masked_fill((first.isnan() | second.isnan()).any(-1), math.nan)
 
 
 def kendall_tau(first: Tensor, second: Tensor) -> Tensor:

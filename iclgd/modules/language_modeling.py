@@ -1,5 +1,6 @@
 """Train a language model on sequences of demonstrations."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from iclgd import checks
 from iclgd.data.few_shot_language import TokenBatch
 from iclgd.modules.optimization import clip_by_global_norm
 from iclgd.modules.optimizer import OptimizerConfig
+from iclgd.terminal import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ class LanguageModelingModule(LightningModule):
         self.training_config = training
         self.num_tokens = 0  # that this process has trained on since it was started
         self._sums: dict[str, Tensor] = {}
+        self._has_warned = False
 
     def training_step(self, stream: Iterable[TokenBatch], batch_idx: int) -> None:
         """Take one optimiser step on each batch of a stream: all steps between two evaluations."""
@@ -82,6 +85,7 @@ class LanguageModelingModule(LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         parameters = list(self.model.parameters())
         losses = []
+        first_step = self.global_step
         for batch in stream:
             optimizer.zero_grad()
             of_tokens, is_label, _ = self.losses(batch)
@@ -93,6 +97,7 @@ class LanguageModelingModule(LightningModule):
             optimizer.step()
             losses.append(loss.detach())
             self.num_tokens += batch.tokens.numel()
+        self._warn_of_losses(torch.stack(losses), first_step)
         self.log("train/loss", torch.stack(losses).mean(), logger=False, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -115,7 +120,10 @@ class LanguageModelingModule(LightningModule):
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Add up what is measured on a batch."""
         losses, is_label, is_right = self.losses(batch)
-        of_labels = is_right[is_label].double().view(len(losses), -1)  # (B, N)
+        # A guess without finite scores is none, neither right nor wrong.
+        of_labels = (
+            is_right.double().masked_fill(~losses.isfinite(), math.nan)[is_label].view(len(losses), -1)
+        )  # (B, N)
         sums = {"losses": losses.double().sum(), "num_tokens": losses.new_tensor(losses.numel(), dtype=torch.double)}
         sums |= {"label_losses": losses[is_label].double().sum(), "right": of_labels.sum(0)}
         sums["num_sequences"] = losses.new_tensor(len(losses), dtype=torch.double)
@@ -138,6 +146,14 @@ class LanguageModelingModule(LightningModule):
         validation_step,
         on_validation_epoch_end,
     )
+
+    def _warn_of_losses(self, losses: Tensor, first_step: int) -> None:
+        """Say, once, at which step the loss was not finite first."""
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad) and not self._has_warned and self.trainer.is_global_zero:
+            self._has_warned = True
+            loss, step = losses[bad[0]].item(), first_step + int(bad[0]) + 1
+            say(f"warning: the training loss is not finite from step {step} on ({loss}); try a smaller learning rate")
 
     def losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss of each token after the first, whether it is a label, and whether the model guesses it.

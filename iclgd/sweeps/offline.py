@@ -124,10 +124,11 @@ class OfflineSweep:
 
         Args:
             claim: the trial.
-            value: of the metric; ``None`` for sweeps without one. One that is not a number is worse than any.
+            value: of the metric; ``None`` for sweeps without one. One that is not finite is worse than any, whatever
+                its sign: a loss of minus infinity is an overflow, not a success.
         """
         worst = -math.inf if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else math.inf
-        told = 0.0 if value is None else worst if math.isnan(value) else value
+        told = 0.0 if value is None else value if math.isfinite(value) else worst
         return self._finish(claim.trial_id, COMPLETE, told)
 
     def should_prune(self, claim: Claim, step: int, value: float) -> bool:
@@ -140,7 +141,7 @@ class OfflineSweep:
         """
         trial = Trial(self._study, claim.trial_id)
         try:
-            trial.report(value, step)
+            trial.report(value if math.isfinite(value) else math.nan, step)  # NaN: the pruner ends the trial
         except optuna.exceptions.UpdateFinishedTrialError:  # others took this worker for dead
             return False
         return trial.should_prune()
