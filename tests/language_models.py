@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import yaml
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers import models as token_models
 from transformers import (
     GPT2Config,
@@ -141,7 +141,11 @@ def query_tokens(batch: QueryBatch) -> list[list[int]]:
 
 
 def tiny_tokenizer(beginning: bool = True) -> PreTrainedTokenizerFast:
-    """Return a byte-level tokenizer; words of the task are one token each, and longer answers several."""
+    """Return a byte-level tokenizer; words of the task are one token each, and longer answers several.
+
+    Args:
+        beginning: whether there is a beginning-of-sequence token, which it then puts before a text.
+    """
     tokenizer = Tokenizer(token_models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -152,6 +156,8 @@ def tiny_tokenizer(beginning: bool = True) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator([TEMPLATE.format(text=f"{word} {word}") for word in ANSWERS], trainer)
+    if beginning:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     special = {"bos_token": "<s>"} if beginning else {}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", **special)
 

@@ -1,5 +1,6 @@
 """One batch of queries in one setting: zero-shot, after the demonstrations, or with finetuned weights."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel
+
+NO_ANSWER = -1  # the index of an answer that is not there
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,23 @@ class Observation:
 
     @property
     def predictions(self) -> Tensor:
-        """Return the index of each query's best answer, shape ``(B,)``."""
-        return self.answer_scores.argmax(-1)
+        """Return the index of each query's best answer, shape ``(B,)``; ``NO_ANSWER`` if a score is not finite."""
+        return self.answer_scores.argmax(-1).masked_fill(~self.answer_scores.isfinite().all(-1), NO_ANSWER)
+
+    def correct(self, labels: Tensor) -> Tensor:
+        """Return whether each query's answer is right: 1, 0, or NaN if there is none; shape ``(B,)``, float64.
+
+        Args:
+            labels: the right answers, shape ``(B,)``.
+        """
+        predictions = self.predictions
+        return (predictions == labels).double().masked_fill(predictions == NO_ANSWER, math.nan)
+
+    @property
+    def is_finite(self) -> Tensor:
+        """Return whether all numbers of each layer, and last the scores, are finite, shape ``(L + 1,)``."""
+        layers = self.outputs.isfinite().all(-1).all(0) & self.queries.isfinite().all(-1).all(0)
+        return torch.cat([layers, self.answer_scores.isfinite().all().view(1)])
 
 
 @torch.no_grad()

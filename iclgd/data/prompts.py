@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from iclgd import checks
-from iclgd.checks import InputError
+from iclgd.data import prompt_tokens
+from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
+from iclgd.data.prompt_tokens import PromptError as PromptError
 from iclgd.data.seeding import named_generator
 from iclgd.data.text_task import TextExample, TextTask
 
@@ -27,12 +29,6 @@ OVERFLOWS = {
 }
 END_OF_SEQUENCE = "eos"
 
-Tokens = tuple[int, ...]
-
-
-class PromptError(InputError):
-    """Prompts that cannot be built."""
-
 
 @dataclass(frozen=True)
 class DemonstrationsConfig:
@@ -48,6 +44,7 @@ class DemonstrationsConfig:
     permutation: int = 0  # 0: in the order of the selection; p: its p-th shuffle
     separator: str = "\n"  # after each demonstration; "eos" is the tokenizer's end-of-sequence token, as in [Dai]
     overflow: str = "refuse"  # what if they are too long for the model
+    start_token: str = "auto"  # what every prompt begins with: always is as published
 
     def __post_init__(self) -> None:
         checks.at_least(1, "demonstrations", self, "num")  # without any there is nothing to compare
@@ -56,6 +53,7 @@ class DemonstrationsConfig:
             object.__setattr__(self, "separator", self.separator.replace(typed, meant))
         checks.one_of(SELECTIONS, "demonstrations", self, "selection")
         checks.one_of(OVERFLOWS, "demonstrations", self, "overflow")
+        checks.one_of(START_TOKENS, "demonstrations", self, "start_token")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Prompts:
     with one of ``answers``.
 
     Args:
-        start: the beginning-of-sequence token, if the tokenizer has one.
+        start: the beginning-of-sequence token, if there is to be one.
         answers: C, in label order.
         demonstrations: K, prompt and answer, without separator.
         demonstration_labels: K, indices of their own task's answers.
@@ -182,33 +180,49 @@ def build_prompts(
     """Return the token ids of demonstrations and queries.
 
     Prompt and answer are tokenized apart and then joined, as in [Dai]'s code: the prompt's tokens are the same
-    whatever the answer, and the same in a demonstration and in a query.
+    whatever the answer, and the same in a demonstration and in a query. They are those of the whole text, unless a
+    token would reach over the border between prompt and answer or separator; a note says so.
 
     Args:
         task: template and answers.
         tokenizer: of the model.
         demonstrations: in order, as from :func:`select_demonstrations`.
         queries: what is asked.
-        config: separator and overflow.
+        config: separator, overflow and start token.
         max_length: of the model, in tokens: context, query and answer must fit.
         shown_task: of the demonstrations, if not ``task``: the control "other task".
 
     Raises:
         PromptError: for answers that the tokenizer does not know or cannot tell apart, a separator that it does not
-            have, no queries or demonstrations, prompts that are too long.
+            have, no queries or demonstrations or none of their text's tokens, prompts that are too long.
     """
     if not queries or not demonstrations:
         raise PromptError(
             f"{task.name}: expected demonstrations and queries, got {len(demonstrations)} and {len(queries)}"
         )
     shown_task = task if shown_task is None else shown_task
-    answers, shown_answers = _answer_tokens(tokenizer, task), _answer_tokens(tokenizer, shown_task)
-    start = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
-    separator = _separator_tokens(tokenizer, shown_task, config.separator)
-    asked = _encode(tokenizer, [task.prompt(example) for example in queries])
-    shown = _encode(tokenizer, [shown_task.prompt(example) for example in demonstrations])
-    shown = tuple(tokens + shown_answers[example.label] for tokens, example in zip(shown, demonstrations, strict=True))
-    notes = _notes_on_answers(task, answers)
+    asked_texts = [task.prompt(example) for example in queries]
+    shown_texts = [shown_task.prompt(example) for example in demonstrations]
+    asked, shown = _prompt_tokens(tokenizer, task, asked_texts), _prompt_tokens(tokenizer, shown_task, shown_texts)
+    answers, notes = _answer_tokens(tokenizer, task, asked_texts)
+    shown_answers = answers if shown_task is task else _answer_tokens(tokenizer, shown_task, shown_texts)[0]
+    start, notes_on_start = _start_tokens(tokenizer, config.start_token)
+    wholes = [
+        f"{text} {shown_task.answers[example.label]}" for text, example in zip(shown_texts, demonstrations, strict=True)
+    ]
+    shown = prompt_tokens.completed(
+        tokenizer, shown, wholes, [shown_answers[example.label] for example in demonstrations]
+    )
+    parts = [*wholes, asked_texts[0]]
+    separator = _separator_tokens(tokenizer, config.separator, parts)
+    if config.separator != END_OF_SEQUENCE and not notes:
+        joined = sum((tokens + separator for tokens in shown), ()) + asked[0]
+        if not prompt_tokens.is_whole(tokenizer, parts, config.separator, joined):
+            notes = (
+                f"demonstrations.separator={config.separator!r}: in a whole text the tokenizer joins it with what "
+                "stands beside it; here they are tokenized apart",
+            )
+    notes = (*_notes_on_answers(task, answers), *notes, *notes_on_start)
 
     longest = max(range(len(asked)), key=lambda index: len(asked[index]))
     room = max_length - len(start) - len(asked[longest]) - max(map(len, answers))  # for demonstrations and separators
@@ -245,42 +259,60 @@ def build_prompts(
     )
 
 
-def _answer_tokens(tokenizer: "Tokenizer", task: TextTask) -> tuple[Tokens, ...]:
+def _start_tokens(tokenizer: "Tokenizer", choice: str) -> tuple[Tokens, tuple[str, ...]]:
+    """Return what every prompt begins with, and a note if the tokenizer itself would do otherwise."""
+    start = prompt_tokens.start_tokens(tokenizer, choice)
+    own = prompt_tokens.start_tokens(tokenizer, "auto") if choice == "always" else start
+    if start == own:
+        return start, ()
+    names = [
+        ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(tokens)))) or "nothing" for tokens in (start, own)
+    ]
+    return start, (
+        f"demonstrations.start_token=always: every prompt begins with {names[0]}; "
+        f"the tokenizer itself begins with {names[1]} (auto)",
+    )
+
+
+def _prompt_tokens(tokenizer: "Tokenizer", task: TextTask, texts: list[str]) -> tuple[Tokens, ...]:
+    found = encode(tokenizer, texts)
+    for text, tokens in zip(texts, found, strict=True):
+        if not tokens:
+            raise PromptError(f"{task.name}: the tokenizer has no token for the prompt {text[:60]!r}")
+    return found
+
+
+def _answer_tokens(
+    tokenizer: "Tokenizer", task: TextTask, prompts: list[str]
+) -> tuple[tuple[Tokens, ...], tuple[str, ...]]:
+    """Return each answer's tokens after the prompts, and notes."""
     found: dict[Tokens, str] = {}
-    for answer in task.answers:
-        tokens = _continuation(tokenizer, task.tail, f" {answer}")
+    notes = []
+    continued = prompt_tokens.continuations(tokenizer, prompts, [f" {answer}" for answer in task.answers])
+    for answer, (tokens, num_joined) in zip(task.answers, continued, strict=True):
         if all(token == tokenizer.unk_token_id for token in tokens):
             raise PromptError(f"{task.name}: the tokenizer does not know the answer {answer!r}")
         if tokens in found:
             raise PromptError(f"{task.name}: the answers {found[tokens]!r} and {answer!r} have the same tokens")
         found[tokens] = answer
-    return tuple(found)
+        if num_joined:
+            notes.append(
+                f"in a whole text the tokenizer joins the answer {answer!r} with what stands before it in {num_joined} "
+                f"of {len(prompts)} prompts; here they are tokenized apart"
+            )
+    return tuple(found), tuple(notes)
 
 
-def _separator_tokens(tokenizer: "Tokenizer", task: TextTask, separator: str) -> Tokens:
+def _separator_tokens(tokenizer: "Tokenizer", separator: str, parts: list[str]) -> Tokens:
+    """Return the separator's tokens between the first two parts of a context."""
     if separator != END_OF_SEQUENCE:
-        tokens = _continuation(tokenizer, f"{task.tail} {task.answers[0]}", separator)
-        if tokenizer.unk_token_id in tokens and tokenizer.unk_token not in separator:  # GPT-2's also ends sequences
+        tokens = prompt_tokens.between(tokenizer, parts[0], separator, parts[1])
+        if tokenizer.unk_token_id in tokens:
             raise PromptError(f"demonstrations.separator={separator!r}: the tokenizer does not know it")
         return tokens
     if tokenizer.eos_token_id is None:
         raise PromptError("demonstrations.separator=eos: the tokenizer has no end-of-sequence token")
     return (tokenizer.eos_token_id,)
-
-
-def _continuation(tokenizer: "Tokenizer", before: str, text: str) -> Tokens:
-    """Return the tokens that a text gets after another one."""
-    # SentencePiece tokenizers put a space before whatever they are given: alone, " Positive" would start with two, and
-    # a line break with one, which is not what the model has seen within texts.
-    prefix, whole, alone = _encode(tokenizer, [before, before + text, text])
-    return whole[len(prefix) :] if whole[: len(prefix)] == prefix else alone
-
-
-def _encode(tokenizer: "Tokenizer", texts: list[str]) -> tuple[Tokens, ...]:
-    """Return each text's tokens; one call for all, which fast tokenizers divide among threads."""
-    # verbose=False: a warning about long texts would come before our own error, or be wrong.
-    encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
-    return tuple(tuple(tokens) for tokens in encoded["input_ids"])
 
 
 def _notes_on_answers(task: TextTask, answers: tuple[Tokens, ...]) -> tuple[str, ...]:

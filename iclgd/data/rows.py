@@ -1,12 +1,17 @@
 """Rows of a data set, from JSON lines or from the hub, each with its place for messages."""
 
+import codecs
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from iclgd.hub import connection_problem
+from iclgd.terminal import escaped
+
+MOST_BYTES = 16 * 2**20  # of one line
 
 
 class RowsError(ValueError):
@@ -24,27 +29,57 @@ def read_json_lines(path: Path) -> Iterator[Row]:
     """Yield the rows of a file with a JSON object on each line; blank lines are skipped.
 
     Raises:
-        RowsError: for a missing or unreadable file, and a line that is not a JSON object.
+        RowsError: for a missing or unreadable file, and a line that is too long or is not a JSON object.
     """
     try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield Row(place := f"{path}, line {number}", _parse(line.rstrip(), place))
+        with path.open("rb") as lines:
+            for number in itertools.count(1):
+                line = lines.readline(MOST_BYTES + 1)
+                if not line:
+                    return
+                place = f"{path}, line {number}"
+                if len(line) > MOST_BYTES:
+                    raise RowsError(f"{place}: is longer than {MOST_BYTES:,} bytes")
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text := _decoded(line, path, number).strip():
+                    yield Row(place, _parse(text, place))
     except FileNotFoundError:
         raise RowsError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise RowsError(f"{path}: cannot be read ({first_line(error)})") from None
+
+
+def _decoded(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise RowsError(f"{path}: cannot be read (line {number}: not UTF-8 at byte {error.start + 1})") from None
 
 
 def _parse(line: str, place: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values = json.loads(line, object_pairs_hook=_once, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise RowsError(f"{place}, column {error.colno}: not valid JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads
+        raise RowsError(f"{place}: not valid JSON ({first_line(error)})") from None
     if not isinstance(values, dict):
-        raise RowsError(f'{place}: expected an object, such as {{"text": "...", "label": 0}}, got {line[:40]}')
+        raise RowsError(f'{place}: expected an object, such as {{"text": "...", "label": 0}}, got {escaped(line, 40)}')
     return values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse two values of one key, of which the last would win in silence."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs {keys.count(twice)} times")
+    return values
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def read_hub(path: str, config: str | None, split: str) -> Iterator[Row]:

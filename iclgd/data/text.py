@@ -15,16 +15,18 @@ import torch
 from iclgd import checks, yaml_files
 from iclgd.data.rows import Row, RowsError, read_hub, read_json_lines
 from iclgd.data.seeding import named_generator
-from iclgd.data.text_task import SPLITS
+from iclgd.data.text_task import SPLITS, surrogate_in
 from iclgd.data.text_task import TextExample as TextExample
 from iclgd.data.text_task import TextSource as TextSource
 from iclgd.data.text_task import TextTask as TextTask
 from iclgd.data.text_task import TextTaskError as TextTaskError
 from iclgd.files import FileError, name_for_folder
+from iclgd.terminal import escaped
 from iclgd.yaml_files import YamlError
 
 TASKS_FOLDER = Path(__file__).parents[1] / "assets" / "tasks"
 MAX_NUM_QUERIES = 2000  # as in [Dai]
+MOST_SHOWN = 200  # characters of a row's values in a message
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ def text_task_names() -> list[str]:
     return sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
 
 
+def task_path(name_or_path: str) -> Path:
+    """Return the file of a shipped task by its name, or the path itself."""
+    path = Path(name_or_path)
+    return path if path.suffix == ".yaml" else TASKS_FOLDER / f"{name_or_path}.yaml"
+
+
 def load_task(name_or_path: str) -> TextTask:
     """Return a shipped task by its name, or the task of a YAML file.
 
@@ -62,15 +70,13 @@ def load_task(name_or_path: str) -> TextTask:
         >>> load_task("cb").answers
         ('True', 'False', 'Neither')
     """
-    path = Path(name_or_path)
-    if path.suffix != ".yaml":
-        path = TASKS_FOLDER / f"{name_or_path}.yaml"
-        if name_or_path not in (names := text_task_names()):
-            close = difflib.get_close_matches(name_or_path, names, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise TextTaskError(
-                f"unknown task {name_or_path!r}; {hint}Tasks: {', '.join(names)}; or a path that ends in .yaml"
-            )
+    path = task_path(name_or_path)
+    if path != Path(name_or_path) and name_or_path not in (names := text_task_names()):
+        close = difflib.get_close_matches(name_or_path, names, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise TextTaskError(
+            f"unknown task {name_or_path!r}; {hint}Tasks: {', '.join(names)}; or a path that ends in .yaml"
+        )
     try:
         name_for_folder(path)
         _, node = yaml_files.read(path)
@@ -144,18 +150,23 @@ def _example(task: TextTask, row: Row) -> TextExample:
     values = renamed | row.values  # a row that has the task's own field keeps it
     for key in (*task.fields, task.label):
         if key not in values:
-            raise TextTaskError(f"{row.place}: field {key!r} is missing; it has: {', '.join(values)}")
+            there = escaped(", ".join(values), MOST_SHOWN)
+            raise TextTaskError(f"{row.place}: field {key!r} is missing; it has: {there}")
     texts = {}
     for key in task.fields:
         if not isinstance(values[key], str) or not values[key].strip():
-            raise TextTaskError(f"{row.place}: field {key!r} must be a text that is not empty, got {values[key]!r}")
+            got = escaped(repr(values[key]), MOST_SHOWN)
+            raise TextTaskError(f"{row.place}: field {key!r} must be a text that is not empty, got {got}")
+        if (problem := surrogate_in(values[key])) is not None:
+            raise TextTaskError(f"{row.place}: field {key!r} {problem}")
         texts[key] = values[key].strip()
     label = values[task.label]
     if isinstance(label, str) and label in task.answers:
         label = task.answers.index(label)
     if type(label) is not int or not 0 <= label < len(task.answers):
         allowed = f"0 to {len(task.answers) - 1} or one of {', '.join(task.answers)}"
-        raise TextTaskError(f"{row.place}: field {task.label!r} must be {allowed}; got {label!r}")
+        got = escaped(repr(label), MOST_SHOWN)
+        raise TextTaskError(f"{row.place}: field {task.label!r} must be {allowed}; got {got}")
     return TextExample(texts, label)
 
 

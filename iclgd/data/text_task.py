@@ -104,6 +104,8 @@ class TextTask:
         for answer in self.answers:
             if answer != answer.strip() or not answer:
                 raise TextTaskError(f"answers must be texts without white space around them, got {answer!r}")
+            if (problem := surrogate_in(answer)) is not None:
+                raise TextTaskError(f"answer {answer!r} {problem}")
             if self.answers.count(answer) > 1:
                 raise TextTaskError(f"answers must differ, but {answer!r} occurs {self.answers.count(answer)} times")
 
@@ -136,3 +138,20 @@ class TextTask:
 def _check_text(key: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip():
         raise TextTaskError(f"{key} must be a text that is not empty, got {value!r}")
+    if (problem := surrogate_in(value)) is not None:
+        raise TextTaskError(f"{key} {problem}")
+
+
+def surrogate_in(text: str) -> str | None:
+    r"""Return what is wrong with a text that holds half of a character, as JSON and YAML can; ``None`` if none does.
+
+    Example:
+        >>> surrogate_in("nice \ud83d film")
+        'has half of a character (a lone surrogate, \\ud83d) at character 6'
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = repr(text[error.start])[1:-1]
+        return f"has half of a character (a lone surrogate, {half}) at character {error.start + 1}"
+    return None

@@ -1,5 +1,6 @@
 """In-context learning against finetuning of a language model on a text task."""
 
+import dataclasses
 import resource
 import sys
 from collections.abc import Callable
@@ -15,7 +16,16 @@ from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import DemonstrationsConfig, Prompts, build_prompts, select_demonstrations
 from iclgd.data.prompts import shuffle_labels as shuffled
 from iclgd.data.seeding import named_generator
-from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task
+from iclgd.data.text import (
+    TextExample,
+    TextTask,
+    TextTaskConfig,
+    TextTaskError,
+    choose_queries,
+    load_examples,
+    load_task,
+    task_path,
+)
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.models.language import (
     LanguageModel,
@@ -59,8 +69,8 @@ class Config:
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
         other = self.evaluation.other_task
-        if other is not None and Path(other).absolute() == Path(self.task.name).absolute():
-            raise ValueError(f"evaluation.other_task must be another task than task.name, got {other!r} for both")
+        if other is not None and task_path(other).resolve() == task_path(self.task.name).resolve():
+            raise ValueError(f"evaluation.other_task must be another task than task.name; got {other!r}")
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.task.num_queries is not None and self.task.num_queries < num_processes:
             raise ValueError(
@@ -103,6 +113,8 @@ def prepare(config: Config) -> Prepared:
     def other_task() -> tuple[LanguageModel, Prompts]:
         assert config.evaluation.other_task is not None
         other = load_task(config.evaluation.other_task)
+        if dataclasses.replace(other, name=task.name, version=task.version, description=task.description) == task:
+            raise TextTaskError("evaluation.other_task must be another task than task.name; both have the same content")
         others = load_examples(other, "train", _subfolder(config.task.data_dir, other.name))
         return model, prompts(select_demonstrations(others, config.demonstrations, other.answers), other)
 

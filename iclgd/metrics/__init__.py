@@ -2,6 +2,7 @@
 
 from iclgd.metrics.accuracy import Accuracy as Accuracy
 from iclgd.metrics.accuracy import Rec2FTP as Rec2FTP
+from iclgd.metrics.accuracy import put_right as put_right
 from iclgd.metrics.alignment import PredictionL2 as PredictionL2
 from iclgd.metrics.alignment import SensitivityCosine as SensitivityCosine
 from iclgd.metrics.alignment import SensitivityL2 as SensitivityL2

@@ -66,7 +66,7 @@ class BootstrapMean(Metric, ABC):
 
     As output of ``compute``: shape ``(L + 1, 3)``, float64; the rows are the layers and, last, the mean over layers;
     the columns are the mean and the interval's low and high end. Without queries everything is NaN (and torchmetrics
-    warns); without replicates the interval is NaN.
+    warns), and so is a layer's with a value that is NaN; without replicates the interval is NaN.
 
     Args:
         num_layers: L.

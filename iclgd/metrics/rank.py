@@ -111,9 +111,12 @@ def top_k_recall(first: Tensor, second: Tensor, k: int, visible: Tensor | None =
 
     .. math:: \frac{|\operatorname{top}_k(a) \cap \operatorname{top}_k(b)|}{k}
 
-    With k above the number of (visible) entries, k is that number and the share 1; without any it is 0. Which of
-    several equal entries at the border is taken is not specified; it matters where a softmax underflows and leaves
-    fewer than k entries above zero. On a CPU numpy's order of sorting decides, which reproduces the published numbers.
+    With k above the number of (visible) entries, k is that number and the share 1; without any it is 0. NaN in a row
+    makes its share NaN.
+
+    Which of several equal entries at the border is taken is not specified; it matters where a softmax underflows and
+    leaves fewer than k entries above zero. On a CPU numpy's order of sorting decides, which reproduces the published
+    numbers.
 
     Args:
         first: (..., N).
@@ -144,10 +147,12 @@ def top_k_recall(first: Tensor, second: Tensor, k: int, visible: Tensor | None =
     first_largest, second_largest = (_argsort(-each.detach().double())[..., :k] for each in (first, second))
     is_largest = torch.zeros(second.shape, dtype=torch.float64, device=second.device)
     is_largest.scatter_(-1, second_largest, 1.0)
+    is_shared = is_largest.gather(-1, first_largest)
     if visible is None:
-        return is_largest.gather(-1, first_largest).mean(-1)
-    is_shared = is_largest.gather(-1, first_largest) * visible.gather(-1, first_largest)
-    return is_shared.sum(-1) / visible.sum(-1).clamp(1, k)
+        shares = is_shared.mean(-1)
+    else:
+        shares = (is_shared * visible.gather(-1, first_largest)).sum(-1) / visible.sum(-1).clamp(1, k)
+    return shares.masked_fill((first.isnan() | second.isnan()).any(-1), math.nan)
 
 
 def kendall_tau(first: Tensor, second: Tensor, visible: Tensor | None = None) -> Tensor:

@@ -6,7 +6,8 @@ descent revisited". Three passes over the same query are compared: *zero-shot* (
 alone). What is compared belongs to the query's last token.
 
 Shapes: B queries, L layers, C channels, H heads, T tokens of the padded query, E channels of a head. Everything is
-computed in double precision and returns one value per query and layer, (B, L). A cosine with a zero vector is 0.
+computed in double precision and returns one value per query and layer, (B, L). A cosine with a zero vector is 0, with
+one that is not finite NaN.
 """
 
 import torch
@@ -16,7 +17,7 @@ from iclgd.metrics.shapes import check_same_shape, check_shape
 
 
 def cosine(first: Tensor, second: Tensor) -> Tensor:
-    r"""Return the cosine along the last axis, 0 if a vector is zero.
+    r"""Return the cosine along the last axis, 0 if a vector is zero, NaN if one is not finite.
 
     .. math:: \cos(a, b) = \frac{a}{|a|} \cdot \frac{b}{|b|}
 

@@ -129,6 +129,8 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
         raise LanguageModelError(_not_loaded("model", config.name, error)) from None
     if missing:  # transformers would make up random weights
         raise LanguageModelError(f"model.name: the weights in {config.name} lack {missing[0]} ({len(missing)} in all)")
+    if (place := _not_finite(model)) is not None:
+        raise LanguageModelError(f"model.name: the weights in {config.name} are not all finite numbers: {place}")
     return wrap(config.name, model)
 
 
@@ -223,6 +225,18 @@ def _with_random_weights(config: Any, seed: int) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):  # transformers initialises from PyTorch's global generator
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def _not_finite(model: PreTrainedModel) -> str | None:
+    """Return the first tensor with a number that is not finite: one is enough to make all answers wrong."""
+    for name, parameter in model.named_parameters():
+        # Not finite, or very large in sum: adding up is several times as fast as looking at each number.
+        if not parameter.sum().isfinite() and not parameter.isfinite().all():
+            return f"{name} ({int((~parameter.isfinite()).sum())} of {parameter.numel()})"
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and buffer.isnan().any():  # masks may hold infinity
+            return f"{name} ({int(buffer.isnan().sum())} of {buffer.numel()})"
+    return None
 
 
 def _where(folder: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from iclgd.models.attention import ATTENTIONS, SelfAttention
 from iclgd.models.blocks import Perceptron, Projection, TokenNorm
 from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS, joint_tokens, positional_encoding, separate_tokens
 
+MOST_LAYERS = 1000  # gradient descent's best rate is a root of a polynomial of twice that degree
 SCALES = (1e-15, 1e15)  # of factors: squares and products of them are numbers in single precision
 
 
@@ -43,9 +44,7 @@ class TransformerConfig:
     init_scale: float = 0.002  # initial variance times fan-in times num_layers, as in [vO]'s code
 
     def __post_init__(self) -> None:
-        checks.at_least(
-            1, "model", self, "num_layers", most=1000
-        )  # GD's best rate is a root of a polynomial of twice that degree
+        checks.at_least(1, "model", self, "num_layers", most=MOST_LAYERS)
         checks.at_least(1, "model", self, "num_heads")
         checks.one_of(ATTENTIONS, "model", self, "attention")
         checks.one_of(TOKENS, "model", self, "tokens")

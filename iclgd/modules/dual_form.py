@@ -16,8 +16,10 @@ from iclgd.analysis.watching import make_watchable
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import Demonstration, QueryBatch
 from iclgd.models.language import LanguageModel
+from iclgd.modules.finiteness import finetuning_failure, first_failure
 from iclgd.modules.recording import wait_for
 from iclgd.modules.similarities import EvaluationConfig, FinetuningAttention, Similarities
+from iclgd.terminal import say
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,14 @@ class DualFormModule(LightningModule):
         for item in comparisons:
             check_capture(item.model)
             make_watchable(item.model)
+        self.finetuning_failures: list[str | None] = []
         self.losses: list[Callable[[Tensor], Tensor]] = [make_loss(item.model, finetune.method) for item in comparisons]
         self.finetuned: list[Finetuned] = []
         self.training_queries: list[list[list[Tensor]]] = [[] for _ in comparisons]
         self.attention: list[FinetuningAttention] = []
         self.contexts: list[Context] = []
         self.results: dict[str, float] = {}
+        self.failures: dict[tuple[int, str], Tensor] = {}  # of each comparison's settings: see first_failure
         self.seconds = 0.0
 
     def configure_optimizers(self) -> None:
@@ -97,6 +101,10 @@ class DualFormModule(LightningModule):
             of_step = {f"{name}finetune/loss": of[step].item() for name, of in losses.items() if step < len(of)}
             for logger in self.loggers:
                 logger.log_metrics(of_step, step=step)
+        self.finetuning_failures = [finetuning_failure(of) for of in self.finetuned]
+        for item, failure in zip(self.comparisons, self.finetuning_failures, strict=True):
+            if failure is not None:
+                self._warn(item, "finetuning", f"{failure}, try a smaller finetune.learning_rate")
 
     def on_test_start(self) -> None:
         """Run all demonstrations once."""
@@ -114,11 +122,13 @@ class DualFormModule(LightningModule):
 
     def test_step(self, batch: QueryBatch, batch_idx: int) -> dict[str, Observation]:
         """See a batch of queries in the three settings of every comparison; return those of the first."""
-        zero_shot, first = {}, {}
+        zero_shot: dict[int, Observation] = {}
+        first = {}
         for index, (item, similarities) in enumerate(zip(self.comparisons, self.similarities, strict=True)):
             model, answers, start = item.model, item.prompts.answers, item.prompts.start
             if id(model) not in zero_shot:  # controls that change the demonstrations share it
                 zero_shot[id(model)] = observe(model, batch, answers, start)
+                self._look(index, "zero-shot", zero_shot[id(model)])
             in_context = observe(
                 model,
                 batch,
@@ -129,6 +139,9 @@ class DualFormModule(LightningModule):
             )
             with self.finetuned[index].applied():
                 finetuned = observe(model, batch, answers, start)
+            self._look(index, "in-context", in_context)
+            if self.finetuning_failures[index] is None:  # otherwise it has been said
+                self._look(index, "finetuned", finetuned)
             assert isinstance(similarities, Similarities)
             similarities.update(batch, zero_shot[id(model)], in_context, finetuned, self.attention[index])
             if index == 0:
@@ -140,7 +153,23 @@ class DualFormModule(LightningModule):
         for item, similarities in zip(self.comparisons, self.similarities, strict=True):
             assert isinstance(similarities, Similarities)
             self.results |= {f"{self._prefix(item)}{name}": value for name, value in similarities.results().items()}
+        for (index, setting), counts in self.failures.items():
+            total = self.trainer.strategy.reduce(counts, reduce_op="sum")
+            assert isinstance(total, Tensor)
+            if (failure := first_failure(total)) is not None:
+                self._warn(self.comparisons[index], f"scores {setting}", failure)
         self.seconds += time.perf_counter() - self._started
+
+    def _look(self, index: int, setting: str, seen: Observation) -> None:
+        """Count where a setting is not finite, without waiting for the device."""
+        bad = (~seen.is_finite).long()
+        self.failures[index, setting] = self.failures.get((index, setting), 0) + bad
+
+    def _warn(self, item: Comparison, what: str, failure: str) -> None:
+        if self.trainer.is_global_zero:
+            say(
+                f"warning: {f'{item.name}: ' if item.name else ''}{what}: not finite {failure}; what rests on it is nan"
+            )
 
     @staticmethod
     def _prefix(comparison: Comparison) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import SumMetric
 
 from iclgd import checks, metrics
 from iclgd.analysis.settings import Observation
@@ -79,6 +80,7 @@ class Similarities(nn.Module):
         self.in_context = metrics.Accuracy(num_replicates)
         self.finetuned = metrics.Accuracy(num_replicates)
         self.rec2ftp = metrics.Rec2FTP(num_replicates)
+        self.rec2ftp_queries = SumMetric(nan_strategy="disable")
         self.put_right = metrics.Accuracy(num_replicates)
         self.sim_aou = metrics.SimAOU(*size)
         self.sim_aou_random = metrics.RandomSimAOU(*size)
@@ -106,11 +108,13 @@ class Similarities(nn.Module):
     ) -> None:
         """Add a batch of queries, seen in the three settings."""
         weights = metrics.bootstrap_weights(batch.indices, self.num_replicates, self.seed)
-        correct = [seen.predictions == batch.labels for seen in (zero_shot, in_context, finetuned)]
+        correct = [seen.correct(batch.labels) for seen in (zero_shot, in_context, finetuned)]
         for accuracy, right in zip((self.zero_shot, self.in_context, self.finetuned), correct, strict=True):
             accuracy.update(right, weights)
         self.rec2ftp.update(correct[0], correct[1], correct[2], weights)
-        self.put_right.update(~correct[0] & correct[2], weights)
+        put_right = metrics.put_right(correct[0], correct[2])
+        self.put_right.update(put_right, weights)
+        self.rec2ftp_queries.update(put_right)
 
         outputs = zero_shot.outputs, _changed_outputs(zero_shot, in_context)
         noise = metrics.random_updates(batch.indices, outputs[0].shape[1:], self.seed, self.random_updates)
@@ -130,6 +134,9 @@ class Similarities(nn.Module):
         """Return every number under its summary name; processes must call it together."""
         numbers: dict[str, float] = {}
         for name, metric in self.named_children():
+            if isinstance(metric, SumMetric):
+                numbers[name] = metric.compute().item()
+                continue
             assert isinstance(metric, BootstrapMean)
             table = metric.compute().reshape(-1, 3)
             full_name = f"accuracy/{name}" if name in ("zero_shot", "in_context", "finetuned") else name

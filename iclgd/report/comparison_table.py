@@ -1,6 +1,5 @@
 """The table of a text run: every measure of the comparison, beside its controls."""
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -9,11 +8,19 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from iclgd.report.comparisons import CONTROLS, NO_REC2FTP, REC2FTP, SETTINGS, controls_of, estimate_text
+from iclgd.report.comparisons import (
+    CONTROLS,
+    REC2FTP,
+    REC2FTP_QUERIES,
+    SETTINGS,
+    controls_of,
+    estimate_text,
+    why_no_rec2ftp,
+)
 from iclgd.report.results import OF_A_LAYER
 
 GROUPS = [
-    [*SETTINGS, REC2FTP, "put_right"],
+    [*SETTINGS, REC2FTP, REC2FTP_QUERIES, "put_right"],
     ["sim_aou", "sim_aou_random"],
     ["sim_am", "sim_am_zero_shot", "sim_am_delta"],
     ["kendall", "kendall_random", "kendall_examples", "kendall_examples_random", "kendall_examples_length"],
@@ -94,6 +101,6 @@ def _caption(summary: dict[str, float], controls: list[str]) -> str | None:
         lines.append(f"{summary[SPEED]:.3g} queries per second")
     if MEMORY in summary:
         lines.append(f"peak memory {summary[MEMORY] / MIB:,.0f} MiB")
-    if any(math.isnan(summary.get(f"{prefix}{REC2FTP}", 0.0)) for prefix in ("", *_below(controls))):
-        lines.append(f"{REC2FTP} nan: {NO_REC2FTP}")
+    if reason := why_no_rec2ftp(summary, ("", *_below(controls))):
+        lines.append(f"{REC2FTP} nan: {reason}")
     return "\n".join(lines) or None

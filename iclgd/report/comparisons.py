@@ -5,6 +5,7 @@ A control's numbers have the names of the comparison's, below the control's own:
 
 import math
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ SETTINGS = {
     "accuracy/finetuned": "finetuned",
 }
 REC2FTP = "rec2ftp"
-NO_REC2FTP = "finetuning put no query right"  # the reason why it is not defined
+REC2FTP_QUERIES = "rec2ftp_queries"  # how many it rests on
 SMALLEST_WIDTH = 1e-6  # of an interval that is more than rounding errors
 
 
@@ -77,10 +78,33 @@ def estimate_text(summary: dict[str, float], name: str) -> str:
     Example:
         >>> estimate_text({"untrained/rec2ftp": 50.0}, "untrained/rec2ftp")
         '50'
+        >>> estimate_text({"rec2ftp_queries": 1234.0}, "rec2ftp_queries")
+        '1234'
     """
     found = estimate(summary, name)
+    if found and name.rpartition("/")[2] == REC2FTP_QUERIES:
+        return f"{found.value:.0f}"
     is_percentage = name.rpartition("/")[2] == REC2FTP
     return found.text(decimals=0 if is_percentage else 2) if found else ""
+
+
+def why_no_rec2ftp(summary: dict[str, float], prefixes: Iterable[str]) -> str | None:
+    """Return why Rec2FTP is not defined, where it is not.
+
+    Args:
+        summary: of the run.
+        prefixes: of the comparison and of controls, such as ``untrained/``.
+
+    Example:
+        >>> why_no_rec2ftp({"rec2ftp": math.nan, "rec2ftp_queries": 0.0}, [""])
+        'finetuning put no query right'
+    """
+    missing = [prefix for prefix in prefixes if math.isnan(summary.get(f"{prefix}{REC2FTP}", 0.0))]
+    if not missing:
+        return None
+    is_unknown = [math.isnan(summary.get(f"{prefix}put_right", 0.0)) for prefix in missing]
+    reasons = ["finetuning put no query right"] * (not all(is_unknown)) + ["scores were not finite"] * any(is_unknown)
+    return ", or ".join(reasons)
 
 
 def by_layer(summary: dict[str, float], name: str) -> tuple[Array, Array] | None:

@@ -12,14 +12,15 @@ from matplotlib.ticker import MaxNLocator
 
 from iclgd.report.comparisons import (
     CONTROLS,
-    NO_REC2FTP,
     REC2FTP,
+    REC2FTP_QUERIES,
     SETTINGS,
     Estimate,
     by_layer,
     controls_of,
     estimate,
     estimate_text,
+    why_no_rec2ftp,
 )
 from iclgd.report.results import Results
 from iclgd.report.style import OTHER, colour
@@ -214,16 +215,18 @@ def accuracy(results: Results) -> Figure | None:
     axes.grid(axis="y", color="#e0e0e0", linewidth=0.8)
     axes.set_xticks(places, [f"{label}\n{_recall(summary, prefix)}" for prefix, label in groups.items()])
     axes.tick_params(axis="x", length=0, labelsize=9)
-    if any(math.isnan(summary.get(f"{prefix}{REC2FTP}", math.nan)) for prefix in groups):
-        axes.set_xlabel(f"Rec2FTP not defined: {NO_REC2FTP}", fontsize=8, color="#555555")
+    if reason := why_no_rec2ftp(summary, groups):
+        axes.set_xlabel(f"Rec2FTP not defined: {reason}", fontsize=8, color="#555555")
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
 def _recall(summary: dict[str, float], prefix: str) -> str:
-    """Return a group's Rec2FTP in words, over two lines."""
+    """Return a group's Rec2FTP and how many queries it rests on in words, over up to three lines."""
     name = f"{prefix}{REC2FTP}"
     if math.isnan(summary.get(name, math.nan)):
         return "Rec2FTP\nnot defined"
     value, *interval = estimate_text(summary, name).split(" ", 1)
-    return "\n".join([f"Rec2FTP {value} %", *interval])
+    num_queries = summary.get(f"{prefix}{REC2FTP_QUERIES}")
+    number = [] if num_queries is None else [f"of {num_queries:.0f} {'query' if num_queries == 1 else 'queries'}"]
+    return "\n".join([f"Rec2FTP {value} %", *interval, *number])

@@ -145,7 +145,8 @@ class OfflineSweep:
 
         Args:
             claim: the trial.
-            value: of the metric; ``None`` for sweeps without one. One that is not a number is worse than any.
+            value: of the metric; ``None`` for sweeps without one. One that is not finite is worse than any, whatever
+                its sign: a loss of minus infinity is an overflow, not a success.
         """
         maximize = self._study.direction == optuna.study.StudyDirection.MAXIMIZE
         return self._finish(claim.trial_id, COMPLETE, _told(value, maximize))
@@ -160,7 +161,7 @@ class OfflineSweep:
         """
         trial = Trial(self._study, claim.trial_id)
         try:
-            trial.report(value, step)
+            trial.report(value if math.isfinite(value) else math.nan, step)  # NaN: the pruner ends the trial
         except optuna.exceptions.UpdateFinishedTrialError:  # others took this worker for dead
             return False
         return trial.should_prune()
@@ -289,9 +290,9 @@ class OfflineSweep:
 
 
 def _told(value: float | None, maximize: bool) -> float:
-    """Return the value that a storage gets, which takes no NaN."""
+    """Return the value that a storage gets, which takes no NaN; what is not finite is the worst."""
     worst = -math.inf if maximize else math.inf
-    return 0.0 if value is None else worst if math.isnan(value) else value
+    return 0.0 if value is None else value if math.isfinite(value) else worst
 
 
 def _ended(done: Done, sweep: SweepFile, raws: Mapping[str, Any], attrs: dict[str, Any], maximize: bool) -> FrozenTrial:

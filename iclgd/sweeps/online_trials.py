@@ -99,15 +99,12 @@ class OnlineTrials:
         return next(self.folder.runs.glob(f"*/{run}"), None)
 
     def best(self) -> Path | None:
-        """Return the best complete run, by the sweep's metric; numbers are better than NaN."""
+        """Return the best complete run, by the sweep's metric; ``None`` if that is finite in none."""
         if self.sweep.metric is None:
             return None
         sign = -1 if self.sweep.metric.goal == "maximize" else 1
-        return min(
-            self.values,
-            key=lambda path: (math.isnan(self.values[path]), sign * self.values[path], path.name),
-            default=None,
-        )
+        finite = [path for path, value in self.values.items() if math.isfinite(value)]
+        return min(finite, key=lambda path: (sign * self.values[path], path.name), default=None)
 
     def setting(self, run_directory: Path) -> str:
         """Return the values of the sweep's parameters in a run, as ``key=value``."""

@@ -1,5 +1,6 @@
 """The table of a sweep's trials, the best first."""
 
+import math
 from collections import Counter
 
 from optuna.trial import TrialState
@@ -31,7 +32,7 @@ def results(folder: SweepFolder) -> Table:
         values = [str(each.value(raws[each.key])) if each.key in raws else "" for each in varied]
         outcome = "failed" if has_failed(trial) else trial.state.name.lower()
         if metric and trial.state == TrialState.COMPLETE and trial.value is not None:
-            outcome = f"{trial.value:.6g}"
+            outcome = f"{trial.value:.6g}" if math.isfinite(trial.value) else "not finite"
         minutes = f"{trial.duration.total_seconds() / 60:.1f}" if trial.duration is not None else ""
         shown.add_row(f"{trial.user_attrs['point']:04d}", *values, outcome, minutes)
     if len(latest) > NUM_SHOWN:

@@ -1,5 +1,6 @@
 """How far a sweep is: read from its trials, or, where W&B has these, from the run directories."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -116,9 +117,11 @@ def best_config(folder: SweepFolder) -> str:
     sweep = sweep_file.read(folder.sweep_file)
     if sweep.metric is None:
         raise SweepError(f"{folder.sweep_file}: it names no metric, so that no trial is the best")
-    best = progress_reader(folder)().best
+    progress = progress_reader(folder)()
+    best = progress.best
     if best is None:
-        raise SweepError(f"{folder.path}: no trial is done yet, or the best one's run directory is gone")
+        none = f"no trial that is done has a finite {sweep.metric.name}" if progress.done else "no trial is done yet"
+        raise SweepError(f"{folder.path}: {none}, or the best one's run directory is gone")
     config = RunDirectory(best.run_directory).config_path.read_text(encoding="utf-8")
     return f"# {sweep.metric.name} = {best.value!r} ({best.setting})\n# {best.run_directory}\n{config}"
 
@@ -145,14 +148,15 @@ def _from_trials(folder: SweepFolder, sweep: SweepFile, trials: OfflineSweep, ob
 
 
 def _best(folder: SweepFolder, sweep: SweepFile, done: list[FrozenTrial]) -> Best | None:
-    if sweep.metric is None or not done:
+    values = {trial.value: trial for trial in reversed(done) if trial.value is not None and math.isfinite(trial.value)}
+    if sweep.metric is None or not values:
         return None
-    choose = max if sweep.metric.goal == "maximize" else min
-    trial = choose(done, key=lambda each: each.value if each.value is not None else 0.0)
+    value = max(values) if sweep.metric.goal == "maximize" else min(values)
+    trial = values[value]  # the first of several
     run_directory = folder.run_directory(trial.user_attrs["point"])
-    if run_directory is None or trial.value is None:  # somebody has removed it
+    if run_directory is None:  # somebody has removed it
         return None
-    return Best(trial.value, run_directory, _setting(sweep, trial))
+    return Best(value, run_directory, _setting(sweep, trial))
 
 
 def _setting(sweep: SweepFile, trial: FrozenTrial) -> str:
