@@ -7,6 +7,7 @@ from iclgd.analysis.finetune import METHODS
 from iclgd.analysis.identities import IDENTITIES
 from iclgd.analysis.out_of_distribution import SHIFTS
 from iclgd.analysis.suite import ANALYSES
+from iclgd.checks import InputError
 from iclgd.config import EXPERIMENTS
 from iclgd.data import REGRESSION_TASKS
 from iclgd.data.covariance import COVARIANCES
@@ -14,6 +15,7 @@ from iclgd.data.covariates import DISTRIBUTIONS
 from iclgd.data.prompts import OVERFLOWS, SELECTIONS
 from iclgd.data.text import load_task, text_task_names
 from iclgd.experiments.language_modeling import LANGUAGES
+from iclgd.files import read_text
 from iclgd.models import LEARNERS
 from iclgd.models.attention import ATTENTIONS
 from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS
@@ -63,5 +65,8 @@ def _described(choices: dict[str, Any]) -> dict[str, str]:
 
 
 def _first_comment(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    try:
+        first = read_text(path).partition("\n")[0]
+    except (InputError, OSError):  # whoever runs it is told
+        return ""
     return first.removeprefix("#").strip() if first.startswith("#") else ""

@@ -20,6 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 2 for bad input, 1 for something that failed."""
     os.environ["MPLBACKEND"] = "agg"  # a notebook's, which need not be there, would be looked for on importing pyplot
     open_streams()
+    if not sys.stderr.isatty():  # bars of downloads are not for log files; read when the libraries are imported
+        for library in ("HF_HUB", "HF_DATASETS"):
+            os.environ.setdefault(f"{library}_DISABLE_PROGRESS_BARS", "1")
     try:
         code = _main(list(sys.argv[1:] if argv is None else argv))
     finally:

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from iclgd import config as configs
 from iclgd.config import ConfigError
+from iclgd.files import FileError, name_for_folder
 from tests.conftest import ROOT
 
 ONE_LAYER = ROOT / "configs" / "regression" / "one_layer.yaml"
@@ -96,6 +98,22 @@ def test_resolved_config_round_trips(tmp_path: Path) -> None:
         ("tracking.project=''", "tracking.project must not be empty"),
         ("experiment=txt", "experiment must be one of: regression, text, language_modeling; got 'txt'"),
         ("seed=${nothing}", "command line: seed: '${nothing}': nothing is filled in for ${...}; write the value"),
+        ("task.name=${oc.env:HOME}", "command line: task.name: '${oc.env:HOME}': nothing is filled in for ${...}"),
+        ("task=[sine]", "command line: task must be a group of keys (name, num_context, "),
+        ("task.name=[sine]", "command line: task.name must be text, got ['sine']"),
+        ("model=[null]", "command line: model must be a group of keys (num_layers, "),
+        ("model.recurrent=7", "command line: model.recurrent must be true or false, got 7"),
+        ("seed=!!int x", "command line: seed must be a whole number, got 'x'"),
+        ("seed=2024-01-01", "command line: seed must be a whole number, got '2024-01-01'"),
+        ("seed=9223372036854775808", "command line: seed must be a whole number of at most 64 bits, got 92233"),
+        ("seed=\udcff", "command line: 'seed=\\udcff': not valid YAML (unacceptable character 0xdcff in line 1)"),
+        ("tracking.group=\udcff", "command line: tracking.group must be text, got '\\udcff', which has a character"),
+        ("task.input_range=1e-300", "task.input_range must be from 1e-06 to 1e+06, got 1e-300"),
+        ("model.init_scale=1e-300", "model.init_scale must be from 1.2e-38 to 3.4e+38, got 1e-300"),
+        ("model.num_layers=100000000", "model.num_layers must be at most 1,000, got 100000000"),
+        ("training.batch_size=1000000000000", "training.batch_size must be at most 2,147,483,647, got 1000000000000"),
+        ("analysis.run=[iterated, iterated]", "analysis.run has iterated twice"),
+        ("analysis.shifts=[]", "analysis.shifts must have at least one of: input_range, "),
         ("seed", "command line: expected key=value, such as model.num_layers=2, got 'seed'"),
         ("=3", "command line: expected key=value, such as model.num_layers=2, got '=3'"),
         ("seed=[", "command line: 'seed=[': not valid YAML ("),
@@ -122,7 +140,17 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         ("- a\n", "expected keys and values, such as 'experiment: regression'"),
         ("just words\n", "expected keys and values, such as 'experiment: regression'"),
         ("trainer: {max_steps: 1}\n", None),
-        ("experiment: regression\n", "trainer is missing"),
+        ("experiment: regression\n", "trainer is missing (trainer.max_steps has no default)"),
+        ("seed: 1\nseed: 2\n", "not valid YAML (line 2, column 1: seed is given twice)"),
+        ("a: &a [*a]\n", "not valid YAML (line 1, column 8: a contains itself)"),
+        ("seed: &a 1\ntask: {<<: {seed: 1}, seed: 2, seed: 3}\n", "not valid YAML (line 2, column 32: seed is given"),
+        (f"a: {'[' * 400}{']' * 400}\n", "not valid YAML (line 1, column 33: more than 30 levels)"),
+        ("? [a]\n: 1\n", "not valid YAML (line 1, column 3: a key must be text)"),
+        ("experiment: ${experiment}\n", "experiment: '${experiment}': nothing is filled in for ${...}; write the val"),
+        ("experiment: regression\ntask: !!set {a}\n", "line 2, column 7: a list or map (!!set) is neither text nor"),
+        ("experiment: regression\nnull: 1\n", "unknown key null; known here: experiment, "),
+        ("experiment: !!python/name:os.system ''\n", "line 1, column 13: '' (!!python/name:os.system) is neither"),
+        (f"experiment: regression\nseed: {'1' * 5000}\n", "seed must be a whole number, got '1111"),
         ("experiment: regression\ntrainer: {devices: 1}\n", "trainer.max_steps is missing"),
         ("experiment: regression\nmodle: 1\n", "unknown key modle; did you mean model?"),
     ],
@@ -166,3 +194,65 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
 def test_bad_combinations_are_named(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         configs.load(ONE_LAYER, overrides)
+
+
+WORDS = [
+    *("4e05931", "0012345", "2024_01_05", "2024-01-01", "1_000", "1:30", "1e3", "0x10", ".inf"),
+    *("yes", "no", "on", "off", "true", "=", "<<", "a:b", "-x"),
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_text_is_what_is_written(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "text.yaml"
+    path.write_text(f"{ONE_LAYER.read_text()}\ntracking:\n  project: {word}\n  tags: [{word}x, '{word}']\n")
+    tracking = configs.load(path, [f"tracking.group={word}"]).tracking
+    assert (tracking.project, tracking.tags, tracking.group) == (word, [f"{word}x", word], word)
+
+
+@pytest.mark.parametrize(
+    ("typed", "separator"),
+    [
+        ("\\n", "\n"),
+        ("'\\n'", "\n"),
+        ('"\\n"', "\n"),
+        ("\\n\\t", "\n\t"),
+        (" | ", " | "),
+        ("", ""),
+        ("null", "null"),
+        ("#", "#"),
+    ],
+)
+def test_separators_typed_in_a_shell(typed: str, separator: str) -> None:
+    config = configs.load(ROOT / "configs" / "text" / "embedded.yaml", [f"demonstrations.separator={typed}"])
+    assert configs.to_dict(config)["demonstrations"]["separator"] == separator
+
+
+def test_numbers_are_decimal() -> None:
+    config = configs.load(ONE_LAYER, ["seed=010", "trainer.max_steps=1_000", "training.learning_rate=1e-3"])
+    assert (config.seed, config.trainer.max_steps, config.training.learning_rate) == (10, 1000, 0.001)
+
+
+def test_aliases_are_no_bomb(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="more than 20,000 values"):
+        configs.load(path)
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="expected a regular file"):
+            configs.load(path)
+    (tmp_path / "large.yaml").write_bytes(b"#" * 2**20 + b"\n")
+    with pytest.raises(ConfigError, match="is larger than 1,048,576 bytes"):
+        configs.load(tmp_path / "large.yaml")
+
+
+@pytest.mark.parametrize("name", ["...yaml", ".yaml", "a\nb.yaml", "\x1b[31m.yaml", "x" * 201 + ".yaml"])
+def test_results_stay_below_their_folder(tmp_path: Path, name: str) -> None:
+    assert name_for_folder(tmp_path / "[red]x[1] y.yaml") == "[red]x[1] y"
+    with pytest.raises(FileError, match="results go to a folder of its name"):
+        name_for_folder(tmp_path / name)

@@ -32,12 +32,13 @@ NASTY_VALUES = [
     *("!!int x", "!!python/name:os.system ''", "!!binary aGk=", "!!set {a}", "!!omap [a: 1]", "!!timestamp x", "!x y"),
     *("&a [*a]", "&a {b: *a}", "*a", "&a", "<<", "=", "'", '"', '"\\ud83d"', '"\\U99999999"', '"\\x1b[2J"', "'\x1b'"),
     *("${seed}", "${oc.env:HOME}", "${oc.env:NOWHERE}", "${", "a${b}c", "???", "|", ">", "%", "@"),
-    *("`", "#", "- a", ": ", "\udcff", "\0", "\x07", "\n", "\u2028", "é" * 50, "x" * 100_000, "../..", "a: b: c", "[" * 400 + "]" * 400),
+    *("`", "#", "- a", ": ", "\udcff", "\0", "\x07", "\n", "\u2028", "é" * 50, "x" * 100_000),
+    *("../..", "a: b: c", "[" * 400 + "]" * 400),
 ]  # fmt: skip
 NASTY_LINES = [
     *("seed: 1\nseed: 2", "seed: &s 1\n? *s\n: 2", "? [a]\n: b", "null: 1", "2024-01-01: 1", "<<: [1]"),
-    *("<<: {seed: 1}", "---", "...", "%YAML 9.9", "%TAG ! x", "\t", "- a", "? ", "a", "<<: &m {seed: *m}", "experiment: ${experiment}"),
-    *("task: [sine]", "task: sine", "task: {name: [sine]}", "model: [null]", "trainer: null", "parameters: []"),
+    *("<<: {seed: 1}", "---", "...", "%YAML 9.9", "%TAG ! x", "\t", "- a", "? ", "a", "<<: &m {seed: *m}"),
+    *("experiment: ${experiment}", "task: [sine]", "task: {name: [sine]}", "model: [null]", "trainer: null"),
     "a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{','.join([f'*a{i}'] * 10)}]\n" for i in range(9)),  # a bomb
 ]  # fmt: skip
 KEYS = [
@@ -45,7 +46,9 @@ KEYS = [
     *("model.name", "model.revision", "model.recurrent", "model.num_layers", "model.key_size", "training.batch_size"),
     *("training.learning_rate", "training.num_seeds", "evaluation.num_tasks", "evaluation.controls", "analysis.run"),
     *("analysis.shifts", "demonstrations.separator", "demonstrations.num", "finetune.learning_rate"),
-    *("trainer.devices", "trainer.max_steps", "trainer.precision", "tracking.tags", "tracking.group", "seed.x", "sed", "a b", "", ".", "é"),
+    *("trainer.devices", "trainer.strategy"),
+    *("trainer.max_steps", "trainer.precision", "tracking.tags", "tracking.group", "seed.x"),
+    *("sed", "a b", "", ".", "é"),
 ]  # fmt: skip
 
 anything = st.one_of(
@@ -112,8 +115,9 @@ def a_config(folder: Path, content: bytes, overrides: list[str]) -> None:
     path.write_bytes(content)
     code, out = printed("show-config", path, *overrides)
     if code == 0:
+        config = configs.load(path, overrides)
         path.write_text(out)
-        assert configs.to_yaml(configs.load(path)) == out
+        assert configs.load(path) == config
 
 
 def a_sweep(folder: Path, content: bytes) -> None:

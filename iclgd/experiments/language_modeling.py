@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import transformers
 from lightning.pytorch.loggers import Logger
 from omegaconf import MISSING
 from transformers import GPT2LMHeadModel
@@ -156,6 +157,7 @@ def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:
     Raises:
         OSError: if it cannot be written.
     """
+    transformers.utils.logging.disable_progress_bar()  # of saving, which takes no time
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
     try:
         model.cpu().save_pretrained(unfinished)
