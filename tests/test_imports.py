@@ -10,6 +10,7 @@ ANYWHERE = {
     "failures",
     "files",
     "memory",
+    "streams",
     "terminal",
     "typed_values",
     "yaml_files",
