@@ -78,6 +78,7 @@ class SecondDevice(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.places: dict[int, tuple[StorageWeakRef, torch.device]] = {}
+        self.most = 1000
         self.waits: Counter[str] = Counter()
         self.run_backward = torch.autograd._engine_run_backward
         tensor: Any = Tensor
@@ -108,20 +109,22 @@ class SecondDevice(TorchFunctionMode):
 
     def stored_at(self, tensor: Tensor) -> torch.device:
         """Return the same, or ``_NOT_KNOWN``."""
-        storage = _storage(tensor)
-        known = None if storage is None else self.places.get(storage._cdata)
-        return CPU if known is None or known[0].expired() else known[1]
+        known = self.places.get(_address(tensor))
+        return CPU if known is None else known[1]
 
     def put(self, tensor: Tensor, place: torch.device) -> Tensor:
         """Say where a tensor, and all that share its memory, are."""
-        storage = _storage(tensor)
-        if storage is not None:
-            if place == CPU:
-                self.places.pop(storage._cdata, None)
-            else:  # the weak reference keeps the address from being used again
-                self.places[storage._cdata] = (StorageWeakRef(storage), place)
-            if len(self.places) > 10_000:
+        address = _address(tensor)
+        if place == CPU or not address:
+            self.places.pop(address, None)
+        elif (known := self.places.get(address)) is not None:
+            self.places[address] = (known[0], place)
+        else:  # the weak reference keeps the address from being used again
+            with torch._C.DisableTorchFunction():
+                self.places[address] = (StorageWeakRef(_unwrapped(tensor).untyped_storage()), place)
+            if len(self.places) > self.most:
                 self.places = {key: known for key, known in self.places.items() if not known[0].expired()}
+                self.most = 2 * len(self.places) + 1000
         return tensor
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -238,11 +241,10 @@ class _Operations(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors = _tensors((args, kwargs))
         place = self.owner.check(func, args, tensors)
-        before = {storage._cdata for each in tensors if (storage := _storage(each)) is not None}
+        before = {_address(each) for each in tensors}
         result = func(*args, **kwargs)
         for made in [] if func._schema.name == "aten::set_" else _tensors(result):  # it takes what is there already
-            storage = _storage(made)
-            if storage is not None and storage._cdata not in before:
+            if _address(made) not in before:
                 self.owner.put(made, place)
         return result
 
@@ -282,22 +284,31 @@ def _place(device: Any) -> torch.device:
     return GPU if kind.type == "cuda" else kind
 
 
-def _storage(tensor: Tensor) -> Any:
+def _unwrapped(tensor: Tensor) -> Tensor:
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
-    with torch._C.DisableTorchFunction():
-        try:
-            return tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):  # what has none
-            return None
+    return tensor
+
+
+def _address(tensor: Tensor) -> int:
+    """Return where a tensor's memory is; 0 for what has none."""
+    try:
+        return torch._C._storage_id(tensor)  # type: ignore[attr-defined,no-any-return]
+    except NotImplementedError:
+        unwrapped = _unwrapped(tensor)
+        return 0 if unwrapped is tensor else _address(unwrapped)
 
 
 def _tensors(values: Any) -> list[Tensor]:
     """Return the tensors in nested lists, tuples and dictionaries."""
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, dict):
-        values = values.values()
-    elif not isinstance(values, (list, tuple)):
-        return []
-    return [tensor for value in values for tensor in _tensors(value)]
+    found: list[Tensor] = []
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            waiting.extend(reversed(value))
+        elif isinstance(value, dict):
+            waiting.extend(reversed(value.values()))
+    return found

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.loggers import Logger
 from transformers import AutoModelForCausalLM
 
 from iclgd import config as configs
@@ -23,16 +22,13 @@ SMALL = [
 ]
 
 
-def train(
-    accelerator: str, precision: str, folder: Path | None = None
-) -> tuple[Config, LanguageModelingModule, dict[str, float]]:
+def train(accelerator: str, precision: str) -> tuple[Config, LanguageModelingModule, dict[str, float]]:
     prepare_process(num_threads=1)
     overrides = [*SMALL, f"trainer.accelerator={accelerator}", f"trainer.precision={precision}"]
     config = configs.load(ROOT / "configs" / "language_modeling" / "embedded.yaml", overrides)
     assert isinstance(config, Config)
     data, module = prepare(config)
-    loggers: list[Logger] = []
-    return config, module, train_and_test(make_trainer(config.trainer, folder, loggers, []), module, data, None)
+    return config, module, train_and_test(make_trainer(config.trainer, None, [], []), module, data, None)
 
 
 @pytest.mark.usefixtures("same_tasks")
@@ -40,7 +36,7 @@ def train(
 def test_the_gpu_trains_as_the_cpu(precision: str, gpu: Gpu, tmp_path: Path) -> None:
     _, _, numbers = train("cpu", precision)
     with gpu.there():
-        config, module, found = train("gpu", precision, tmp_path / "checkpoints")
+        config, module, found = train("gpu", precision)
         write_model(module.model, config, tmp_path / "model")
     kernels = {"32-true": 1e-3, "bf16-mixed": 0.02}[precision] if gpu.is_real else 1e-5
     losses = {name: value for name, value in numbers.items() if "loss" in name}

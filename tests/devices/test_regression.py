@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torchmetrics import Metric
 
 from iclgd import config as configs
@@ -80,7 +81,8 @@ def train(
     data, module, _ = prepare(load("cpu", *overrides))
     with there() if there else contextlib.nullcontext():
         config = load("gpu" if there else "cpu", *overrides)
-        trainer = make_trainer(config.trainer, folder, [], list(callbacks))
+        checkpoints = ModelCheckpoint(dirpath=folder) if folder is not None else None
+        trainer = make_trainer(config.trainer, checkpoints, [], list(callbacks))
         return module, train_and_test(trainer, module, data, checkpoint)
 
 
