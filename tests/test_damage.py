@@ -4,6 +4,7 @@ import random
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,141 @@ def test_a_damaged_run_goes_on_to_the_same_numbers_or_says_why_not(
 ) -> None:
     ends = try_damages(cli, stopped, tmp_path, 15)
     assert ends["same"] + ends["told"] > 7, ends
+
+
+def resume_after(change: Callable[[RunDirectory], object], cli: Cli, stopped: RunDirectory) -> tuple[int, str]:
+    """Change a copy of a stopped run in some way and go on; return the exit code and what is said."""
+    pristine = stopped.path.with_name(".pristine")
+    if not pristine.exists():
+        shutil.copytree(stopped.path, pristine)
+    shutil.rmtree(stopped.path)
+    shutil.copytree(pristine, stopped.path)
+    change(stopped)
+    code, _, err = cli("resume", stopped.path)
+    assert one_line_at_most(err), err
+    return code, err
+
+
+def edit(old: str, new: str) -> Callable[[RunDirectory], object]:
+    def change(directory: RunDirectory) -> None:
+        text = directory.config_path.read_text()
+        assert old in text
+        directory.config_path.write_text(text.replace(old, new))
+
+    return change
+
+
+def last(do: Callable[[Path], object]) -> Callable[[RunDirectory], object]:
+    return lambda directory: do(directory.checkpoints / f"step={STOPPED_AT}.ckpt")
+
+
+def both(do: Callable[[Path], object]) -> Callable[[RunDirectory], object]:
+    return lambda directory: [do(path) for path in directory.all_checkpoints()]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_the_last_whole_checkpoint_is_taken(cli: Cli, stopped: RunDirectory, tmp_path: Path) -> None:
+    expected = results(RunDirectory(tmp_path / "whole"))
+    assert [path.name for path in stopped.all_checkpoints()] == ["step=4.ckpt", "step=2.ckpt"]
+    middle = 4 * (stopped.checkpoints / "step=4.ckpt").stat().st_size
+    for damage in (cut, lambda path: path.write_bytes(b"\0" * 5000), lambda path: flip(path, middle)):
+        code, err = resume_after(last(damage), cli, stopped)
+        assert code == 0, err
+        first, second, *_ = err.splitlines()
+        assert first.startswith(f"{stopped.checkpoints / 'step=4.ckpt'}: damaged (")
+        assert second == "resuming from step 2"
+        assert results(stopped) == expected
+        assert [path.name for path in stopped.checkpoints.iterdir()] == ["step=6.ckpt"]
+    code, err = resume_after(both(cut), cli, stopped)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no checkpoint is whole" in err
+    assert "to start over, remove that folder" in err
+
+
+def test_foreign_names_are_passed_over(cli: Cli, stopped: RunDirectory, tmp_path: Path) -> None:
+    names = ["step=4 (copy).ckpt", ".DS_Store", "step=x.ckpt", "step=007.ckpt", "last.ckpt"]
+
+    def add(directory: RunDirectory) -> None:
+        for name in names:
+            shutil.copy(directory.checkpoints / "step=2.ckpt", directory.checkpoints / name)
+
+    code, err = resume_after(add, cli, stopped)
+    assert (code, err.splitlines()[0]) == (0, "resuming from step 4")
+    assert results(stopped) == results(RunDirectory(tmp_path / "whole"))
+    assert sorted(path.name for path in stopped.checkpoints.iterdir()) == sorted([*names, "step=6.ckpt"])
+    rename = last(lambda path: path.rename(path.with_name("step=5.ckpt")))
+    code, err = resume_after(rename, cli, stopped)
+    assert (code, err.splitlines()[1]) == (0, "resuming from step 2")
+    assert "step=5.ckpt: damaged (it is of step 4)" in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("num_layers: 1", "num_layers: 2", "model.num_layers was 1 in step=4.ckpt, and is 2 now"),
+        ("learning_rate: 0.001", "learning_rate: 0.002", "training.learning_rate was 0.001"),
+        ("max_steps: 6", "max_steps: 3", "the run is at step 4 already"),
+        ("precision: 32-true", "precision: 64-true", "trainer.precision was '32-true'"),
+        ("seed: 0", "seed: 1", "seed was 0"),
+    ],
+)
+def test_a_config_that_was_edited_is_refused(cli: Cli, stopped: RunDirectory, old: str, new: str, said: str) -> None:
+    code, err = resume_after(edit(old, new), cli, stopped)
+    assert (code, err.count("\n")) == (2, 1)
+    assert said in err
+    assert [path.name for path in stopped.all_checkpoints()] == ["step=4.ckpt", "step=2.ckpt"]
+
+
+def test_what_may_change_does(cli: Cli, stopped: RunDirectory, tmp_path: Path) -> None:
+    code, err = resume_after(edit("num_threads: 1", "num_threads: 2"), cli, stopped)
+    assert code == 0
+    assert "trainer.num_threads was 1 in step=4.ckpt, and is 2 now" in err
+    assert numbers(stopped) == pytest.approx(numbers(RunDirectory(tmp_path / "whole")), rel=1e-3)
+    code, err = resume_after(edit("max_steps: 6", "max_steps: 8"), cli, stopped)
+    assert code == 0
+    assert [record["step"] for record in stopped.read_metrics()] == [0, 2, 4, 6, 8]
+
+
+def test_small_files_are_put_back_or_made_again(cli: Cli, stopped: RunDirectory, tmp_path: Path) -> None:
+    expected = results(RunDirectory(tmp_path / "whole"))
+
+    def spoil(name: str, content: bytes) -> Callable[[RunDirectory], object]:
+        def change(directory: RunDirectory) -> None:
+            (directory.path / name).parent.mkdir(exist_ok=True)
+            (directory.path / name).write_bytes(content)
+
+        return change
+
+    metrics = (stopped.path / "metrics.jsonl").read_bytes()
+    one_line, *_ = metrics.splitlines(keepends=True)
+    changes = {
+        "metrics.jsonl: damaged: of 3 lines up to step 4 only 2": spoil("metrics.jsonl", b"\0" * 40 + metrics[40:]),
+        "metrics.jsonl: damaged: of 3 lines up to step 4 only 1": spoil("metrics.jsonl", one_line),
+        "summary.json: damaged (not JSON)": spoil("summary.json", b'{"loss": '),
+        "summary.json: empty": spoil("summary.json", b""),
+        "summary.json: not of this run": spoil("summary.json", b'{"loss/transformer": 0.5}'),
+        "environment.json: empty": spoil("environment.json", b""),
+        "config.yaml: empty or overwritten; put back": spoil("config.yaml", b"\0" * 10),
+        "analysis/notes.json: not of this run": spoil("analysis/notes.json", b'{"a": 1}'),
+    }
+    for said, change in changes.items():
+        code, err = resume_after(change, cli, stopped)
+        assert code == 0, (said, err)
+        assert said in err
+        assert results(stopped) == expected, said
+
+
+def test_without_a_checkpoint_the_config_must_be_the_one_of_the_beginning(cli: Cli, stopped: RunDirectory) -> None:
+    def change(directory: RunDirectory) -> None:
+        shutil.rmtree(directory.checkpoints)
+        edit("learning_rate: 0.001", "learning_rate: 0.002")(directory)
+
+    code, err = resume_after(change, cli, stopped)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "config.yaml: has changed since the run began" in err
 
 
 @pytest.mark.slow

@@ -72,8 +72,7 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
         if isinstance(error, RuntimeError) and trainer.world_size > 1 and is_lost(error):
             if stop_requests.is_requested:  # as the other was
                 raise KeyboardInterrupt from None
-            reason = str(error).splitlines()[0]
-            raise LostProcessError(f"another process of this run has ended, or cannot be reached ({reason})") from None
+            raise LostProcessError("another process of this run has ended, or cannot be reached") from None
         raise
     finally:
         if torch.distributed.is_initialized():

@@ -80,6 +80,13 @@ def test_ranks(
         (TORCHRUN, 2, 1, "needs 2 processes per node, but torchrun has started 2(x2)"),
         (TORCHRUN, 4, 1, "needs 4 processes per node, but torchrun has started 2(x2)"),
         ({**BY_HAND, "NODE_RANK": "2"}, 1, 2, "NODE_RANK must be below trainer.num_nodes (2), got 2"),
+        ({"SLURM_STEP_ID": "0"}, 1, 1, "SLURM_STEP_ID is set, as srun sets it, but not SLURM_STEP_NUM_TASKS"),
+        ({"TORCHELASTIC_RUN_ID": "x"}, 1, 1, "not RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE: start with torchrun"),
+        ({**TORCHRUN, "RANK": "4"}, 2, 2, "RANK must be below WORLD_SIZE (4), got 4"),
+        ({**TORCHRUN, "WORLD_SIZE": "two"}, 2, 2, "WORLD_SIZE must be a whole number of at least 1, got 'two'"),
+        ({"RANK": "1"}, 2, 1, "RANK is set, and TORCHELASTIC_RUN_ID"),
+        ({"WORLD_SIZE": "3"}, 2, 1, "WORLD_SIZE is 3, but trainer.devices x trainer.num_nodes is 2"),
+        ({"LOCAL_RANK": "x"}, 2, 1, "LOCAL_RANK must be a whole number of at least 0, got 'x'"),
         ({"LOCAL_RANK": "2"}, 2, 1, "LOCAL_RANK must be below trainer.devices (2), got 2"),
     ],
 )

@@ -20,6 +20,7 @@ from iclgd.sweeps.storage import open_sweep
 from iclgd.sweeps.worker import Worker, WorkerOptions
 from iclgd.tracking.run_directory import RunDirectory
 from tests.processes import signal_now
+from tests.sweeps.conftest import MakeSweep
 from tests.test_damage import damaged, one_line_at_most
 from tests.test_experiment import Cli, numbers
 from tests.test_experiment_stopping import at_step
@@ -162,8 +163,8 @@ def try_damages(cli: Cli, folder: SweepFolder, number: int) -> Counter[str]:
 
 
 def test_a_damaged_sweep_goes_on_or_says_why_not(cli: Cli, stopped: MakeStopped) -> None:
-    ends = try_damages(cli, stopped("grid"), 8)
-    assert ends["same"] + ends["told"] >= 6, ends
+    ends = try_damages(cli, stopped("grid"), 6)
+    assert ends["same"] + ends["told"] >= 4, ends
 
 
 @pytest.mark.slow
@@ -175,8 +176,24 @@ def test_a_sweep_damaged_at_500_places(cli: Cli, stopped: MakeStopped) -> None:
     assert ends["same"] + ends["told"] > 400
 
 
-@pytest.mark.parametrize("method", ["grid", "bayes"])
-@pytest.mark.parametrize("damage", ["flip", "empty", "gone", "cut"])
+@pytest.mark.parametrize(
+    ("method", "damage"),
+    [
+        ("bayes", "flip"),
+        ("bayes", "cut"),
+        *(
+            pytest.param(method, damage, marks=pytest.mark.slow)
+            for method, damage in [
+                ("grid", "flip"),
+                ("grid", "empty"),
+                ("grid", "gone"),
+                ("grid", "cut"),
+                ("bayes", "empty"),
+                ("bayes", "gone"),
+            ]
+        ),
+    ],
+)
 def test_a_sweep_goes_on_from_its_runs_without_its_journal(
     cli: Cli, stopped: MakeStopped, method: str, damage: str
 ) -> None:
@@ -215,9 +232,34 @@ def state_of_points(folder: SweepFolder) -> list[object]:
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "notes.txt"])
-def test_foreign_files_among_the_workers_are_passed_over(cli: Cli, stopped: MakeStopped, name: str) -> None:
-    folder = stopped("grid")
+def test_foreign_files_among_the_workers_are_passed_over(cli: Cli, make_sweep: MakeSweep, name: str) -> None:
+    folder = make_sweep(METHODS["grid"])
     (folder.workers / name).write_bytes(b"\0\0\0\1Bud1\xff\xfe")
     code, out, err = cli("sweep", "status", folder.path)
     assert (code, err) == (0, "")
     assert re.search(r"workers +│ +0", out)
+
+
+@pytest.mark.parametrize("name", ["options.json", "sweep.yaml"])
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\0\0", b"[1"])
+def test_a_sweep_s_small_files_are_put_back(cli: Cli, make_sweep: MakeSweep, name: str, content: bytes | None) -> None:
+    folder = make_sweep(METHODS["grid"])
+    whole = (folder.path / name).read_bytes()
+    if content is None:
+        (folder.path / name).unlink()
+    else:
+        (folder.path / name).write_bytes(content)
+    code, _, err = cli("sweep", "status", folder.path)
+    assert code == 0
+    (line,) = err.splitlines()
+    assert line.startswith(f"{folder.path / name}: ")
+    assert "put back from" in line
+    assert (folder.path / name).read_bytes() == whole
+
+
+def test_a_flipped_option_is_noticed(cli: Cli, make_sweep: MakeSweep) -> None:
+    folder = make_sweep(METHODS["grid"])
+    options = folder.path / "options.json"
+    options.write_text(options.read_text().replace('"seed": 0', '"seed": 1'))
+    assert SweepFolder(folder.path).options == folder.options
+    assert '"seed": 0' in options.read_text()
