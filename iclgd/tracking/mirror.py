@@ -15,6 +15,7 @@ from iclgd.tracking.wandb import WITHOUT_CLIENT, TrackingConfig, decide, look, w
 
 SECONDS_TO_START = 30.0  # of a W&B run, online, and then offline; the run does not wait for it
 SECONDS_TO_FINISH = 60.0  # W&B's own default is to wait for a lost server for ever
+SECONDS_OF_PATIENCE = 60.0  # beyond these with a process that watches its limits itself
 SECONDS_TO_CLOSE = 10.0  # W&B's files of a run that is to go on later
 EXIT_FAILED = 1
 
@@ -83,7 +84,7 @@ class Mirror:
         if self._client is None or self._is_over or self._failure:
             return
         self._client.send(exit_code=0)
-        until = time.monotonic() + 2 * SECONDS_TO_START + SECONDS_TO_FINISH
+        until = time.monotonic() + 2 * SECONDS_TO_START + SECONDS_TO_FINISH + SECONDS_OF_PATIENCE
         message: Message = {}
         while not {"done", "failed"} & set(message):
             message = self._client.receive(max(0.0, until - time.monotonic()))
