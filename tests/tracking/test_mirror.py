@@ -293,6 +293,9 @@ def test_a_run_that_goes_on_is_one_run(server: WandbServer, monkeypatch: pytest.
     assert losses(stored) == pytest.approx({step: 1 / (1 + step) for step in range(7)})
     assert (stored.summary["loss/final"], stored.state) == (0.25, "finished")
     assert str(track([run.path])) == "1 there already"
+    with Mirror(TrackingConfig(mode="disabled")) as mirror:  # and goes on once more, to new figures, say
+        mirror.begin(run)
+    assert not (run.path / "tracked.json").exists()
 
 
 BROKEN = {
