@@ -28,6 +28,7 @@ Message = dict[str, Any]
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at a run in progress
 SECONDS_BETWEEN_WRITES = 0.2  # what W&B's files lack when a run is killed; W&B's own default is 15
+SECONDS_OF_GRACE = 10.0  # more than W&B's client is told, which knows better what it waits for
 SECONDS_ALONE = 10.0  # to close W&B's files once the run's process is gone
 
 
@@ -111,14 +112,14 @@ def create_sweep(job: Message, _: Channel, watch: Watch) -> Message:
 def copy(job: Message, channel: Channel, watch: Watch) -> Message:
     """Copy a run directory to W&B: a run in progress (``follow``), until it is over, or a complete one."""
     directory = RunDirectory(Path(job["path"]))
-    with tempfile.TemporaryDirectory() as elsewhere:
-        with watch.limit(job["start_seconds"], "start of a W&B run"):
+    with contextlib.nullcontext() if job["follow"] else tempfile.TemporaryDirectory() as elsewhere:
+        start_seconds = 2 * job["start_seconds"] + SECONDS_OF_GRACE  # online, and then offline
+        with watch.limit(start_seconds, "start of a W&B run"):
             use_wandb_variables(directory)
             source = RunCopy(directory)
             if not job["follow"] and source.is_marked(_target(source, job["account"])):
                 return {"done": "there already"}
-        with watch.limit(2 * job["start_seconds"], "start of a W&B run"):  # online, and else offline
-            run, mode, reason = _start(source, job, channel, None if job["follow"] else elsewhere)
+            run, mode, reason = _start(source, job, channel, elsewhere)
         if job["follow"]:
             channel.send(started=mode, reason=reason)
         source.begin(run, job["num_lines"])
@@ -130,11 +131,11 @@ def copy(job: Message, channel: Channel, watch: Watch) -> Message:
                 break
             if not channel.is_open:
                 exit_code = 1
-                watch.end_within(SECONDS_ALONE, "end of a W&B run")
+                watch.end_within(SECONDS_ALONE, "end of the run of a process that is gone")
                 break
-            with watch.limit(job["start_seconds"], "W&B's taking of numbers"):
+            with watch.limit(start_seconds, "W&B's taking of numbers"):
                 source.copy_rows()
-        with watch.limit(job["finish_seconds"], "end of a W&B run"):
+        with watch.limit(job["finish_seconds"] + SECONDS_OF_GRACE, "end of a W&B run"):
             problems = source.finish(exit_code)
         return {"done": mode, "problems": problems}
 

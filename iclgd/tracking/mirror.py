@@ -1,6 +1,7 @@
 """W&B as the mirror of a run in progress, in a process of its own: it can be lost, and nothing else with it."""
 
 import _thread
+import contextlib
 import shlex
 import signal
 import threading
@@ -10,11 +11,13 @@ from typing import Self
 from iclgd.terminal import say
 from iclgd.tracking.client_process import ClientProcess, Message
 from iclgd.tracking.rows import count_lines
+from iclgd.tracking.run_copy import MARKER
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import WITHOUT_CLIENT, TrackingConfig, decide, look, wanted_mode
 
 SECONDS_TO_START = 30.0  # of a W&B run, online, and then offline; the run does not wait for it
 SECONDS_TO_FINISH = 60.0  # W&B's own default is to wait for a lost server for ever
+SECONDS_OF_PATIENCE = 60.0  # beyond these with a process that watches its limits itself
 SECONDS_TO_CLOSE = 10.0  # W&B's files of a run that is to go on later
 EXIT_FAILED = 1
 
@@ -58,6 +61,8 @@ class Mirror:
 
     def begin(self, directory: RunDirectory) -> None:
         """Begin to copy a run directory, whose ``metrics.jsonl`` has what earlier attempts have recorded."""
+        with contextlib.suppress(OSError):
+            (directory.path / MARKER).unlink()  # what is there will not be all
         if self._client is None:
             return
         self._directory = directory
@@ -83,7 +88,7 @@ class Mirror:
         if self._client is None or self._is_over or self._failure:
             return
         self._client.send(exit_code=0)
-        until = time.monotonic() + 2 * SECONDS_TO_START + SECONDS_TO_FINISH
+        until = time.monotonic() + 2 * SECONDS_TO_START + SECONDS_TO_FINISH + SECONDS_OF_PATIENCE
         message: Message = {}
         while not {"done", "failed"} & set(message):
             message = self._client.receive(max(0.0, until - time.monotonic()))

@@ -155,7 +155,7 @@ class _Upload:
             start_seconds=SECONDS_TO_START,
             finish_seconds=SECONDS_TO_FINISH,
         )
-        return client.receive(3 * SECONDS_TO_START + SECONDS_TO_FINISH)
+        return client.receive(4 * SECONDS_TO_START + SECONDS_TO_FINISH)
 
     def _judge(self, run: RunDirectory, client: ClientProcess, message: Message) -> ClientProcess | None:
         if message.get("done") == "there already":

@@ -27,6 +27,11 @@ Capture = pytest.CaptureFixture[str]
 CONFIG = "experiment: regression\ntracking: {project: p}\n"
 
 
+def slow(*values: object) -> object:
+    """Mark a case that has a quicker twin."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _short_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(mirrors, "SECONDS_TO_START", 6.0)
@@ -143,7 +148,7 @@ def assert_completed(server: WandbServer, path: Path, steps: int = 3) -> None:
     assert server.unknown_operations == []
 
 
-@pytest.mark.parametrize("when", ["it starts", 1, 3])
+@pytest.mark.parametrize("when", [slow("it starts"), 1, slow(3)])
 def test_wandbs_process_is_killed(when: int | str, server: WandbServer, capsys: Capture) -> None:
     def kill() -> None:
         until(wandb_processes)
@@ -166,6 +171,7 @@ def test_wandbs_process_is_killed(when: int | str, server: WandbServer, capsys: 
     assert_completed(server, path)
 
 
+@pytest.mark.slow
 def test_our_own_process_is_killed(server: WandbServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     clients = []
     start = mirrors.ClientProcess
@@ -181,6 +187,7 @@ def test_our_own_process_is_killed(server: WandbServer, capsys: Capture, monkeyp
     assert_completed(server, path)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_no_process(server: WandbServer) -> None:
     code = f"""\
 import time
@@ -208,14 +215,14 @@ def is_running(process: int) -> bool:
 
 
 @pytest.mark.parametrize("broken_server", [
-    (None, b""),
+    slow((None, b"")),
     (200, b"<html>hello</html>"),
-    (200, b'{"data": 3}'),
-    (500, b"no"),
-    (404, b"no"),
-    (401, b'{"errors": [{"message": "no"}]}'),
-    (403, b"no"),
-    (410, b"no"),
+    slow((200, b'{"data": 3}')),
+    slow((500, b"no")),
+    slow((404, b"no")),
+    slow((401, b'{"errors": [{"message": "no"}]}')),
+    slow((403, b"no")),
+    slow((410, b"no")),
 ], indirect=True, ids=lambda value: f"{value[0]}-{value[1].decode()[:8]}")  # fmt: skip
 @pytest.mark.usefixtures("broken_server")
 def test_a_server_that_is_of_no_use(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +251,7 @@ def test_a_server_that_refuses_numbers(server: WandbServer, capsys: Capture, mon
     assert_completed(server, path)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_lost(server: WandbServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "1")  # it would send only every 15 seconds
 
@@ -285,6 +293,9 @@ def test_a_run_that_goes_on_is_one_run(server: WandbServer, monkeypatch: pytest.
     assert losses(stored) == pytest.approx({step: 1 / (1 + step) for step in range(7)})
     assert (stored.summary["loss/final"], stored.state) == (0.25, "finished")
     assert str(track([run.path])) == "1 there already"
+    with Mirror(TrackingConfig(mode="disabled")) as mirror:  # and goes on once more, to new figures, say
+        mirror.begin(run)
+    assert not (run.path / "tracked.json").exists()
 
 
 BROKEN = {
@@ -298,8 +309,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("mode", ["auto", "offline"])
-@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize(("how", "mode"), [
+    (how, mode) if (how, mode) in (("raising", "auto"), ("leaving", "offline")) else slow(how, mode)
+    for how in BROKEN
+    for mode in ("auto", "offline")
+])  # fmt: skip
 def test_a_client_that_cannot_start(
     how: str, mode: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,7 +348,7 @@ def test_a_client_that_is_broken_costs_a_run_nothing(
     assert err.startswith("iclgd: nothing was uploaded: W&B's client cannot start (ModuleNotFoundError")
 
 
-@pytest.mark.parametrize("how", ["full", "read-only", "a file"])
+@pytest.mark.parametrize("how", ["full", slow("read-only"), slow("a file")])
 def test_a_folder_that_takes_no_files(
     how: str, server: WandbServer, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

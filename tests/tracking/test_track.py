@@ -92,7 +92,9 @@ def test_three_runs_arrive_as_one_sweep_and_only_once(server: WandbServer, monke
         assert rows(other.runs["1a2b3c-0001"]) == losses()
 
 
-@pytest.mark.parametrize("num_there", [0, 2, 4])
+@pytest.mark.parametrize(
+    "num_there", [pytest.param(0, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_what_the_server_has_is_not_sent_again(num_there: int, server: WandbServer) -> None:
     run = new_run(steps=4)
     run.figures.mkdir()
@@ -113,6 +115,7 @@ def test_what_the_server_has_is_not_sent_again(num_there: int, server: WandbServ
     assert stored.history[4]["figures/learning"]["path"] in stored.files
 
 
+@pytest.mark.slow
 def test_figures_that_are_there_keep_their_row(server: WandbServer) -> None:
     run = new_run()
     run.figures.mkdir()
@@ -129,6 +132,7 @@ def test_figures_that_are_there_keep_their_row(server: WandbServer) -> None:
     assert stored.summary["loss/final"] == 0.25
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_killed_goes_on(server: WandbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """However far it has come: before the run is known, between its rows, before its end."""
     monkeypatch.setenv("WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "1")  # it would send only every 15 seconds
@@ -192,6 +196,7 @@ def test_a_failed_upload_is_told_and_goes_on_the_next_time(server: WandbServer, 
     assert set(server.runs) == {run.path.name for run in runs}
 
 
+@pytest.mark.slow
 def test_rows_that_the_server_refuses_are_no_success(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """W&B's client ends such a run without an error."""
     run = new_run()
@@ -208,6 +213,7 @@ def test_rows_that_the_server_refuses_are_no_success(server: WandbServer, monkey
     assert rows(server.runs[run.path.name]) == losses()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_lost_on_the_way_ends_the_upload(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         new_run()
@@ -268,6 +274,7 @@ def test_two_runs_of_one_name_are_not_mixed(server: WandbServer, tmp_path: Path)
 @pytest.mark.parametrize(
     "environment", ["", "{", "[]", '{"python": "3"}', '{"wandb": 3}', '{"wandb": {"WANDB_TAGS": 1}}']
 )
+@pytest.mark.slow
 def test_runs_that_recorded_nothing_of_wandb_arrive(environment: str, server: WandbServer) -> None:
     run = new_run()
     (run.path / "environment.json").write_text(environment)
