@@ -249,8 +249,10 @@ class OfflineSweep:
         planned = raws_of(trial)
         missing = [parameter for parameter in self.sweep.parameters if parameter.key not in planned]
         if missing:
-            self._study.sampler = search.bayes_sampler(self.options.seed, trial.user_attrs["point"])
-            asked = Trial(self._study, trial._trial_id)
+            # A study of its own: one that is kept would show its sampler for ever the trials of the first suggestion.
+            study = self._load_study()
+            study.sampler = search.bayes_sampler(self.options.seed, trial.user_attrs["point"])
+            asked = Trial(study, trial._trial_id)
             planned |= {each.key: search.suggest(asked, each.key, each.distribution) for each in missing}
         return planned
 
@@ -285,6 +287,9 @@ class OfflineSweep:
 
     @cached_property
     def _study(self) -> Study:
+        return self._load_study()
+
+    def _load_study(self) -> Study:
         pruner = search.pruner(self.sweep.early_termination)
         return optuna.load_study(study_name=self.options.sweep_id, storage=self.storage, pruner=pruner)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,6 +145,8 @@ def test_task_files_that_cannot_be_read(tmp_path: Path) -> None:
         ({"template": "Say:"}, "template 'Say:' has no field, such as {text}"),
         ({"template": "{text"}, "template '{text' has unbalanced braces (expected '}' before end of string)"),
         ({"template": "{}:"}, "template '{}:': expected a field such as {text}, got {}"),
+        ({"template": "{0}:"}, "template '{0}:': expected a field such as {text}, got {0}"),
+        ({"template": "{text:>9}:"}, "template '{text:>9}:': expected a field such as {text}, got {text}"),
         ({"template": "{text.x}:"}, "template '{text.x}:': expected a field such as {text}, got {text.x}"),
         ({"template": "{text!r}:"}, "template '{text!r}:': expected a field such as {text}, got {text}"),
         ({"template": "{text} {label}"}, "template '{text} {label}' must not contain the label, {label}"),
@@ -208,18 +211,48 @@ def test_fields_are_renamed(write_task: Callable[..., Path], tmp_path: Path) -> 
         ({"text": "x", "label": -1}, ": field 'label' must be 0 to 1 or one of sad, happy; got -1"),
         ({"text": "x", "label": True}, ": field 'label' must be 0 to 1 or one of sad, happy; got True"),
         ({"text": "x", "label": "Sad"}, ": field 'label' must be 0 to 1 or one of sad, happy; got 'Sad'"),
+        ({"text": "x", "label": 1.0}, ": field 'label' must be 0 to 1 or one of sad, happy; got 1.0"),
+        ('{"text": "x", "label": 1e400}', ": field 'label' must be 0 to 1 or one of sad, happy; got inf"),
+        ({"text": 7, "label": 0}, ": field 'text' must be a text that is not empty, got 7"),
+        (
+            r'{"text": "nice \ud83d film", "label": 0}',
+            r": field 'text' has half of a character (a lone surrogate, \ud83d) at character 6",
+        ),
+        ('{"text": "x", "label": NaN}', ": not valid JSON (NaN is not JSON)"),
+        ('{"text": "x", "label": -Infinity}', ": not valid JSON (-Infinity is not JSON)"),
+        ('{"text": "x", "label": 0, "text": "y"}', ": not valid JSON (the key 'text' occurs 2 times)"),
+        (r'{"text\u001b[2J": "x", "label": 0}', r": field 'text' is missing; it has: text\x1b[2J, label"),
+        ('{"text": "x", "label": ' + "9" * 5000 + "}", ": not valid JSON (Exceeds the limit (4300 digits)"),
+        ("[" * 100_000, ": not valid JSON (maximum recursion depth exceeded"),
     ],
 )
 def test_bad_lines_are_named(toy: TextTask, tmp_path: Path, line: Any, expected: str) -> None:
     folder = write_rows(tmp_path, SAD, line)
-    assert message(load_examples, toy, "train", folder) == f"{folder}/train.jsonl, line 2{expected}"
+    found = message(load_examples, toy, "train", folder)
+    assert found.startswith(f"{folder}/train.jsonl, line 2{expected}")
+    assert found.isprintable()
+    assert len(found) < len(folder) + 400
 
 
 def test_files_that_cannot_be_used(toy: TextTask, tmp_path: Path) -> None:
     folder = write_rows(tmp_path)
     assert message(load_examples, toy, "train", folder) == f"toy: no examples in the train data ({folder})"
     (tmp_path / "train.jsonl").write_bytes(b"\xff\n")
-    assert message(load_examples, toy, "train", folder).startswith(f"{folder}/train.jsonl: cannot be read (")
+    assert message(load_examples, toy, "train", folder) == (
+        f"{folder}/train.jsonl: cannot be read (line 1: not UTF-8 at byte 1)"
+    )
+
+
+def test_lines_have_a_sane_length(toy: TextTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_BYTES", 100)
+    folder = write_rows(tmp_path, SAD, {"text": "x" * 100, "label": 0})
+    assert message(load_examples, toy, "train", folder) == f"{folder}/train.jsonl, line 2: is longer than 100 bytes"
+
+
+def test_line_ends_and_a_byte_order_mark_are_no_text(toy: TextTask, tmp_path: Path) -> None:
+    line = json.dumps(SAD).encode()
+    (tmp_path / "train.jsonl").write_bytes(b"\xef\xbb\xbf" + line + b"\r\n\r\n  \n" + line)
+    assert load_examples(toy, "train", str(tmp_path)) == [TextExample({"text": "rain"}, 0)] * 2
 
 
 def test_queries_are_a_fixed_random_part_in_order() -> None:
@@ -303,3 +336,18 @@ def test_offline_it_fails_at_once(
     assert time.perf_counter() - start < 5
     assert text.startswith("toy: not found locally and nobody/nothing could not be fetched (no connection to the hub: ")
     assert text.endswith("; give task.data_dir=FOLDER with train.jsonl and validation.jsonl")
+
+
+def test_half_characters_in_a_task_are_named(write_task: Callable[..., Path]) -> None:
+    path = write_task()
+    lines = {"template": r'"{text}\ud83d:"', "answers": r'["\ud83d", "x"]'}
+    for key, value in lines.items():
+        others = {name: each for name, each in TASK.items() if name != key}
+        path.write_text(yaml.safe_dump(others) + f"{key}: {value}\n")
+        assert "has half of a character" in message(load_task, str(path))
+
+
+def test_a_task_file_is_a_regular_file(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.yaml"
+    os.mkfifo(path)
+    assert message(load_task, str(path)) == f"{path}: cannot be read (expected a regular file)"

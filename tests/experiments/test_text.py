@@ -49,6 +49,7 @@ ALL = [*WHOLE, *BY_LAYER]
 EXPECTED = {f"{name}{bound}" for name in ALL for bound in ("", "_low", "_high")} | {
     f"{name}/layer_{index:02d}" for name in BY_LAYER for index in range(LAYERS)
 }
+EXPECTED |= {"rec2ftp_queries"}  # a count, without an interval
 
 
 @pytest.fixture
@@ -309,6 +310,16 @@ def test_tasks_with_mistakes_are_refused(cli: Cli, config: Path, tmp_path: Path)
     assert "did you mean sst2?" in refused(cli, tmp_path, config, "task.name=sst-2")
 
 
+def test_the_other_task_is_another(cli: Cli, config: Path, tmp_path: Path, task: Path) -> None:
+    for same in (task, f"{tmp_path}/../{tmp_path.name}/weather.yaml"):
+        message = refused(cli, tmp_path, config, controls("other_task"), f"evaluation.other_task={same}")
+        assert "evaluation.other_task must be another task than task.name; got " in message
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(task.read_text())
+    message = refused(cli, tmp_path, config, controls("other_task"), f"evaluation.other_task={copy}")
+    assert "both have the same content" in message
+
+
 def test_without_internet_and_copy_one_line_says_so(
     cli: Cli, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,7 +345,13 @@ def test_an_unknown_model_folder_has_a_hint(cli: Cli, config: Path, tmp_path: Pa
         ("evaluation.other_task=cb", "evaluation.other_task goes with evaluation.controls=[other_task]"),
         ("evaluation.controls=[other_task]", "evaluation.other_task goes with evaluation.controls=[other_task]"),
         ("evaluation.controls=[none]", "evaluation.controls must be among: untrained, shuffled_labels, other_task"),
+        (
+            "evaluation.controls=[untrained, untrained]",
+            "evaluation.controls must differ; 'untrained' occurs 2 times",
+        ),
+        ("demonstrations.start_token=bos", "demonstrations.start_token must be one of: auto, always, never; got 'bos'"),
         ("finetune.learning_rate=fast", "finetune.learning_rate"),
+        ("finetune.learning_rate=1e39", "finetune.learning_rate must be at most 3.4e+38, got 1e+39"),
         ("finetune.learning_rate=-1", "finetune.learning_rate must be positive and finite, got -1"),
         ("finetune.method=adam", "finetune.method must be one of: gradient_descent, layer_causal; got 'adam'"),
         ("demonstrations.num=many", "demonstrations.num"),

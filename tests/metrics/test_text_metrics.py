@@ -1,9 +1,11 @@
 """The metric classes over text models: each in parts, merged and against its pure function."""
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from iclgd import metrics
@@ -131,8 +133,59 @@ def test_recall_is_nan_if_finetuning_puts_nothing_right() -> None:
     metric.update(wrong, right, wrong, weights)
     metric.update(right, right, right, weights)
     assert metric.compute().isnan().all()
-    metric.update(wrong[:1], right[:1], right[:1], weights[:1])  # the replicates that have this query agree
-    assert metric.compute().tolist() == [100, 100, 100]
+    metric.update(wrong[:1], right[:1], right[:1], weights[:1])
+    assert metric.compute().tolist() == pytest.approx([100, 20.6549, 100], abs=1e-4)  # of one query
+
+
+@pytest.mark.parametrize(("num_right", "num"), [(0, 1), (1, 1), (1, 2), (3, 7), (64, 64), (0, 64), (1234, 2000)])
+def test_intervals_of_shares_are_wilsons(num_right: int, num: int) -> None:
+    interval = binomtest(num_right, num).proportion_ci(0.95, "wilson")
+    expected = [num_right / num, interval.low, interval.high]
+    right = torch.arange(num) < num_right
+    weights = bootstrap_weights(torch.arange(num), 1, seed=0)
+    accuracy, recall = Accuracy(1), Rec2FTP(1)
+    accuracy.update(right, weights)
+    recall.update(torch.zeros_like(right), right, torch.ones_like(right), weights)
+    assert accuracy.compute().tolist() == pytest.approx(expected, abs=1e-14)
+    assert recall.compute().tolist() == pytest.approx([100 * each for each in expected], abs=1e-12)
+
+
+def test_what_is_no_answer_is_neither_right_nor_wrong() -> None:
+    right = torch.tensor([1.0, math.nan, 0.0, 1.0])
+    weights = bootstrap_weights(torch.arange(4), R, seed=0)
+    accuracy = Accuracy(R)
+    accuracy.update(right, weights)
+    assert accuracy.compute().isnan().all()
+    recall = Rec2FTP(R)
+    recall.update(torch.tensor([0.0, 1.0, 0.0, 0.0]), right, torch.tensor([1.0, 1.0, 1.0, 1.0]), weights)
+    assert recall.compute()[0].item() == pytest.approx(200 / 3)  # which does not rest on the answer that is missing
+    for which in range(3):
+        unknown = [torch.tensor([0.0, 0.0]), torch.tensor([1.0, 1.0]), torch.tensor([1.0, 1.0])]
+        unknown[which] = torch.tensor([float(unknown[which][0]), math.nan])
+        recall = Rec2FTP(R)
+        recall.update(*unknown, weights[:2])
+        assert recall.compute().isnan().all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("Accuracy", "Rec2FTP")])
+def test_one_number_that_is_not_finite_makes_the_mean_nan(name: str, value: float) -> None:
+    make, inputs, _ = CASES[name]
+    inputs = [each.clone() for each in inputs]
+    inputs[0][-1, 1, ..., 0] = value
+    if name.startswith(("Kendall", "RandomKendall", "TopK")):  # of ranks, which infinity has, too
+        inputs[0][-1, 1] = math.nan
+    metric = make()
+    for places in torch.arange(B).split(7):
+        metric.update(*(each[places] for each in inputs), bootstrap_weights(places, R, seed=0))
+    assert metric.compute().isnan().all(-1).tolist() == [False, True, False, True]  # its layer, and the mean over all
+
+
+def test_a_cosine_with_numbers_that_are_not_finite_is_nan() -> None:
+    bad = torch.tensor([[math.nan, 0.0], [math.inf, 1.0], [math.nan, math.nan], [-math.inf, math.inf]])
+    for other in (torch.zeros(4, 2), torch.ones(4, 2), bad):
+        assert metrics.cosine(bad, other).isnan().all()
+        assert metrics.cosine(other, bad).isnan().all()
 
 
 def test_perfect_similarity_is_one() -> None:

@@ -1,6 +1,7 @@
 """Loading language models and finding their key and value projections."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,26 @@ def test_unreadable_weights_are_one_line(folder: Path, change: Any) -> None:
 def test_weights_that_are_missing_are_an_error(folder: Path, change: Any) -> None:
     change_weights(folder, change)
     message(lambda: load(folder))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "name", ["transformer.wte.weight", "transformer.h.1.attn.c_attn.bias", "transformer.ln_f.bias"]
+)
+def test_weights_that_are_not_finite_are_refused(folder: Path, name: str, value: float) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights[name].view(-1)[-1] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert message(lambda: load(folder)) == (
+        f"model.name: the weights in {folder} are not all finite numbers: {name} (1 of {weights[name].numel()})"
+    )
+
+
+def test_large_weights_are_finite(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.wte.weight"][:2] = 3e38
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    load(folder)
 
 
 def test_a_missing_or_broken_tokenizer_is_one_line(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The module's numbers beside the three settings done by hand."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from torch.nn import functional as F
 
 from iclgd.analysis.demonstrations import run_context
 from iclgd.analysis.finetune import FinetuneConfig, Finetuned, make_loss
-from iclgd.analysis.settings import observe
+from iclgd.analysis.settings import NO_ANSWER, Observation, observe
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch, TextDataModule
 from iclgd.experiment import prepare_process
 from iclgd.models.language import LanguageModelError
 from iclgd.modules import dual_form
 from iclgd.modules.dual_form import Comparison, DualFormModule
+from iclgd.modules.finiteness import finetuning_failure
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.modules.trainer import DeviceConfig, make_trainer
 from tests.language_models import query_batch, query_tokens, random_tokens, tiny
@@ -41,16 +43,73 @@ def prompts(seed: int = 0, num: int = 4) -> Prompts:
 
 
 def run(
-    comparisons: list[Comparison], method: str = "gradient_descent", batch_size: int = 4, **evaluation: Any
+    comparisons: list[Comparison],
+    method: str = "gradient_descent",
+    batch_size: int = 4,
+    rate: float = RATE,
+    **evaluation: Any,
 ) -> DualFormModule:
     prepare_process(num_threads=1)
     config = EvaluationConfig(batch_size=batch_size, **{"num_replicates": 0, **evaluation})
-    module = DualFormModule(comparisons, FinetuneConfig(RATE, method), config, seed=0)
+    module = DualFormModule(comparisons, FinetuneConfig(rate, method), config, seed=0)
     data = TextDataModule([item.prompts for item in comparisons], config.batch_size)
     trainer = make_trainer(DeviceConfig(accelerator="cpu"), None, [], [], is_replicated=True)
     trainer.fit(module, data)
     trainer.test(module, data, verbose=False)
     return module
+
+
+def test_finetuning_that_diverges_gives_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    shown, model = prompts(), tiny("gpt2")
+    found = run([Comparison("", model, shown), Comparison("shuffled_labels", model, prompts(9))], rate=1e30)
+    for prefix in ("", "shuffled_labels/"):
+        finite = {name for name, value in found.results.items() if name.startswith(prefix) and math.isfinite(value)}
+        assert {f"{prefix}{name}" for name in ("accuracy/zero_shot", "accuracy/in_context", "sim_aou_random")} <= finite
+        for name in ("accuracy/finetuned", "put_right", "rec2ftp", "rec2ftp_queries", "sim_aou", "sim_am", "kendall"):
+            assert math.isnan(found.results[f"{prefix}{name}"]), name
+        for name in ("top_tokens", "top_examples", "kendall_examples", "sim_am_delta", "update_similarity"):
+            assert math.isnan(found.results[f"{prefix}{name}"]), name
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" from")[0] for line in lines] == [
+        "warning: finetuning: not finite",
+        "warning: shuffled_labels: finetuning: not finite",
+    ]
+    first = next(step for step, loss in enumerate(found.finetuned[0].losses, start=1) if not loss.isfinite())
+    assert f"from demonstration {first} of 4 on (loss " in lines[0]
+
+
+def test_the_last_step_may_be_the_one_that_diverges() -> None:
+    model = tiny("gpt2")
+    finetuned = Finetuned(model)
+    finetuned.step(prompts().finetuning_examples[0], RATE, make_loss(model, "gradient_descent"))
+    assert finetuning_failure(finetuned) is None
+    next(iter(finetuned.parameters[1].values()))[0, 0] = math.inf
+    assert finetuning_failure(finetuned) == "after demonstration 1 of 1 (weights)"
+
+
+def test_scores_that_overflow_give_no_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny("gpt2")
+    with torch.no_grad():
+        model.model.transformer.h[0].mlp.c_proj.weight.mul_(1e38)
+    found = run([Comparison("", model, prompts())])
+    for name in ("zero_shot", "in_context", "finetuned"):
+        assert math.isnan(found.results[f"accuracy/{name}"])
+    lines = capsys.readouterr().err.splitlines()
+    assert "warning: scores zero-shot: not finite from layer 1 on; what rests on it is nan" in lines
+    assert "warning: scores in-context: not finite from layer 1 on; what rests on it is nan" in lines
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_score_that_is_not_finite_leaves_no_answer(place: int, value: float) -> None:
+    scores = torch.tensor([[-1.0, -2.0], [-2.0, -1.0]])
+    scores[1, place] = value
+    nothing = torch.zeros(2, 1, 1)
+    seen = Observation(scores, nothing, nothing, nothing, None, None, None)
+    assert seen.predictions.tolist() == [0, NO_ANSWER]
+    correct = seen.correct(torch.tensor([0, 0]))
+    assert correct[0] == 1
+    assert correct[1].isnan()
 
 
 def all_queries(shown: Prompts) -> QueryBatch:

@@ -84,6 +84,15 @@ def test_what_is_logged() -> None:
         assert metrics[name] == pytest.approx(of_labels[:, number].double().mean().item())
 
 
+def test_a_loss_that_is_not_finite_gives_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    _, metrics = train(small("training={learning_rate: 1.0e30, warmup_steps: 0, gradient_clip: 1.0e30}"))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "not finite" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: the training loss is not finite from step 2 on (")
+    for name in ("train/loss", "val/loss", "accuracy/few_shot", "accuracy/1_demonstrations"):
+        assert math.isnan(metrics[name]), name
+
+
 def test_training_lowers_the_loss() -> None:
     config = small("trainer.max_steps=60", "evaluation.every_num_steps=60", "training.learning_rate=3.0e-3")
     data, module = prepare(config)

@@ -4,6 +4,8 @@ import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -14,6 +16,7 @@ from iclgd.sweeps.folder import SweepOptions
 from iclgd.sweeps.journal import open_journal
 from iclgd.sweeps.offline import Claim, OfflineSweep, has_failed, plan
 from iclgd.sweeps.search import draw
+from iclgd.sweeps.status import _best
 
 GRID = """\
 method: grid
@@ -163,6 +166,50 @@ def test_a_value_that_is_no_number_is_worse_than_any(tmp_path: Path, goal: str, 
     assert claim
     assert trials.complete(claim, math.nan)
     assert trials.storage.get_trial(claim.trial_id).value == worst
+
+
+@pytest.mark.parametrize("goal", ["minimize", "maximize"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_trial_is_the_best_whose_value_is_not_finite(tmp_path: Path, goal: str, value: float) -> None:
+    trials, _ = make(tmp_path, GRID.replace("GOAL", goal))
+    of_points = {0: value, 1: 0.5, 2: value, 3: -7.0, 4: 3.0, 5: value}
+    for claim in claims(trials, "a"):
+        trials.complete(claim, of_points[claim.point])
+    study = optuna.load_study(study_name=OPTIONS.sweep_id, storage=trials.storage)
+    assert study.best_value == (-7.0 if goal == "minimize" else 3.0)
+    folder = SimpleNamespace(run_directory=lambda point: tmp_path / str(point))
+    best = _best(folder, trials.sweep, trials.latest())  # type: ignore[arg-type]
+    assert best is not None
+    assert best.run_directory.name == ("3" if goal == "minimize" else "4")
+    left = [trial for trial in trials.latest() if of_points[trial.user_attrs["point"]] == value]
+    assert len(left) in (0, 3)
+    assert _best(folder, trials.sweep, left) is None  # type: ignore[arg-type]
+
+
+def test_a_search_takes_what_is_not_finite_for_very_bad(tmp_path: Path) -> None:
+    def suggested(bad: float) -> list[Any]:
+        (tmp_path / str(bad)).mkdir()
+        trials, _ = make(tmp_path / str(bad), SEARCH.replace("METHOD", "bayes"), count=20)
+        taken = []
+        for claim in claims(trials, "a"):
+            taken.append(claim.raws)
+            rate = claim.raws["training.learning_rate"]
+            trials.complete(claim, bad if rate > 0.1 else math.log10(rate / 0.03) ** 2)
+        return taken
+
+    expected = suggested(1e9)
+    assert suggested(-math.inf) == suggested(math.nan) == expected != suggested(-1e9)
+
+
+@pytest.mark.parametrize(("goal", "value"), [("minimize", -math.inf), ("maximize", math.inf), ("minimize", math.nan)])
+def test_an_evaluation_that_is_not_finite_is_not_among_the_best(tmp_path: Path, goal: str, value: float) -> None:
+    early = "early_terminate: {type: hyperband, min_iter: 1, eta: 2}\n"
+    trials, _ = make(tmp_path, early + GRID.replace("GOAL", goal))
+    taken = list(claims(trials, "a"))
+    for claim in taken[:-1]:
+        trials.should_prune(claim, 1, 0.5)
+    assert trials.should_prune(taken[-1], 1, value)
+    assert trials.prune(taken[-1])
 
 
 def test_random_points_depend_on_the_seed_alone(tmp_path: Path) -> None:

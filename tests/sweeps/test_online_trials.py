@@ -112,7 +112,7 @@ def test_what_is_new_is_seen_and_lines_are_read_whole(folder: SweepFolder) -> No
 def test_the_best_is_a_number(folder: SweepFolder, goal: str, best: str) -> None:
     looked = trials(folder, goal)
     assert looked.best() is None
-    for run, value in (("a", None), ("high", 2.0), ("low", 1.0), ("z", None)):
+    for run, value in (("a", None), ("high", 2.0), ("low", 1.0), ("m", -math.inf), ("p", math.inf), ("z", None)):
         add_run(folder, run, **loss(value))
     looked.look()
     assert looked.best() == folder.runs / "c" / best
