@@ -1,5 +1,6 @@
 """Memory: what a config needs at the least is compared with what there is, and an allocator's error becomes a line."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Sequence
@@ -66,8 +67,8 @@ def available(uses_gpu: bool = False) -> int:
     """Return how many bytes this process can have at most: of this machine, of its control group."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in map(Path, CONTROL_GROUPS):
-        if path.exists() and (text := path.read_text().strip()).isdigit():  # or "max"
-            limits.append(int(text))
+        with contextlib.suppress(OSError, ValueError):  # not of this version; or "max"
+            limits.append(int(path.read_text()))
     there = min(limits)
     if uses_gpu and torch.cuda.is_available():
         there += torch.cuda.get_device_properties(0).total_memory

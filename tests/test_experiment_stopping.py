@@ -130,11 +130,16 @@ def test_after_training_a_signal_interrupts_at_once(
     }[where]
     with monkeypatch.context() as patch:
         patch.setattr(target, interrupt)
-        done = cli("run", small_config)
+        done = cli("run", small_config, "analysis={run: [iterated], num_tasks: 20}")
     stopped = only_run(tmp_path)
     assert_interrupted(stopped, done)
+    summary = stopped.read_summary()
+    assert summary is not None  # the numbers stand
     assert cli("resume", stopped.path)[0] == 0
     assert [record["step"] for record in stopped.read_metrics()] == [0, 20, 40, 50]
+    assert stopped.read_summary() == summary
+    assert set(stopped.read_analyses()) == {"iterated"}
+    assert (stopped.figures / "iterated.png").exists()
 
 
 def test_a_run_that_is_complete_is_recorded_whole(

@@ -164,7 +164,8 @@ def analyze(name: str, config: Config, prepared: Prepared, directory: RunDirecto
     weights = load_file(directory.path / WEIGHTS)
     for prefix, model in _models(subjects).items():
         own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-        model.load_state_dict(own, assign=True)  # in the precision of training
+        # Copied into the tensors that are there: how weights lie in memory has a say in the last bit of their products.
+        model.to(next(iter(own.values())).dtype).load_state_dict(own)
     return run_analyses(replace(config.analysis, run=[name]), subjects)[name]
 
 

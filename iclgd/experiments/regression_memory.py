@@ -35,7 +35,7 @@ def memory_needs(config: "Config") -> list[Need]:
             seeds * NUM_DRAWN_TOGETHER * batch * of_task * SINGLE
             + batch / num_processes * tokens * model.num_layers * number,
             f"a batch of {batch:,} tasks",
-            "training.batch_size (or task.num_context, task.input_dim, model.num_layers)",
+            "training.batch_size (or training.num_seeds, task.num_context, task.input_dim, model.num_layers)",
         ),
         Need(
             seeds * evaluated * of_task * number + evaluated * (tokens * number + of_reference),

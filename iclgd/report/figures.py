@@ -54,8 +54,9 @@ def draw_figures(directory: RunDirectory, summary: dict[str, float], failures: F
             with failures.of(f"figure {name}"), np.errstate(all="ignore"):  # a diverged run has figures, with gaps
                 if (figure := draw(results)) is not None:
                     images[name] = _as_png(figure)
-    directory.figures.mkdir(exist_ok=True)
     paths = []
+    with failures.of("the figures' folder"):
+        directory.figures.mkdir(exist_ok=True)
     for name, image in images.items():
         with failures.of(f"figure {name}"):
             directory.write_bytes(f"figures/{name}.png", image)

@@ -70,9 +70,10 @@ def _has_free_scale(model: dict[str, Any], layer: int) -> bool:
 
 
 def _common_diagonal(query_key: Array, num_inputs: int) -> float | None:
-    """Return the mean of the diagonal over the inputs, ``None`` where it is no larger than any other entry."""
+    """Return the mean of the diagonal over the inputs, ``None`` unless it makes up most of the product."""
     mean = float(query_key.diagonal()[:num_inputs].mean())
-    return mean if np.isfinite(mean) and abs(mean) > np.sqrt(np.square(query_key).mean()) else None
+    is_most = num_inputs * mean**2 > 0.5 * float(np.square(query_key).sum())
+    return mean if np.isfinite(mean) and is_most else None
 
 
 def _limit(product: Array) -> float:

@@ -19,6 +19,7 @@ from iclgd.sweeps.outcome import NoMetricError, final_value, values_so_far
 from iclgd.sweeps.storage import open_sweep
 from iclgd.sweeps.trial_process import TrialProcess
 from iclgd.terminal import say
+from iclgd.tracking.run_directory import RunDirectory
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_EVALUATION_LOOKS = 1.0
@@ -119,7 +120,9 @@ class Worker:
         if process.exit_code != 0 and self.options.launcher == "slurm":
             slurm.end_steps()  # of an srun that was killed, the tasks go on
         run_directory = self.folder.run_directory(claim.point)
-        if process.exit_code == 0 and run_directory is not None:
+        if run_directory is not None and _has_result(process.exit_code, run_directory):
+            if process.exit_code:
+                say(f"trial {claim.point}: it has its numbers, but not all analyses or figures; see {log}")
             self._complete(claim, run_directory)
         elif asked_because == "lost":  # to others, who have told what became of it
             return
@@ -249,3 +252,8 @@ def _is_worked_on(run_directory: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def _has_result(exit_code: int, run_directory: Path) -> bool:
+    """Say whether a trial's numbers stand; they do before its analyses and figures, which may fail."""
+    return exit_code == 0 or (exit_code == 1 and RunDirectory(run_directory).read_summary() is not None)

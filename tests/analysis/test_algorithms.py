@@ -1,5 +1,6 @@
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,6 +158,51 @@ def test_the_same_seed_gives_the_same_verdict() -> None:
 
 def test_a_layer_that_does_nothing_is_named_zero() -> None:
     assert named(lambda x, y, query: 0.0 * query[:, :2]) == "zero"
+
+
+def layer_verdict(model: Predictor) -> dict[str, Any]:
+    result = algorithms_by_layer([model], FITTED, COMPARED, 50, torch.Generator().manual_seed(2))
+    return dict(result["verdicts"][0])
+
+
+@pytest.mark.parametrize(("shift", "is_near"), [(0.1, True), (0.19, True), (0.21, False), (0.6, False)])
+def test_none_is_named_beyond_a_fifth_of_the_sensitivity(shift: float, is_near: bool) -> None:
+    # The only learner there is is off by a known share of the model's sensitivity, the same for each task.
+    learner = Candidate(lambda x, y, query: (1 - shift) * query[:, :2], 0)
+    result = algorithms_by_layer(
+        [lambda x, y, query: query[:, :2]], {"off": learner}, COMPARED, 50, torch.Generator().manual_seed(2)
+    )
+    (verdict,) = result["verdicts"]
+    assert verdict["distance"] / verdict["sensitivity_norm"] == pytest.approx(shift)
+    assert (verdict["is_near"], verdict["learner"]) == (is_near, "off" if is_near else "none is near")
+    assert (verdict["nearest"], verdict["simplest"]) == ("off", "off")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("which", ["all tasks", "one task"])
+def test_a_model_that_is_not_a_number_is_none(value: float, which: str) -> None:
+    def model(x: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        factor = torch.ones(len(query), 1)
+        factor[slice(None) if which == "all tasks" else slice(7, 8)] = value
+        return factor * query[:, :2]
+
+    verdict = layer_verdict(model)
+    assert verdict["learner"] == verdict["nearest"] == "none (not a number)"
+    assert math.isnan(verdict["distance"])
+    assert verdict["indistinguishable"] == []
+
+
+def test_a_learner_that_is_not_a_number_is_passed_over() -> None:
+    def broken(x: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        return math.nan * query[:, :2]
+
+    sound = {name: FITTED[name] for name in ("zero", "gd(1)", "ridge(1)")}
+    for candidates in ({"broken": Candidate(broken, 0), **sound}, {**sound, "broken": Candidate(broken, 0)}):
+        result = algorithms_by_layer(
+            [FITTED["gd(1)"].predictor], candidates, COMPARED, 50, torch.Generator().manual_seed(2)
+        )
+        (verdict,) = result["verdicts"]
+        assert (verdict["learner"], verdict["share_nearest"]) == ("gd(1)", 1.0)
 
 
 def test_learners_that_do_not_apply_are_left_out() -> None:

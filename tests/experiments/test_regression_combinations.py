@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from iclgd.experiments import regression
 from iclgd.models.transformer import TransformerConfig
 from iclgd.modules.regression import EvaluationConfig, TrainingConfig
 from iclgd.modules.trainer import TrainerConfig
-from tests.experiments.combinations import Row
+from tests.experiments.combinations import Row, pairwise
 from tests.test_experiment import Cli, numbers, run_directory
 
 ANALYSES = "[out_of_distribution, iterated, which_algorithm]"
@@ -48,8 +49,6 @@ VALUES: dict[str, list[str]] = {
     "task.normalize": ["false", "true"],
     "task.covariance": ["isotropic 1", "diagonal 4", "rotated 4"],
 }
-CORE = ["trainer.precision", "task.name", "model.tokens", "model.attention", "analysis.run"]
-ARCHITECTURE = ["model.layer_norm", "model.mlp", "model.recurrent", "model.num_heads", "training.num_seeds"]
 TINY = """\
 task: {num_context: 4}
 training: {batch_size: 8}
@@ -123,3 +122,73 @@ def check(cli: Cli, path: Path, row: Row) -> None:
     figures = {figure.stem for figure in directory.figures.iterdir()}
     assert figures >= {"learning_curve", "alignment"} | expected_files(row), " ".join(texts)
     json.dumps(directory.read_analyses(), allow_nan=False)
+
+
+CHOICES = ["trainer.precision", "task.name", "model.tokens", "model.attention"]
+CORE_ROWS, CORE_REFUSED = pairwise(VALUES, is_allowed, CHOICES)
+
+
+@pytest.mark.parametrize("row", CORE_ROWS, ids=lambda row: " ".join(row[key] for key in CHOICES))
+def test_precision_task_tokens_and_attention_go_together(cli: Cli, tiny: Path, row: Row) -> None:
+    check(cli, tiny, row)
+
+
+def test_no_two_of_these_choices_are_refused() -> None:
+    assert CORE_REFUSED == []
+
+
+@pytest.mark.slow  # some 60 runs
+@pytest.mark.parametrize("part", range(8))
+def test_every_two_values_of_different_keys_go_together_or_are_refused(cli: Cli, tiny: Path, part: int) -> None:
+    rows, _ = pairwise(VALUES, is_allowed)
+    assert len(rows) > 40
+    for row in rows[part::8]:
+        check(cli, tiny, row)
+
+
+REFUSED = {
+    "trainer.precision=bf16-true": "trainer.precision must be one of: 32-true, 64-true, bf16-mixed with experiment=",
+    "analysis.run=[iterated, iterated]": "analysis.run has iterated twice",
+    "analysis.shifts=[weight_scale, weight_scale]": "analysis.shifts has weight_scale twice",
+    "analysis.shifts=[]": "analysis.shifts must have at least one of: ",
+    "task.input_range=1e-300": "task.input_range must be from 1e-15 to 1e+30, got 1e-300",
+    "task.weight_scale=1e300": "task.weight_scale must be from 1e-15 to 1e+30, got 1e+300",
+    "model.init_scale=1e-300": "model.init_scale must be from 1e-15 to ",
+    "model={num_layers: 2, clip: 1e-300}": "model.clip must be 0 or at least 1e-15, got 1e-300",
+    "analysis.dampening=1e-40": "analysis.dampening must be from 1e-15 to ",
+    "model={tokens: separate, positional_encoding: add} task.input_dim=3": "task.input_dim must be even with model.",
+    "analysis={run: [out_of_distribution], shifts: [condition_number]} task.input_dim=1": "analysis.shifts: condition_",
+    "analysis.run=[iterated] model.out_projection=true": "analysis.run: iterated needs tokens with target channels of",
+    # What no machine has.
+    "model.num_layers=100000000": "model.num_layers must be at most 1,000, got 100000000",
+    "training.batch_size=1000000000000": "training.batch_size must be at most 2,147,483,647, got 1000000000000",
+    "training.batch_size=2000000000": "a batch of 2,000,000,000 tasks would need at least ",
+    "evaluation.num_tasks=2000000000": "the evaluation on 2,000,000,000 tasks would need at least ",
+    "analysis.run=[which_algorithm] analysis.num_tasks=100000000": "analyses of 100,000,000 tasks would need at least",
+    "analysis.num_resamples=100000000000": "analysis.num_resamples must be at most 1,000,000, got 100000000000",
+    "analysis.num_applications=1000000000": "analysis.num_applications must be at most 10,000, got 1000000000",
+    "model.key_size=2000000000": "a model of 88,000,000,000 parameters would need at least ",
+    "model.num_heads=2000000000": "a model of ",
+    "model.in_projection=1000000000": "a model of ",
+    "training.num_seeds=2000000000": "a batch of 8 tasks would need at least ",
+    "task.num_context=2000000000": "the evaluation on 24 tasks would need at least ",
+    "task.input_dim=100000000": "the evaluation on 24 tasks would need at least ",
+    "evaluation.gd_plus_plus_steps=1000000000": "evaluation.gd_plus_plus_steps must be at most 1,000,000, got ",
+    "trainer.num_threads=1000000000": "trainer.num_threads must be at most 1,024, got 1000000000",
+}
+
+
+@pytest.mark.parametrize("texts", REFUSED)
+def test_what_cannot_be_is_refused_before_anything_starts(cli: Cli, tiny: Path, tmp_path: Path, texts: str) -> None:
+    code, out, err = cli("run", tiny, *re.split(r" (?=\w+\.\w+=)", texts))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"iclgd: {REFUSED[texts]}"), err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("scale", ["1e-15", "1e30"])
+def test_the_most_extreme_scales_run(cli: Cli, tiny: Path, scale: str) -> None:
+    for key in ("input_range", "weight_scale"):
+        code, _, err = cli("run", tiny, f"task.{key}={scale}", f"analysis.run={ANALYSES}")
+        assert code == 0, err

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from iclgd.report.algorithm_figures import COLOURS, NUM_LEARNERS, algorithms
+from iclgd.report.algorithm_figures import COLOURS, MOST_PANELS, NUM_LEARNERS, algorithms
 from iclgd.report.function_figures import functions
 from iclgd.report.results import Results
 from iclgd.report.shift_figures import iterated, out_of_distribution
@@ -57,7 +57,7 @@ def test_iterated_shows_means_over_seeds_from_no_application_on() -> None:
 def test_every_layer_shows_its_nearest_learners_and_the_verdict() -> None:
     figure = algorithms(Results(analyses={"which_algorithm": ALGORITHMS}))
     assert figure is not None
-    first, second = figure.axes
+    first, second, *other_seed = figure.axes
     names = [text.get_text() for text in first.get_yticklabels()]
     assert names[0] == "gd(10)"
     assert set(names) == {f"gd({steps})" for steps in range(4, 16)}
@@ -70,8 +70,28 @@ def test_every_layer_shows_its_nearest_learners_and_the_verdict() -> None:
     assert {name for name, colour in colours.items() if colour == named} == {"gd(9)"}
     assert {name for name, colour in colours.items() if colour == alike} == {"gd(10)", "gd(11)", "gd(8)", "gd(12)"}
     assert colours["gd(6)"] == other
-    assert first.get_title(loc="left").startswith("Layer 1: gd(9). Nearest: gd(10), at 0.5 [0.25, 1]")
-    assert second.get_title(loc="left").startswith("Layer 2: gd(19). Nearest: gd(19)")
+    assert first.get_title(loc="left").startswith("Seed 3. Layer 1: gd(9). Nearest: gd(10), at 0.5")
+    assert second.get_title(loc="left").startswith("Seed 3. Layer 2: gd(19). Nearest: gd(19)")
+    titles = [axes.get_title(loc="left").split(". Nearest")[0] for axes in other_seed]
+    assert titles == ["Seed 4. Layer 1: gd(9)", "Seed 4. Layer 2: gd(19)"]
+
+
+def test_a_single_seed_needs_no_name_and_none_is_near_is_said() -> None:
+    seed = ALGORITHMS["seeds"][0]
+    verdict = {**seed["verdicts"][0], "learner": "none is near"}
+    figure = algorithms(Results(analyses={"which_algorithm": {"seeds": [{**seed, "verdicts": [verdict]}]}}))
+    assert figure is not None
+    assert figure.axes[0].get_title(loc="left").startswith("Layer 1: none is near. Nearest: gd(10), at 0.5")
+    colours = {to_hex(bar.get_facecolor()) for bar in figure.axes[0].patches}
+    assert COLOURS["named: the simplest of the nearest"] not in colours
+
+
+def test_an_image_has_no_more_panels_than_can_be_shown() -> None:
+    seeds = [{**ALGORITHMS["seeds"][0], "seed": seed} for seed in range(40)]
+    figure = algorithms(Results(analyses={"which_algorithm": {"seeds": seeds}}))
+    assert figure is not None
+    assert len(figure.axes) == MOST_PANELS == 24
+    assert figure.get_suptitle().startswith("the first 24 of 80 layers")
 
 
 def test_the_named_learner_is_shown_even_if_many_are_nearer() -> None:

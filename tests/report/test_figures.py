@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +150,57 @@ def test_products_are_shown_at_the_scale_of_gd() -> None:
     assert query_key == pytest.approx(gd_query_key)
     assert value_linear == pytest.approx(np.diag([0, 0, 0, -0.5]))
     assert value_linear == pytest.approx(gd_value_linear)
+
+
+def scaled(config: dict[str, Any]) -> list[str]:
+    """Return the titles of a model whose scale is divided otherwise than gradient descent's; look at its images."""
+    trained = gradient_descent_transformer(3, learning_rate=0.5)
+    with torch.no_grad():
+        trained.layers[0].attention.query.mul_(4.0)  # type: ignore[union-attr, operator]
+        trained.layers[0].attention.linear.div_(4.0)  # type: ignore[union-attr, operator]
+    weights = saved(transformer=trained, gd=gradient_descent_transformer(3, 1, 0.5))
+    figure = weight_products(Results(weights=weights, config={"model": config}))
+    assert figure is not None
+    titles = [axes.get_title() for axes in figure.axes[:4]]
+    is_scaled = "trained / 4" in titles[0] and titles[2].endswith(r"trained $\times$ 4")
+    assert is_scaled or all(titles[index].endswith("trained, unscaled") for index in (0, 2))
+    images = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes[:4]]
+    assert images[0] == pytest.approx(np.diag([1, 1, 1, 0]) * (1 if is_scaled else 4))
+    assert images[2] == pytest.approx(np.diag([0, 0, 0, -0.5]) / (1 if is_scaled else 4))
+    return titles
+
+
+@pytest.mark.parametrize(
+    ("config", "is_scaled"),
+    [
+        ({"attention": "linear"}, True),
+        ({"attention": "linear", "mlp": True, "num_heads": 2}, True),
+        ({"attention": "softmax"}, False),
+        ({"attention": "mixture"}, False),
+        ({"attention": "linear", "first_attention": "softmax"}, False),
+        ({"attention": "linear", "layer_norm": True}, False),
+    ],
+)
+def test_products_are_shown_as_they_are_where_scale_has_a_meaning(config: dict[str, Any], is_scaled: bool) -> None:
+    assert ("trained / 4" in scaled(config)[0]) == is_scaled
+
+
+def test_a_diagonal_that_is_none_yet_is_no_scale() -> None:
+    trained = Transformer(TransformerConfig(), 3).initialize(torch.Generator().manual_seed(0))
+    figure = weight_products(Results(weights=saved(transformer=trained, gd=gradient_descent_transformer(3, 1, 0.5))))
+    assert figure is not None
+    (query_key,) = trained.layers[0].attention.query_key().detach().mT  # type: ignore[union-attr, operator]
+    assert np.asarray(figure.axes[0].get_images()[0].get_array()) == pytest.approx(query_key.numpy())
+    assert figure.axes[0].get_title().endswith("trained, unscaled")
+    assert figure.axes[0].get_images()[0].get_clim()[1] < 0.01  # its own colours: gradient descent's would show nothing
+
+
+def test_an_image_has_no_more_rows_than_can_be_shown() -> None:
+    trained = Transformer(TransformerConfig(num_layers=30), 3).initialize(torch.Generator())
+    weights = saved(transformer=trained, gd=gradient_descent_transformer(3, 1, 0.1, num_layers=30))
+    figure = weight_products(Results(weights=weights))
+    assert figure is not None
+    assert figure.get_suptitle() == "the first 24 of 30 layers and heads"
 
 
 def test_every_layer_and_head_has_a_row() -> None:

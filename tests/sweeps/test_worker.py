@@ -106,6 +106,15 @@ def test_values_come_from_the_summary(make_sweep: MakeSweep) -> None:
     assert list(folder.workers.iterdir()) == []
 
 
+def test_a_trial_whose_analysis_failed_has_its_value(make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_sweep(ONE.replace("trainer.max_steps=5", "tracking.project=half"))
+    work(folder)
+    _, trials = open_sweep(folder)
+    assert [trial.value for trial in trials.latest()] == pytest.approx([3.0081, 3.2401])
+    assert trials.is_finished()
+    assert capsys.readouterr().err.count("it has its numbers, but not all analyses or figures") == 2
+
+
 def test_bayes_runs_as_many_as_planned(make_sweep: MakeSweep) -> None:
     folder = make_sweep(SEARCH, count=6)
     work(folder)
