@@ -22,7 +22,6 @@ METHODS = {
     "gradient_descent": "the loss of the model's output, as in Dai et al. 2023",
     "layer_causal": "a loss at every layer that reaches no other layer, as in Deutch et al. 2024",
 }
-LARGEST_RATE = torch.finfo(torch.float32).max  # PyTorch raises an error for larger ones
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,6 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         checks.positive("finetune", self, "learning_rate")
-        if self.learning_rate > LARGEST_RATE:
-            raise ValueError(f"finetune.learning_rate must be at most {LARGEST_RATE:.3g}, got {self.learning_rate}")
         checks.one_of(METHODS, "finetune", self, "method")
 
 

@@ -344,14 +344,14 @@ def test_an_unknown_model_folder_has_a_hint(cli: Cli, config: Path, tmp_path: Pa
     [
         ("evaluation.other_task=cb", "evaluation.other_task goes with evaluation.controls=[other_task]"),
         ("evaluation.controls=[other_task]", "evaluation.other_task goes with evaluation.controls=[other_task]"),
-        ("evaluation.controls=[none]", "evaluation.controls must be among: untrained, shuffled_labels, other_task"),
+        ("evaluation.controls=[none]", "evaluation.controls must be a list of: untrained, shuffled_labels, other_task"),
         (
             "evaluation.controls=[untrained, untrained]",
-            "evaluation.controls must differ; 'untrained' occurs 2 times",
+            "evaluation.controls has untrained twice",
         ),
         ("demonstrations.start_token=bos", "demonstrations.start_token must be one of: auto, always, never; got 'bos'"),
         ("finetune.learning_rate=fast", "finetune.learning_rate"),
-        ("finetune.learning_rate=1e39", "finetune.learning_rate must be at most 3.4e+38, got 1e+39"),
+        ("finetune.learning_rate=1e39", "finetune.learning_rate must be from 1.2e-38 to 3.4e+38, got 1e+39"),
         ("finetune.learning_rate=-1", "finetune.learning_rate must be positive and finite, got -1"),
         ("finetune.method=adam", "finetune.method must be one of: gradient_descent, layer_causal; got 'adam'"),
         ("demonstrations.num=many", "demonstrations.num"),
