@@ -108,7 +108,7 @@ def test_resolved_config_round_trips(tmp_path: Path) -> None:
         ("seed=9223372036854775808", "command line: seed must be a whole number of at most 64 bits, got 92233"),
         ("seed=\udcff", "command line: 'seed=\\udcff': not valid YAML (unacceptable character 0xdcff in line 1)"),
         ("tracking.group=\udcff", "command line: tracking.group must be text, got '\\udcff', which has a character"),
-        ("task.input_range=1e-300", "task.input_range must be from 1e-15 to 1e+30, got 1e-300"),
+        ("task.input_range=1e-300", "task.input_range must be from 1e-06 to 1e+06, got 1e-300"),
         ("model.init_scale=1e-300", "model.init_scale must be from 1e-15 to 1e+15, got 1e-300"),
         ("model.num_layers=100000000", "model.num_layers must be at most 1,000, got 100000000"),
         ("training.batch_size=1000000000000", "training.batch_size must be at most 2,147,483,647, got 1000000000000"),
