@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from iclgd.checks import InputError
 from iclgd.memory import advice, is_exhausted
 from iclgd.terminal import say
 
@@ -39,6 +40,8 @@ class Failures:
 
 def _in_one_line(error: Exception) -> str:
     """Return what an error says first, and which it is where that says little."""
+    if isinstance(error, InputError):
+        return str(error)
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -57,6 +57,19 @@ def test_an_analysis_that_fails_is_named_and_made_again_by_resume(
     assert {path.name for path in directory.figures.iterdir()} == {path.name for path in whole.figures.iterdir()}
 
 
+def test_an_analysis_that_cannot_fit_does_not_cost_the_training(cli: Cli, small_config: Path) -> None:
+    options = ["analysis={run: [which_algorithm, iterated], num_tasks: 100000000, num_applications: 2}", *SHORT]
+    code, out, err = cli("run", small_config, *options)
+    assert code == 1
+    failures = [line for line in err.splitlines() if "failed" in line]
+    assert len(failures) == 2
+    assert failures[0].startswith(
+        "analysis which_algorithm failed: an analysis of 100,000,000 tasks would need at least "
+    )
+    assert failures[0].endswith(": reduce analysis.num_tasks")
+    assert numbers(run_directory(out)) == numbers(run_directory(cli("run", small_config, *SHORT)[1]))
+
+
 def test_a_figure_that_fails_is_named(cli: Cli, small_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(figures.FIGURES, "alignment", lambda _: defect())
     code, out, err = cli("run", small_config, *SHORT)

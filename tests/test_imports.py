@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "yaml_files": {"checks"},
     "typed_values": {"checks"},
     "memory": {"checks"},
-    "failures": {"memory", "terminal"},
+    "failures": {"checks", "memory", "terminal"},
     "assets": set(),
     "hub": set(),
     "data": {"checks", "hub"},

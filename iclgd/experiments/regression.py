@@ -15,7 +15,7 @@ from iclgd.analysis.suite import AnalysisConfig, Record, run_analyses
 from iclgd.data import REGRESSION_TASKS, RegressionTask
 from iclgd.data.datamodules import RegressionDataModule
 from iclgd.data.seeding import named_generator
-from iclgd.experiments.regression_memory import memory_needs
+from iclgd.experiments.regression_memory import analysis_needs, memory_needs
 from iclgd.memory import check
 from iclgd.models import LeastSquares, Predictor, Ridge
 from iclgd.models.transformer import Transformer, TransformerConfig
@@ -159,7 +159,12 @@ def analyses(config: Config) -> list[str]:
 
 
 def analyze(name: str, config: Config, prepared: Prepared, directory: RunDirectory) -> Record:
-    """Make one analysis of a complete run, from the weights in its directory."""
+    """Make one analysis of a complete run, from the weights in its directory.
+
+    Raises:
+        TooLargeError: if it cannot fit into memory.
+    """
+    check(analysis_needs(config, name))
     subjects = prepared[1].cpu().subjects(config.task)  # on the CPU, where analyses draw their tasks
     weights = load_file(directory.path / WEIGHTS)
     for prefix, model in _models(subjects).items():

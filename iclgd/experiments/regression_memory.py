@@ -16,21 +16,14 @@ NUM_COPIES = 4  # of a parameter: itself, its gradient and two moments
 
 
 def memory_needs(config: "Config") -> list[Need]:
-    """Return the needs of training, evaluation, model and analyses."""
-    task, model, seeds = config.task, config.model, config.training.num_seeds
-    dim, outputs, points = task.input_dim, task.output_dim, task.num_context
-    number = DOUBLE if config.trainer.precision == "64-true" else SINGLE
-    of_task = points * (dim + outputs) + dim + outputs
-    width = model.in_projection or (dim + outputs if model.tokens == "joint" else dim)
-    channels = width + model.positional_channels
-    tokens = channels * ((points if model.tokens == "joint" else 2 * points) + 1)
+    """Return the needs of training, evaluation and model; those of analyses come later, see :func:`analysis_needs`."""
+    model, seeds, number = config.model, config.training.num_seeds, _bytes_of_number(config)
+    of_task, channels, tokens = _sizes(config)
     of_layer = 4 * model.num_heads * channels * (model.key_size or channels) + 8 * channels**2 * model.mlp
     stored = of_layer * (1 if model.recurrent else model.num_layers)
-    batch, evaluated, analysis = config.training.batch_size, config.evaluation.num_tasks, config.analysis
+    batch, evaluated = config.training.batch_size, config.evaluation.num_tasks
     num_processes = config.trainer.devices * config.trainer.num_nodes
-    # References are chosen in double precision, from each task's inputs, targets and D x D matrix with eigenvectors.
-    of_reference = DOUBLE * (of_task + 2 * dim**2)
-    needs = [
+    return [
         Need(
             seeds * NUM_DRAWN_TOGETHER * batch * of_task * SINGLE
             + batch / num_processes * tokens * model.num_layers * number,
@@ -38,7 +31,7 @@ def memory_needs(config: "Config") -> list[Need]:
             "training.batch_size (or training.num_seeds, task.num_context, task.input_dim, model.num_layers)",
         ),
         Need(
-            seeds * evaluated * of_task * number + evaluated * (tokens * number + of_reference),
+            seeds * evaluated * of_task * number + evaluated * (tokens * number + _of_reference(config, of_task)),
             f"the evaluation on {evaluated:,} tasks",
             "evaluation.num_tasks (or task.num_context, task.input_dim, training.num_seeds)",
         ),
@@ -48,15 +41,36 @@ def memory_needs(config: "Config") -> list[Need]:
             "model.num_layers, model.num_heads, model.key_size, model.in_projection or training.num_seeds",
         ),
     ]
-    if analysis.run:
-        of_analysis = of_task * (SINGLE + DOUBLE) + tokens * number
-        if "which_algorithm" in analysis.run:
-            of_analysis += of_reference + 2 * DOUBLE * analysis.num_resamples
-        needs.append(
-            Need(
-                analysis.num_tasks * of_analysis,
-                f"analyses of {analysis.num_tasks:,} tasks",
-                "analysis.num_tasks or analysis.num_resamples",
-            )
-        )
-    return needs
+
+
+def analysis_needs(config: "Config", name: str) -> list[Need]:
+    """Return the needs of one analysis.
+
+    Asked when its turn comes: one that cannot be made is no reason to throw away a training.
+    """
+    of_task, _, tokens = _sizes(config)
+    of_analysis = of_task * (SINGLE + DOUBLE) + tokens * _bytes_of_number(config)
+    if name == "which_algorithm":
+        of_analysis += _of_reference(config, of_task) + 2 * DOUBLE * config.analysis.num_resamples
+    num_tasks = config.analysis.num_tasks
+    return [
+        Need(num_tasks * of_analysis, f"an analysis of {num_tasks:,} tasks", "analysis.num_tasks"),
+    ]
+
+
+def _sizes(config: "Config") -> tuple[int, int, int]:
+    """Return the numbers in a task, the channels of a token, and the numbers in all tokens of a task."""
+    task, model = config.task, config.model
+    width = model.in_projection or (task.input_dim + task.output_dim * (model.tokens == "joint"))
+    channels = width + model.positional_channels
+    num_tokens = task.num_context * (1 if model.tokens == "joint" else 2) + 1
+    return (task.num_context + 1) * (task.input_dim + task.output_dim), channels, channels * num_tokens
+
+
+def _bytes_of_number(config: "Config") -> int:
+    return DOUBLE if config.trainer.precision == "64-true" else SINGLE
+
+
+def _of_reference(config: "Config", of_task: int) -> int:
+    """Return the bytes of a task from which references are chosen: in double precision, with a D x D eigensystem."""
+    return DOUBLE * (of_task + 2 * config.task.input_dim**2)

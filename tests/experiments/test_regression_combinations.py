@@ -164,7 +164,6 @@ REFUSED = {
     "training.batch_size=1000000000000": "training.batch_size must be at most 2,147,483,647, got 1000000000000",
     "training.batch_size=2000000000": "a batch of 2,000,000,000 tasks would need at least ",
     "evaluation.num_tasks=2000000000": "the evaluation on 2,000,000,000 tasks would need at least ",
-    "analysis.run=[which_algorithm] analysis.num_tasks=100000000": "analyses of 100,000,000 tasks would need at least",
     "analysis.num_resamples=100000000000": "analysis.num_resamples must be at most 1,000,000, got 100000000000",
     "analysis.num_applications=1000000000": "analysis.num_applications must be at most 10,000, got 1000000000",
     "model.key_size=2000000000": "a model of 88,000,000,000 parameters would need at least ",
