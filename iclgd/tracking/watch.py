@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 
 SECONDS_UNTIL_DEAD = 1.0  # that a child process has ended and nobody has asked for its exit code
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_UNTIL_GONE = 5.0  # that a call goes on although the process it began with has ended, unseen
+SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class Watch:
@@ -23,16 +24,19 @@ class Watch:
         self._say = say
         self._limits: dict[str, tuple[float, float]] = {}  # by what is done: until when, of how many seconds
         self._dead: tuple[int, float] | None = None  # child process, and since when
+        self._last_child: float | None = None  # when there was one, during the call in progress
         threading.Thread(target=self._look, daemon=True).start()
 
     @contextlib.contextmanager
     def limit(self, seconds: float, what: str) -> Iterator[None]:
         """End the process if what is done within takes longer."""
+        self._last_child = None
         self.end_within(seconds, what)
         try:
             yield
         finally:
             self._limits.pop(what, None)
+            self._last_child = None
 
     def end_within(self, seconds: float, what: str) -> None:
         """End the process in some time, whatever it does."""
@@ -56,6 +60,11 @@ class Watch:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             found = None
+            last = self._last_child
+            if last is not None and now - last > SECONDS_UNTIL_GONE:  # the client has seen it end, and waits for ever
+                return True
+        else:
+            self._last_child = now if self._limits else None
         if found is None:
             self._dead = None
         elif self._dead is None or self._dead[0] != found.si_pid:
