@@ -15,6 +15,7 @@ where it is. PyTorch's own Python functions are trusted with the tensors that th
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch  # noqa: F401  # what it imports is not to be imported within the block
@@ -264,6 +265,7 @@ def second_device(device: SecondDevice | None = None) -> Iterator[SecondDevice]:
             ("current_device", 0),
             ("get_device_name", "a simulated GPU"),
             ("get_device_capability", (9, 0)),
+            ("get_device_properties", SimpleNamespace(total_memory=2**34)),
             ("max_memory_allocated", 1234),
             ("set_device", None),
             ("synchronize", None),

@@ -310,4 +310,5 @@ class _Observer:
 
 def _without_hidden(scores: Tensor, visible: Tensor, value: float) -> Tensor:
     """Set scores ``(B, H, T)`` to a value where nothing is visible ``(B, T)``; mostly everything is."""
+    scores = at_least_single(scores)  # bf16-mixed makes bfloat16 of them again, which does not know the value
     return scores if visible.all() else scores.masked_fill(~visible[:, None], value)
