@@ -104,6 +104,11 @@ def resume(path: Path) -> Finished:
         summary = directory.read_summary()
         if summary is not None and not _lacks_something(config, directory):
             return Finished(directory, [])
+        if summary is not None:
+            _refuse_edits(directory, config)
+            if (wrong := directory.problem_with_weights()) is not None:
+                say(f"{directory.path / 'weights.safetensors'}: {wrong}; made again from the last checkpoint")
+                summary = None
         with Mirror(config.tracking) as mirror:
             mirror.resolve()
             if summary is not None:
@@ -139,6 +144,16 @@ def _where_to_go_on(directory: RunDirectory, config: ExperimentConfig, tell: Tel
             f"new run with: iclgd run {directory.config_path}"
         )
     return saved
+
+
+def _refuse_edits(directory: RunDirectory, config: ExperimentConfig) -> None:
+    """Refuse to look at a complete run by another config than its own, as far as a checkpoint tells."""
+    try:
+        saved = last_whole(directory, _nobody)
+    except RunDirectoryError:  # it is not needed any more
+        return
+    if saved is not None:
+        refuse_changes(saved, configs.to_dict(config), directory.config_path)
 
 
 def _nobody(line: str) -> None:

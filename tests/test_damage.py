@@ -239,3 +239,24 @@ def test_a_run_damaged_at_500_places(cli: Cli, stopped: RunDirectory, tmp_path: 
     print(dict(ends))  # noqa: T201
     assert sum(ends.values()) == 500
     assert ends["same"] + ends["told"] > 250
+
+
+def test_analyses_are_not_made_from_damaged_weights(cli: Cli, small_config: Path) -> None:
+    chosen = ["analysis.run=[out_of_distribution]", "analysis.num_tasks=20"]
+    directory = run_directory(cli("run", small_config, *SHORT, *chosen)[1])
+    before = directory.read_analyses()
+    assert list(before) == ["out_of_distribution"]
+    weights = directory.path / "weights.safetensors"
+    whole = weights.read_bytes()
+    (directory.path / "analysis" / "out_of_distribution.json").unlink()
+    flip(weights, 8 * (len(whole) - 3))
+    code, _, err = cli("resume", directory.path)
+    assert code == 0, err
+    assert "weights.safetensors: damaged (not the checksum that environment.json has); made again" in err
+    assert weights.read_bytes() == whole
+    assert directory.read_analyses() == before
+    (directory.path / "analysis" / "out_of_distribution.json").unlink()
+    edit("num_layers: 1", "num_layers: 2")(directory)
+    code, _, err = cli("resume", directory.path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "model.num_layers was 1 in step=6.ckpt, and is 2 now" in err

@@ -22,6 +22,7 @@ from iclgd.terminal import say
 
 CHECKPOINT = re.compile(r"step=(0|[1-9][0-9]{0,17})\.ckpt")
 SEAL = "# as the run began, sha256 of the lines above: "  # the last line of config.yaml
+CHECKED = ("metrics.jsonl", "weights.safetensors")  # of a complete run, beside what is JSON
 MOST_BYTES = 2**31  # of our own files
 Tell = Callable[[str], None]
 
@@ -206,8 +207,7 @@ class RunDirectory:
 
     def write_summary(self, summary: dict[str, float]) -> None:
         """Write ``summary.json``; its presence says that the run is complete."""
-        metrics = self.path / "metrics.jsonl"
-        others = {"metrics.jsonl": _sha256(read_text(metrics, MOST_BYTES))} if metrics.is_file() else {}
+        others = {name: _sha256_of(self.path / name) for name in CHECKED if (self.path / name).is_file()}
         self._write_json("summary.json", dict(sorted(summary.items())), others)
 
     def read_summary(self, tell: Tell = say) -> dict[str, float] | None:
@@ -222,6 +222,10 @@ class RunDirectory:
         if (self.path / "summary.json").exists():
             tell(f"{self.path / 'summary.json'}: {wrong}; the run counts as not complete")
         return None
+
+    def problem_with_weights(self) -> str | None:
+        """Return what is wrong with the weights of a complete run, from which analyses are made later."""
+        return self._foreign("weights.safetensors")
 
     def forget_summary(self) -> None:
         """Drop a damaged ``summary.json`` of a run that goes on."""
@@ -287,8 +291,10 @@ class RunDirectory:
         checksums = environment.get("checksums")
         expected = checksums.get(name) if isinstance(checksums, dict) else None
         if expected is None:
-            return "not of this run"
-        is_same = expected == _sha256(read_text(self.path / name, MOST_BYTES))
+            return "not of this run" if (self.path / name).exists() else None
+        if not (self.path / name).is_file():
+            return "missing"
+        is_same = expected == _sha256_of(self.path / name)
         return None if is_same else "damaged (not the checksum that environment.json has)"
 
     def _has_seal(self, config: str | None = None) -> bool:
@@ -355,6 +361,11 @@ def _record(line: str) -> dict[str, float] | None:
 
 def _sealed(config: str) -> str:
     return f"{config}{SEAL}{_sha256(config)}\n"
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256(text: str) -> str:
