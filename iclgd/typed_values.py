@@ -140,8 +140,10 @@ def _number_or_boolean(key: str, kind: Any, text: str) -> Any:
     """Return the value, ``None`` if the text is no such thing."""
     if kind is bool:
         return BOOLEANS.get(text.lower())
-    if len(text) > yaml_files.MOST_DIGITS:
-        return None
+    if len(text) > yaml_files.MOST_DIGITS:  # which takes long to read, where Python reads it at all
+        if not text.isdecimal():
+            return None
+        raise ValueTypeError(f"{key} must be a number of at most {yaml_files.MOST_DIGITS} digits, got {_shown(text)}")
     if kind is float:
         if NOT_FINITE.fullmatch(text):
             return float(text.replace(".", ""))

@@ -150,7 +150,7 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         ("experiment: regression\ntask: !!set {a}\n", "line 2, column 7: a list or map (!!set) is neither text nor"),
         ("experiment: regression\nnull: 1\n", "unknown key null; known here: experiment, "),
         ("experiment: !!python/name:os.system ''\n", "line 1, column 13: '' (!!python/name:os.system) is neither"),
-        (f"experiment: regression\nseed: {'1' * 5000}\n", "seed must be a whole number, got '1111"),
+        (f"experiment: regression\nseed: {'1' * 5000}\n", "seed must be a number of at most 100 digits, got '1111"),
         ("experiment: regression\ntrainer: {devices: 1}\n", "trainer.max_steps is missing"),
         ("experiment: regression\nmodle: 1\n", "unknown key modle; did you mean model?"),
     ],
