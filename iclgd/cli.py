@@ -145,7 +145,8 @@ def _track(arguments: argparse.Namespace) -> int:
     from iclgd.tracking.track import track
 
     report = track(arguments.paths)
-    show(report)
+    for line in str(report).splitlines():
+        show(line)
     return 1 if report.failed else 0
 
 

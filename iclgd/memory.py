@@ -98,8 +98,8 @@ def in_gibibytes(num_bytes: float) -> str:
     """Write a number of bytes.
 
     Example:
-        >>> in_gibibytes(25 * 2**30), in_gibibytes(10**30)
-        ('25.0 GiB', '931,322,574,615,478,515,625 GiB')
+        >>> in_gibibytes(25 * 2**30), in_gibibytes(2**50)
+        ('25.0 GiB', '1,048,576 GiB')
     """
     gibibytes = num_bytes / GIBIBYTE
     return f"{gibibytes:.1f} GiB" if gibibytes < 1000 else f"{gibibytes:,.0f} GiB"

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 Cli = Callable[..., tuple[int, str, str]]
-COMMANDS = ("run", "show-config", "resume", "list", "verify", "bench", "export", "sweep")
+COMMANDS = ("run", "show-config", "resume", "list", "verify", "bench", "export", "track", "sweep")
 ONE_LAYER = ROOT / "configs" / "regression" / "one_layer.yaml"
 
 

@@ -164,7 +164,7 @@ def test_targets_without_signal_have_figures_too(cli: Cli, small_config: Path) -
 
 
 def test_a_diverged_run_says_so(cli: Cli, small_config: Path) -> None:
-    code, out, err = cli("run", small_config, "task.input_range=1e20", "trainer.max_steps=20")
+    code, out, err = cli("run", small_config, "training.learning_rate=1e30", "trainer.max_steps=20")
     assert code == 0
     assert "warning: not a finite number: " in err
     assert "loss/transformer" in err.split("not a finite number: ")[1]

@@ -104,7 +104,10 @@ def test_the_first_step_that_is_not_a_number_is_named(cli: Cli, small_config: Pa
     code, out, err = cli("run", small_config, *options, *SHORT, "analysis.num_tasks=50")
     assert code == 0
     # Step 1 sees the sound initial weights, and step 2 what it made of them.
-    assert err.count("warning: the training loss is not a finite number from step 2 on\n") == 1
+    assert (
+        err.count("warning: the training loss is not finite from step 2 on; try a smaller training.learning_rate\n")
+        == 1
+    )
     directory = run_directory(out)
     summary = numbers(directory)
     assert all(math.isnan(summary[name]) for name in ("loss/transformer", "alignment/sensitivity_cosine"))
@@ -122,7 +125,8 @@ def test_references_are_the_best_on_the_same_tasks_in_every_precision(cli: Cli, 
     runs = [run_directory(cli("run", small_config, *deep, f"trainer.precision={each}")[1]) for each in precisions]
     single, double, mixed = map(numbers, runs)
     for name in ("gd/loss", "gd/learning_rate", "gd_plus_plus/learning_rate", "gd_plus_plus/curvature"):
-        assert single[name] == double[name] == mixed[name]
+        assert single[name] == mixed[name]
+        assert double[name] == pytest.approx(single[name], rel=1e-5)  # targets are computed with all its digits
     assert double["loss/gd"] == pytest.approx(double["gd/loss"], rel=1e-7)  # the rate itself is in single precision
     for other in (single, mixed):
         for name in ("loss/gd", "loss/gd_plus_plus", "loss/ridge", "loss/gd_plus_plus/layer_01"):

@@ -132,9 +132,8 @@ def test_after_training_a_signal_interrupts_at_once(
         patch.setattr(target, interrupt)
         done = cli("run", small_config, "analysis={run: [iterated], num_tasks: 20}")
     stopped = only_run(tmp_path)
-    assert_interrupted(stopped, done)
+    assert_interrupted(stopped, done, has_numbers=True)
     summary = stopped.read_summary()
-    assert summary is not None  # the numbers stand
     assert cli("resume", stopped.path)[0] == 0
     assert [record["step"] for record in stopped.read_metrics()] == [0, 20, 40, 50]
     assert stopped.read_summary() == summary

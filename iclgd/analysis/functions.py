@@ -46,7 +46,7 @@ def functions(subjects: Sequence[Subject], num_functions: int = 2) -> dict[str, 
     assert isinstance(features, FeatureGradientDescent)
     generator, drawn = named_generator(subject.seed, "functions"), []
     for _ in range(num_functions):
-        batch = task.sample_function(generator, NUM_QUERIES).to(subject.dtype)
+        batch = task.sample_function(generator, NUM_QUERIES, subject.dtype)
         problem = (batch.x, batch.y, batch.query)
         with torch.no_grad():
             before, after = subject.transformer.layer_predictions(*problem)[..., 0]

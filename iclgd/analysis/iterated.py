@@ -63,7 +63,7 @@ def iterated(subjects: Sequence[Subject], num_tasks: int, num_applications: int,
     """
     losses: dict[str, list[list[float]]] = {"transformer": [], "gd": []}
     for subject in subjects:
-        batch = subject.task.sample(num_tasks, named_generator(subject.seed, "iterated")).to(subject.dtype)
+        batch = subject.task.sample(num_tasks, named_generator(subject.seed, "iterated"), subject.dtype)
         gradient_descent = subject.references["gd"]
         assert isinstance(gradient_descent, Transformer)
         for name, layer in (("transformer", subject.transformer), ("gd", gradient_descent)):

@@ -143,7 +143,7 @@ def losses_under_shifts(
         shifted = SHIFTS[name].tasks(base)
         losses: dict[str, list[float]] = {predictor: [] for predictor in predictors}
         for _, task in shifted:
-            batch = task.sample(num_tasks, named_generator(seed, "out_of_distribution", device)).to(dtype)
+            batch = task.sample(num_tasks, named_generator(seed, "out_of_distribution", device), dtype)
             for predictor, predict in predictors.items():
                 total, count = half_mean_squared_error(predict(batch.x, batch.y, batch.query), batch.target)
                 losses[predictor].append(total.item() / count)

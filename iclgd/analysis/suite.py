@@ -132,7 +132,7 @@ def _which_algorithm(config: AnalysisConfig, subjects: Sequence[Subject]) -> Rec
         task, depth = subject.task, subject.transformer.config.num_layers
         assert isinstance(task, LinearRegressionTask)
         generator = named_generator(subject.seed, "which_algorithm")
-        fitted_on, compared_on = (task.sample(config.num_tasks, generator).to(subject.dtype) for _ in range(2))
+        fitted_on, compared_on = (task.sample(config.num_tasks, generator, subject.dtype) for _ in range(2))
         candidates = candidate_learners(fitted_on, depth, task)
         if subject.transformer.config.clip:
             candidates |= _bounded(subject.references, depth)

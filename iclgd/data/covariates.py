@@ -36,7 +36,7 @@ def draw_covariates(
         shapes: shapes with the same last number.
         width: of the uniform law; the others have its variance, width^2 / 12.
         generator: draws on its own device.
-        dtype: of the result.
+        dtype: of the result; the numbers are the same in each, up to its rounding.
 
     Raises:
         ValueError: for an unknown distribution.
@@ -56,28 +56,35 @@ def draw_covariates(
 def draw_uniform(
     shape: tuple[int, ...], width: float, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Draw from U(-width/2, width/2) with every bit of the significand random."""
+    """Draw from U(-width/2, width/2) with every bit of single precision's significand random."""
     # The integers behind torch.rand, drawn directly: the same distribution in 2/3 of the time.
-    bits = 53 if dtype == torch.float64 else 24
-    half = 1 << (bits - 1)
-    integers = torch.empty(shape, dtype=dtype, device=generator.device).random_(-half, half, generator=generator)
-    return integers.mul_(width / (2 * half))
+    half = 1 << 23
+    integers = _empty(shape, generator).random_(-half, half, generator=generator)
+    return integers.to(dtype).mul_(width / (2 * half))
 
 
 def _draw(
     distribution: str, shape: tuple[int, ...], width: float, generator: torch.Generator, dtype: torch.dtype
 ) -> Tensor:
     deviation = width / math.sqrt(12)
-    empty = torch.empty(shape, dtype=dtype, device=generator.device)
+    # In single precision PyTorch scales as it draws; in others the same numbers are scaled with all digits.
+    drawn, then = (deviation, 1.0) if dtype == torch.float32 else (1.0, deviation)
     match distribution:
         case "uniform":
             return draw_uniform(shape, width, generator, dtype)
         case "normal":
-            return empty.normal_(0, deviation, generator=generator)
+            return _empty(shape, generator).normal_(0, drawn, generator=generator).to(dtype).mul_(then)
         case "exponential":
-            return empty.exponential_(1 / deviation, generator=generator)
+            return _empty(shape, generator).exponential_(1 / drawn, generator=generator).to(dtype).mul_(then)
         case "laplace":  # the difference of two exponentials, of half the variance each
-            rate = math.sqrt(2) / deviation
-            other = torch.empty_like(empty).exponential_(rate, generator=generator)
-            return empty.exponential_(rate, generator=generator).sub_(other)
+            rate = math.sqrt(2) / drawn
+            other, one = (
+                _empty(shape, generator).exponential_(rate, generator=generator).to(dtype).mul_(then) for _ in range(2)
+            )
+            return one.sub_(other)
     raise ValueError(f"distribution must be one of: {', '.join(DISTRIBUTIONS)}; got {distribution!r}")
+
+
+def _empty(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Return what random numbers are drawn into: single precision, so that they are the same in all."""
+    return torch.empty(shape, dtype=torch.float32, device=generator.device)

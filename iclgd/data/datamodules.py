@@ -73,7 +73,7 @@ class TaskStream:
     def _draw(self, seed: int, block: int) -> list[RegressionBatch]:
         """Draw one seed's batches of a block."""
         generator = named_generator(seed, f"training/{block}", self.device)
-        tasks = self.task.sample(NUM_DRAWN_TOGETHER * self.batch_size, generator).to(self.dtype)
+        tasks = self.task.sample(NUM_DRAWN_TOGETHER * self.batch_size, generator, self.dtype)
         # Every rank draws the whole batch and keeps its part: the result does not depend on their number.
         return [tasks.shard(part, NUM_DRAWN_TOGETHER).shard(*self.shard) for part in range(NUM_DRAWN_TOGETHER)]
 
@@ -171,9 +171,9 @@ class RegressionDataModule(StreamDataModule[tuple[RegressionBatch, ...], SeedBat
         self.num_evaluation_tasks = num_evaluation_tasks
         self._evaluation: Batches[SeedBatch] | None = None
 
-    def evaluation_batch(self, seed: int) -> RegressionBatch:
-        """Draw a seed's evaluation set (the same one each time), on the CPU and in single precision."""
-        return self.task.sample(self.num_evaluation_tasks, named_generator(seed, "evaluation"))
+    def evaluation_batch(self, seed: int, dtype: torch.dtype = torch.float32) -> RegressionBatch:
+        """Draw a seed's evaluation set (the same one each time), on the CPU."""
+        return self.task.sample(self.num_evaluation_tasks, named_generator(seed, "evaluation"), dtype)
 
     def stream(self, first_step: int) -> Generator[tuple[RegressionBatch, ...]]:
         """Yield this rank's tasks from a step on."""
@@ -190,7 +190,7 @@ class RegressionDataModule(StreamDataModule[tuple[RegressionBatch, ...], SeedBat
     def _parts(self, seed: int) -> Iterator[tuple[int, RegressionBatch]]:
         (rank, num_ranks), device, dtype = self._placement()
         start, end = (self.num_evaluation_tasks * index // num_ranks for index in (rank, rank + 1))
-        tasks = [tensor[start:end] for tensor in self.evaluation_batch(seed).to(dtype).to(device)]
+        tasks = [tensor[start:end].to(device) for tensor in self.evaluation_batch(seed, dtype)]
         chunks = zip(*(torch.split(tensor, NUM_EVALUATED_AT_ONCE) for tensor in tasks), strict=True)
         return enumerate(RegressionBatch(*chunk) for chunk in chunks)
 

@@ -32,10 +32,6 @@ class RegressionBatch(NamedTuple):
         size = len(self.target) // num_shards
         return RegressionBatch(*(tensor[index * size : (index + 1) * size] for tensor in self))
 
-    def to(self, target: torch.device | torch.dtype) -> "RegressionBatch":
-        """Return the same tasks on another device or in another precision."""
-        return RegressionBatch(*(tensor.to(target) for tensor in self))
-
 
 @dataclass(frozen=True)
 class RegressionTask(ABC):
@@ -67,8 +63,8 @@ class RegressionTask(ABC):
     def sample(self, num_tasks: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> RegressionBatch:
         """Draw ``num_tasks`` tasks on the generator's device.
 
-        Random numbers of another ``dtype`` are other ones: to see the same tasks in every precision, draw in single
-        precision and convert with :meth:`RegressionBatch.to`, as runs do.
+        Random numbers are drawn in single precision and then converted, so that the tasks are the same in single and
+        double precision; targets are computed from them in ``dtype``.
         """
 
     def _add_noise(self, y: Tensor, generator: torch.Generator) -> None:
@@ -76,8 +72,8 @@ class RegressionTask(ABC):
         if not self.num_noise:
             return
         num_points, outputs, num_tasks = y.shape
-        options = {"generator": generator, "dtype": y.dtype, "device": y.device}
-        noise = torch.randn(self.num_noise, outputs, num_tasks, **options)  # type: ignore[call-overload]
+        options = {"generator": generator, "dtype": torch.float32, "device": y.device}
+        noise = torch.randn(self.num_noise, outputs, num_tasks, **options).to(y.dtype)  # type: ignore[call-overload]
         order = torch.rand(num_points, 1, num_tasks, **options).argsort(0)  # type: ignore[call-overload]
         y.scatter_(0, order[: self.num_noise].expand_as(noise), noise)
 
@@ -125,8 +121,8 @@ class LinearRegressionTask(RegressionTask):
             [(2, 4, 3), (2, 4, 1), (2, 3), (2, 1)]
         """
         x, query = self._covariates(num_tasks, generator, dtype)
-        weight = torch.empty(self.output_dim, self.input_dim, num_tasks, dtype=dtype, device=generator.device)
-        weight.normal_(generator=generator).mul_(self.weight_scale)
+        weight = torch.empty(self.output_dim, self.input_dim, num_tasks, dtype=torch.float32, device=generator.device)
+        weight = weight.normal_(generator=generator).to(dtype).mul_(self.weight_scale)
         y = (x[:, None] * weight).sum(2)  # (N, O, B)
         target = (query * weight).sum(1)  # (O, B)
         self._add_noise(y, generator)

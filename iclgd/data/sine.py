@@ -83,7 +83,8 @@ class SineTask(RegressionTask):
 
     def _functions(self, num_functions: int, generator: torch.Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return amplitudes and phases, (B,) each; both ways of coupling use up as many random numbers."""
-        first, second = torch.rand(2, num_functions, generator=generator, dtype=dtype, device=generator.device)
+        numbers = torch.rand(2, num_functions, generator=generator, dtype=torch.float32, device=generator.device)
+        first, second = numbers.to(dtype)
         amplitude = self.weight_scale * (0.1 + 0.4 * first)
         phase = self.weight_scale * math.pi * (first if self.coupled else second)
         return amplitude, phase

@@ -95,11 +95,13 @@ def prepare(config: Config) -> Prepared:
         steps_per_epoch=config.evaluation.every_num_steps,
         num_evaluation_tasks=config.evaluation.num_tasks,
     )
+    # References are chosen on the numbers on which they will be evaluated.
+    dtype = torch.float64 if config.trainer.precision == "64-true" else torch.float32
     comparisons, chosen = [], []
     for seed in seeds:
         transformer = Transformer(config.model, task.input_dim, task.output_dim)
         transformer.initialize(named_generator(seed, "initialization"))
-        batch = data.evaluation_batch(seed)
+        batch = data.evaluation_batch(seed, dtype)
         references, numbers = make_references(
             task, config.model, config.evaluation.gd_plus_plus, config.evaluation.gd_plus_plus_steps, batch, seed
         )

@@ -54,7 +54,10 @@ class LossWatch:
             return
         self._is_over = True
         place = int((~losses.isfinite()).flatten(1).any(1).nonzero()[0])
-        say(f"warning: the training loss is not a finite number from step {steps_before + place + 1} on")
+        say(
+            f"warning: the training loss is not finite from step {steps_before + place + 1} on; "
+            "try a smaller training.learning_rate"
+        )
 
 
 def wait_for(device: torch.device) -> None:

@@ -83,7 +83,8 @@ def upload(arguments: argparse.Namespace) -> int:
     from iclgd.tracking.track import track
 
     report = track([SweepFolder(arguments.folder).runs])
-    show(report)
+    for line in str(report).splitlines():
+        show(line)
     return 1 if report.failed else 0
 
 

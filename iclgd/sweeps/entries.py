@@ -16,7 +16,7 @@ def line_of(entry: Mapping[str, Any]) -> bytes:
 
     Example:
         >>> line_of({"op_code": 1})
-        b'{"op_code":1,"crc":"b3ad2b5e"}\\n'
+        b'{"op_code":1,"crc":"14ce8ae6"}\\n'
     """
     body = json.dumps(entry, separators=(",", ":")).encode()
     return b"%s%s%08x%s" % (body[:-1], BEFORE, zlib.crc32(body), AFTER)

@@ -188,3 +188,17 @@ def test_shards_are_the_batch() -> None:
     shards = [batch.shard(index, 3) for index in range(3)]
     for whole, parts in zip(batch, zip(*shards, strict=True), strict=True):
         assert torch.equal(whole, torch.cat(parts))
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("changes", [{}, {"normalize": True, "covariance": "rotated"}, {"num_noise": 2}])
+def test_the_tasks_are_the_same_in_every_precision(distribution: str, changes: dict[str, object]) -> None:
+    task = LinearRegressionTask(num_context=5, input_dim=3, output_dim=2, distribution=distribution, **changes)  # type: ignore[arg-type]
+    single, double = (
+        task.sample(20, torch.Generator().manual_seed(0), dtype) for dtype in (torch.float32, torch.float64)
+    )
+    for one, other in zip(single, double, strict=True):
+        torch.testing.assert_close(one, other.float())
+    if not task.num_noise:  # whose targets are those of a linear function, to double precision
+        weight = torch.linalg.lstsq(double.x, double.y).solution
+        torch.testing.assert_close((double.query[:, None] @ weight)[:, 0], double.target)

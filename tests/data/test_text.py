@@ -350,4 +350,4 @@ def test_half_characters_in_a_task_are_named(write_task: Callable[..., Path]) ->
 def test_a_task_file_is_a_regular_file(tmp_path: Path) -> None:
     path = tmp_path / "pipe.yaml"
     os.mkfifo(path)
-    assert message(load_task, str(path)) == f"{path}: cannot be read (expected a regular file)"
+    assert message(load_task, str(path)) == f"{path}: expected a regular file"

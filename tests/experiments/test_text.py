@@ -264,6 +264,12 @@ def test_a_class_without_rows_cannot_be_balanced(cli: Cli, config: Path, tmp_pat
     assert "demonstrations.selection=balanced needs 3 training rows with the answer 'good', but there are 0" in message
 
 
+REASONS = {
+    "mpt": "has 0 attention layers whose key and value projections are known, not the 2 of its config",
+    "bloom": "cannot be watched: its attention does not go through transformers' registry of attention functions",
+}
+
+
 def test_models_whose_attention_is_unknown_are_refused(cli: Cli, config: Path, tmp_path: Path) -> None:
     sizes = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
     models = {
@@ -273,8 +279,7 @@ def test_models_whose_attention_is_unknown_are_refused(cli: Cli, config: Path, t
     for name, model in models.items():
         folder = save(tmp_path / name, model, tiny_tokenizer())
         message = refused(cli, tmp_path, config, f"model.name={folder}")
-        assert message.startswith(f"iclgd: model.name={folder}: {type(model).__name__} has ")
-        assert "attention" in message
+        assert message.startswith(f"iclgd: model.name={folder}: {type(model).__name__} {REASONS[name]}"), message
 
 
 CONFIGS_WITHOUT_HEADS: dict[str, Any] = {

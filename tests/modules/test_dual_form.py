@@ -105,7 +105,7 @@ def test_one_score_that_is_not_finite_leaves_no_answer(place: int, value: float)
     scores = torch.tensor([[-1.0, -2.0], [-2.0, -1.0]])
     scores[1, place] = value
     nothing = torch.zeros(2, 1, 1)
-    seen = Observation(scores, nothing, nothing, nothing, None, None, None)
+    seen = Observation(scores, nothing, nothing, nothing, nothing, nothing, None, None, None, None)
     assert seen.predictions.tolist() == [0, NO_ANSWER]
     correct = seen.correct(torch.tensor([0, 0]))
     assert correct[0] == 1
@@ -230,7 +230,7 @@ def test_a_readout_that_is_not_plain_is_refused_before_anything_is_run() -> None
         ({"random_updates": "x"}, "evaluation.random_updates must be one of: gaussian, uniform; got 'x'"),
         (
             {"controls": ["x"]},
-            "evaluation.controls must be among: untrained, shuffled_labels, other_task; got 'x'",
+            "evaluation.controls must be a list of: untrained, shuffled_labels, other_task; got 'x'",
         ),
         (
             {"controls": ["other_task"]},

@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite_gives_no_numbers(capsys: pytest.CaptureFixtur
     _, metrics = train(small("training={learning_rate: 1.0e30, warmup_steps: 0, gradient_clip: 1.0e30}"))
     lines = [line for line in capsys.readouterr().err.splitlines() if "not finite" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("warning: the training loss is not finite from step 2 on (")
+    assert lines[0].startswith("warning: the training loss is not finite from step 2 on; ")
     for name in ("train/loss", "val/loss", "accuracy/few_shot", "accuracy/1_demonstrations"):
         assert math.isnan(metrics[name]), name
 
@@ -113,7 +113,7 @@ def test_learning_rate_rises_and_falls() -> None:
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICLGD_RUNS", str(tmp_path))
-    whole = run(small(), "whole")
+    whole = run(small(), "whole").directory
     assert whole is not None
     take_steps, stopped = LanguageModelingModule.training_step, []
 
@@ -128,7 +128,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeyp
         run(small(), "stopped")
     (path,) = (tmp_path / "stopped").iterdir()
     assert not (path / "model").exists()
-    resumed = resume(path)
+    resumed = resume(path).directory
     assert resumed is not None
     assert resumed.read_metrics() == whole.read_metrics()
     assert [record["step"] for record in whole.read_metrics()] == [0, 4, 8, 10]
@@ -139,7 +139,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeyp
 def test_the_written_model_is_the_trained_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICLGD_RUNS", str(tmp_path))
     config = small()
-    directory = run(config, "small")
+    directory = run(config, "small").directory
     assert directory is not None
     assert not list(directory.path.glob(".model*"))
     trained, _ = train(config)

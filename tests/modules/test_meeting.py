@@ -73,12 +73,17 @@ def test_who_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytest.Monkey
 
 
 def test_ctrl_c_is_answered_while_waiting() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+
     def come_late() -> None:
         signal_now(signal.SIGINT)
         time.sleep(3)
 
-    with pytest.raises(KeyboardInterrupt):
-        _wait(come_late, [], "here:1")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _wait(come_late, [], "here:1")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_stop_is_answered_if_nobody_comes(monkeypatch: pytest.MonkeyPatch) -> None:
