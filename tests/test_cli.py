@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -132,3 +133,9 @@ def test_the_makefile_has_one_recipe_for_each_target() -> None:
     done = subprocess.run(["make", "--dry-run", "sweep", "bench"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.count("iclgd sweep sweeps/smoke.yaml --launcher local --workers 2") == 1
+
+
+def test_a_notebooks_drawing_backend_is_not_looked_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://a_notebook.that_is_not_here")
+    assert cli("list")[0] == 0
+    assert os.environ["MPLBACKEND"] == "agg"  # before anything imports matplotlib

@@ -26,7 +26,7 @@ def defect() -> None:
     raise AssertionError("a defect\nof two lines")
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("64-true", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("fail", "message"),
     [
@@ -135,6 +135,7 @@ def test_references_are_the_best_on_the_same_tasks_in_every_precision(cli: Cli, 
     assert first_losses == pytest.approx([first_losses[0]] * 3, rel=1e-4)  # of the same initial weights
 
 
+@pytest.mark.slow
 def test_a_notebooks_drawing_backend_changes_nothing(small_config: Path) -> None:
     environment = {**os.environ, "MPLBACKEND": "module://a_notebook.that_is_not_here"}
     command = [sys.executable, "-m", "iclgd.cli", "run", str(small_config), *SHORT]

@@ -33,7 +33,9 @@ def test_the_benchmark_prints_a_json_line_for_each_loop() -> None:
     assert all(line["steps_per_second"] > 0 and line["repeats"] == 2 for line in lines if line is not best_rate)
 
 
-@pytest.mark.parametrize("steps", ["0", "-1", "many"])
+@pytest.mark.parametrize(
+    "steps", ["-1", pytest.param("0", marks=pytest.mark.slow), pytest.param("many", marks=pytest.mark.slow)]
+)
 def test_bad_options_are_refused(steps: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "iclgd.cli", "bench", "regression", "--steps", steps],

@@ -119,6 +119,7 @@ def test_operations_are_counted_by_hand() -> None:
     assert counted["finetuning"] == 2 * 4 * (2 * (weights + 20) + 3 * 2 * 2 * 2)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_process_of_its_own(tmp_path: Path, subject: text.Subject) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel

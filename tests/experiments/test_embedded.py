@@ -63,6 +63,7 @@ def test_a_language_model_is_trained_written_and_compared(cli: Cli) -> None:
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_language_model_of_one(cli: Cli) -> None:
     code, out, _ = cli("run", LANGUAGE, *SMALL_LANGUAGE)
     assert code == 0

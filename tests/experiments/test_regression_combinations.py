@@ -186,7 +186,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(cli: Cli, tiny: Path, 
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("scale", ["1e-6", "1e6"])
+@pytest.mark.parametrize("scale", ["1e-6", pytest.param("1e6", marks=pytest.mark.slow)])
 def test_the_most_extreme_scales_run(cli: Cli, tiny: Path, scale: str) -> None:
     for key in ("input_range", "weight_scale"):
         code, _, err = cli("run", tiny, f"task.{key}={scale}", f"analysis.run={ANALYSES}")

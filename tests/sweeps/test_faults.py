@@ -197,6 +197,7 @@ def test_a_worker_whose_first_trials_all_fail_gives_up(begin: Begin, record: Pat
     assert sum(events(record, "begins").values()) == 5
 
 
+@pytest.mark.slow
 def test_of_two_who_start_in_one_folder_the_second_is_told_and_may_help(
     tmp_path: Path, start: Start, record: Path
 ) -> None:

@@ -86,6 +86,8 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.slow  # the same as our engine, without it
 def test_plain_wandb_sweep_and_two_agents_run_every_point_once(
     server: WandbServer, sweeps: Sweeps, small_config: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_an_agent_runs_as_many_as_it_is_told(sweeps: Sweeps) -> None:
     assert sweep.state == "RUNNING"
 
 
+@pytest.mark.slow
 def test_a_paused_sweep_starts_no_other_trials_until_it_goes_on(
     server: WandbServer, sweeps: Sweeps, tmp_path: Path
 ) -> None:

@@ -137,9 +137,8 @@ def test_a_trial_that_fails_is_named(sweeps: Sweeps, start: Start, tmp_path: Pat
     assert set(events(record, "ends").values()) == {1}
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param("after", marks=pytest.mark.slow), "now", pytest.param("Ctrl-C", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["after", "now", "Ctrl-C"])
 @pytest.mark.usefixtures("environment")
 def test_what_is_interrupted_goes_on(
     how: str, sweeps: Sweeps, start: Start, cli: Cli, tmp_path: Path, record: Path

@@ -236,6 +236,7 @@ def test_a_server_that_is_of_no_use(capsys: Capture, monkeypatch: pytest.MonkeyP
         assert_completed(server, path)
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_numbers(server: WandbServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise ValueError("no numbers")

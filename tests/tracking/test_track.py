@@ -92,9 +92,8 @@ def test_three_runs_arrive_as_one_sweep_and_only_once(server: WandbServer, monke
         assert rows(other.runs["1a2b3c-0001"]) == losses()
 
 
-@pytest.mark.parametrize(
-    "num_there", [pytest.param(0, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("num_there", [0, 2, 4])
 def test_what_the_server_has_is_not_sent_again(num_there: int, server: WandbServer) -> None:
     run = new_run(steps=4)
     run.figures.mkdir()
@@ -254,7 +253,9 @@ def test_incomplete_and_damaged_runs_cost_the_others_nothing(
     said = "\n".join(report.errors)
     assert len(report.errors) == 3
     assert all(f"{run.path}: " in said for run in (cut, bad_config, bad_figure))
-    assert f"{bad_summary.path}/summary.json: damaged (not JSON)" in capsys.readouterr().err  # iclgd resume makes it again
+    assert (
+        f"{bad_summary.path}/summary.json: damaged (not JSON)" in capsys.readouterr().err
+    )  # iclgd resume makes it again
     assert f"{cut.path}: metrics.jsonl: line 5 is damaged" in said
     assert rows(server.runs[good.path.name]) == losses()
     arrived = [(row["_step"], row["trainer/global_step"]) for row in server.runs[cut.path.name].history]
