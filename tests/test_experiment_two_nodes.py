@@ -101,7 +101,6 @@ def test_a_language_model_on_two_nodes_has_the_numbers_of_one_process(cli: Cli) 
     assert set(numbers(two)) - set(comparable(two)) == {"train/tokens_per_second"} & SPEEDS
 
 
-@pytest.mark.slow
 @pytest.mark.slow  # its variables have quick tests
 def test_torchrun_starts_processes_that_know_their_ranks(small_config: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

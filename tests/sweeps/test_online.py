@@ -86,7 +86,6 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
 @pytest.mark.slow  # the same as our engine, without it
 def test_plain_wandb_sweep_and_two_agents_run_every_point_once(
     server: WandbServer, sweeps: Sweeps, small_config: Path, tmp_path: Path
