@@ -31,6 +31,8 @@ from iclgd.tracking.logger import RunDirectoryLogger
 from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, Tell
 
+NUM_NAMED = 8  # of numbers that are not finite
+
 
 class Finished(NamedTuple):
     """A run whose numbers stand."""
@@ -189,7 +191,8 @@ def _execute(
         may_be_undefined = experiment.MAY_BE_UNDEFINED
         undefined = [name for name, value in summary.items() if not math.isfinite(value)]
         if unusable := [name for name in undefined if not name.rpartition("/")[2].startswith(may_be_undefined)]:
-            say(f"warning: not a finite number: {', '.join(unusable)}")
+            others = f" and {len(unusable) - NUM_NAMED} more" if len(unusable) > NUM_NAMED else ""
+            say(f"warning: not a finite number: {', '.join(unusable[:NUM_NAMED])}{others}")
         with stop_requests.deferred():
             directory.write_summary(summary)  # the run is complete; what follows adds to it
             directory.keep_checkpoints(1)
