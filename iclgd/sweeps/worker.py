@@ -97,7 +97,8 @@ class Worker:
             slurm.requeue_self()
 
     def _is_over(self) -> bool:
-        self.trials.recover(self._observer.is_alive)
+        # This worker has no trial now: one in its name is that of an earlier one, whose end the journal has lost.
+        self.trials.recover(lambda name: name != self.options.name and self._observer.is_alive(name))
         return self.trials.is_finished()
 
     def _on_signal(self, number: int, _: object) -> None:
