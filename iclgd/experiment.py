@@ -25,12 +25,13 @@ from iclgd.modules.signals import stop_requests
 from iclgd.modules.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.report.figures import draw_figures
 from iclgd.terminal import say
-from iclgd.tracking.checkpoints import Saved, last_whole, refuse_changes, restore_config
+from iclgd.tracking.checkpoints import Saved, last_whole, refuse_changes, restore_config, restore_curve
 from iclgd.tracking.environment import describe_environment
 from iclgd.tracking.logger import RunDirectoryLogger
 from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, Tell
 
+WEIGHTS = "weights.safetensors"
 NUM_NAMED = 8  # of numbers that are not finite
 
 
@@ -96,7 +97,7 @@ def resume(path: Path) -> Finished:
     restore_config(directory)
     config = configs.load(directory.config_path)
     if _find_rank(config) != 0:
-        if directory.read_summary(_nobody) is None:
+        if directory.read_summary(_nobody) is None or directory.problem_with(WEIGHTS) is not None:
             saved = _where_to_go_on(directory, config, _nobody)
             with _ending_quietly():
                 _execute(config, _prepare(config), None, [], saved.path if saved else None)
@@ -104,13 +105,16 @@ def resume(path: Path) -> Finished:
     # Locked before looking: a run that is still going changes what is there.
     with directory.lock(), _saying_how_to_continue(directory):
         summary = directory.read_summary()
-        if summary is not None and not _lacks_something(config, directory):
-            return Finished(directory, [])
         if summary is not None:
-            _refuse_edits(directory, config)
-            if (wrong := directory.problem_with_weights()) is not None:
-                say(f"{directory.path / 'weights.safetensors'}: {wrong}; made again from the last checkpoint")
+            restore_curve(directory)
+            if (wrong := directory.problem_with(WEIGHTS)) is not None:
+                _refuse_edits(directory, config)
+                say(f"{directory.path / WEIGHTS}: {wrong}; made again from the last checkpoint")
                 summary = None
+            elif not _lacks_something(config, directory):
+                return Finished(directory, [])
+            else:
+                _refuse_edits(directory, config)
         with Mirror(config.tracking) as mirror:
             mirror.resolve()
             if summary is not None:

@@ -260,3 +260,19 @@ def test_analyses_are_not_made_from_damaged_weights(cli: Cli, small_config: Path
     code, _, err = cli("resume", directory.path)
     assert (code, err.count("\n")) == (2, 1)
     assert "model.num_layers was 1 in step=6.ckpt, and is 2 now" in err
+
+
+@pytest.mark.parametrize("how", ["remove", "empty", "cut", "flip"])
+def test_the_files_of_a_complete_run_are_put_back(cli: Cli, small_config: Path, how: str) -> None:
+    directory = run_directory(cli("run", small_config, *SHORT)[1])
+    expected = results(directory)
+    for name in ("metrics.jsonl", "weights.safetensors"):
+        damaged(directory.path / name, how, random.Random(1))
+        told: list[str] = []
+        directory.read_metrics(told.append)
+        assert len(told) >= 1 or name != "metrics.jsonl"
+        code, _, err = cli("resume", directory.path)
+        assert code == 0, err
+        assert name in err.splitlines()[0]
+        assert results(directory) == expected
+    assert cli("resume", directory.path)[2] == ""

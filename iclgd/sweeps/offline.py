@@ -7,6 +7,7 @@ FAIL and adds a WAITING copy of it. Should one die in between, the next to look 
 once, only the first copy of a trial counts: storages number trials in an order that all workers see alike.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -189,6 +190,11 @@ class OfflineSweep:
         self._end(claim.trial_id, reason, again=True, **counts)
         self._replace_lost()
 
+    def announce_return(self, claim: Claim, reason: str) -> None:
+        """Tell that a trial will be given back: should the worker be killed before, that is no fault of the trial's."""
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self.storage.set_trial_user_attr(claim.trial_id, "asked_to_stop", reason)
+
     def recover(self, is_alive: Callable[[str], bool]) -> None:
         """Give back the trials of dead workers, and mend what a worker left that died while it did so.
 
@@ -203,9 +209,10 @@ class OfflineSweep:
             else:
                 is_lost = not is_alive(worker)
             if is_lost:
-                deaths = trial.user_attrs.get("worker_deaths", 0) + 1
+                asked = trial.user_attrs.get("asked_to_stop")
+                deaths = trial.user_attrs.get("worker_deaths", 0) + (asked is None)
                 again = deaths <= MAX_WORKER_DEATHS
-                reason = "worker died" if again else f"its worker died {deaths} times"
+                reason = asked or ("worker died" if again else f"its worker died {deaths} times")
                 kills = trial.user_attrs.get("kills", 0)
                 self._end(trial._trial_id, reason, again=again, kills=kills, worker_deaths=deaths)
         self._replace_lost()

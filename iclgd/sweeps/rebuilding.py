@@ -5,6 +5,7 @@ What only the journal knew is lost: which trials had failed or ended early. They
 
 import contextlib
 import itertools
+import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import optuna
 import yaml
 from optuna.storages import BaseStorage
 
+from iclgd.checks import InputError
 from iclgd.sweeps import search, sweep_file
 from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
@@ -27,6 +29,8 @@ from iclgd.terminal import say
 from iclgd.tracking.run_directory import RunDirectory
 
 BISECTIONS = 2000  # between any two floats
+NUM_NAMED = 8  # of damaged runs
+WEIGHTS = "weights.safetensors"
 
 
 def view_sweep(folder: SweepFolder) -> tuple[SweepFile, OfflineSweep]:
@@ -70,6 +74,38 @@ def repair(folder: SweepFolder) -> None:
     finally:
         new.unlink(missing_ok=True)
     say(f"{error}; written anew from the run directories")
+
+
+def restore_complete_runs(folder: SweepFolder, trials: OfflineSweep) -> None:
+    """Put back the curves of complete runs that are damaged, and say what else of such a run is missing or damaged."""
+    problems = []
+    for trial in trials.latest():
+        if trial.state != optuna.trial.TrialState.COMPLETE:
+            continue
+        point = trial.user_attrs["point"]
+        if (path := folder.run_directory(point)) is None:
+            problems.append(f"{folder.runs}: the run {folder.run_id(point)} of a trial that is done is missing")
+        elif (problem := _restore(path)) is not None:
+            problems.append(f"{problem}; it can be mended with: {shlex.join(['iclgd', 'resume', str(path)])}")
+    for problem in problems[:NUM_NAMED]:
+        say(problem)
+    if len(problems) > NUM_NAMED:
+        say(f"and {len(problems) - NUM_NAMED} more runs that are done have missing or damaged files")
+
+
+def _restore(path: Path) -> str | None:
+    """Put back a complete run's curve; return what else is wrong with the run, if anything is."""
+    try:
+        run = RunDirectory(path)
+        if (problem := run.problem_with("metrics.jsonl")) is not None:
+            from iclgd.tracking.checkpoints import restore_curve  # imports torch
+
+            restore_curve(run)
+            problem = run.problem_with("metrics.jsonl")
+    except (InputError, OSError) as error:
+        return f"{path}: {error}"
+    names = {"metrics.jsonl": problem, **{name: run.problem_with(name) for name in ("summary.json", WEIGHTS)}}
+    return next((f"{path / name}: {wrong}" for name, wrong in names.items() if wrong is not None), None)
 
 
 def _has_lost_entries(folder: SweepFolder, sweep: SweepFile, trials: OfflineSweep) -> bool:

@@ -17,7 +17,7 @@ from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
 from iclgd.sweeps.launch_local import LocalWorkers, run_workers
 from iclgd.sweeps.offline import plan
-from iclgd.sweeps.rebuilding import repair
+from iclgd.sweeps.rebuilding import repair, restore_complete_runs
 from iclgd.sweeps.results import results
 from iclgd.sweeps.search import draw
 from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
@@ -196,6 +196,7 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
     if folder.options.engine == "local":
         repair(folder)
         _, trials = open_sweep(folder)
+        restore_complete_runs(folder, trials)
         if revived := trials.revive():
             say(f"{revived} failed trials run again")
     return folder

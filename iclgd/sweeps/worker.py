@@ -173,6 +173,8 @@ class Worker:
                 if asked_because is not None:
                     asked_at = now
                     process.ask_to_stop()
+                    if asked_because == "worker was asked to stop":
+                        self.trials.announce_return(claim, asked_because)
             elif now - asked_at > self.options.grace:
                 process.kill()
         return asked_because

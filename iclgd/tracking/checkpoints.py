@@ -157,6 +157,17 @@ def restore_config(directory: RunDirectory) -> None:
         say(f"{path}: {wrong}; put back from {saved.path.name}")
 
 
+def restore_curve(directory: RunDirectory) -> None:
+    """Put back a ``metrics.jsonl`` of a complete run that is gone or damaged, as its checkpoint has it, and say so.
+
+    Raises:
+        RunDirectoryError: if that is damaged, too.
+        OSError: if it cannot be written.
+    """
+    if directory.problem_with("metrics.jsonl") is not None and (saved := last_whole(directory)) is not None:
+        directory.restore_metrics(saved.step, saved.metrics)
+
+
 def refuse_changes(saved: Saved, config: dict[str, Any], path: Path) -> list[str]:
     """Compare a config with the one that a checkpoint was made with; return a line for each harmless difference.
 

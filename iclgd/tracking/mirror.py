@@ -18,7 +18,8 @@ from iclgd.tracking.wandb import WITHOUT_CLIENT, TrackingConfig, decide, look, w
 SECONDS_TO_START = 30.0  # of a W&B run, online, and then offline; the run does not wait for it
 SECONDS_TO_FINISH = 60.0  # W&B's own default is to wait for a lost server for ever
 SECONDS_OF_PATIENCE = 60.0  # beyond these with a process that watches its limits itself
-SECONDS_TO_CLOSE = 10.0  # W&B's files of a run that is to go on later
+SECONDS_TO_CLOSE = 10.0  # W&B's files of a run that is over
+SECONDS_TO_INTERRUPT = 2.0  # the copy of a run that is to go on later: Slurm kills within seconds who does not end
 EXIT_FAILED = 1
 
 
@@ -102,17 +103,19 @@ class Mirror:
     def close(self, exit_code: int) -> None:
         """Close W&B's files of a run that is not complete; what they lack, it gets when the run goes on.
 
+        It is not waited for a copy that has not started yet.
+
         Args:
             exit_code: that W&B is told.
         """
         was_over, self._is_over = self._is_over, True
         if self._client is None:
             return
-        if was_over or self._failure or self._directory is None:
+        if was_over or self._failure or not self._has_started:
             self._client.kill()
         else:
             self._client.send(exit_code=exit_code)
-            self._client.end(SECONDS_TO_CLOSE)
+            self._client.end(SECONDS_TO_INTERRUPT)
 
     def _take(self, message: Message) -> bool:
         """Deal with a message, in a thread of its own; say whether nobody else need see it."""

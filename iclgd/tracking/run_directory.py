@@ -173,12 +173,14 @@ class RunDirectory:
         try:
             lines = read_text(path, MOST_BYTES, encoding="latin-1").split("\n")[:-1]
         except FileNotFoundError:
+            if (wrong := self.problem_with(path.name)) is not None:
+                tell(f"{path}: {wrong}; put it back with: iclgd resume {self.path}")
             return []
         except FileError as error:
             tell(f"{error}; going on without it")
             return []
         records = [_record(line) for line in lines]
-        if None not in records and (self.path / "summary.json").exists() and (wrong := self._foreign(path.name)):
+        if None not in records and (self.path / "summary.json").exists() and (wrong := self.problem_with(path.name)):
             tell(f"{path}: {wrong}; its numbers cannot be trusted")
         if bad := [number for number, record in enumerate(records, start=1) if record is None]:
             tell(f"{path}: {len(bad)} of {len(lines)} lines are damaged and left out (the first is line {bad[0]})")
@@ -223,9 +225,9 @@ class RunDirectory:
             tell(f"{self.path / 'summary.json'}: {wrong}; the run counts as not complete")
         return None
 
-    def problem_with_weights(self) -> str | None:
-        """Return what is wrong with the weights of a complete run, from which analyses are made later."""
-        return self._foreign("weights.safetensors")
+    def problem_with(self, name: str) -> str | None:
+        """Return what is wrong with a file of a complete run, such as its weights or its curve."""
+        return self._foreign(name)
 
     def forget_summary(self) -> None:
         """Drop a damaged ``summary.json`` of a run that goes on."""

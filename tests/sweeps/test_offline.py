@@ -146,6 +146,19 @@ def test_a_point_whose_workers_always_die_fails_in_the_end(grid: list[OfflineSwe
     assert not trials.is_finished()
 
 
+def test_a_worker_that_is_killed_after_it_was_asked_to_stop_is_no_death(grid: list[OfflineSweep]) -> None:
+    first, second = grid
+    claim = first.claim("preempted")
+    assert claim is not None
+    first.announce_return(claim, "worker was asked to stop")
+    second.recover(lambda _: False)
+    again = next(each for each in claims(second, "alive") if each.point == claim.point)
+    assert again.worker_deaths == 0
+    ended = second.storage.get_trial(claim.trial_id)
+    assert (ended.state, ended.user_attrs["end"]["reason"]) == (TrialState.FAIL, "worker was asked to stop")
+    first.announce_return(claim, "too late")  # and nobody minds
+
+
 def test_given_back_trials_go_on_and_failed_ones_do_not(grid: list[OfflineSweep]) -> None:
     first, second = grid
     one, two = first.claim("a"), first.claim("a")

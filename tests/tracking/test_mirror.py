@@ -188,6 +188,15 @@ def test_our_own_process_is_killed(server: WandbServer, capsys: Capture, monkeyp
 
 
 @pytest.mark.slow
+def test_an_interrupted_run_does_not_wait_for_a_copy_that_has_not_started(server: WandbServer) -> None:
+    begun = time.monotonic()
+    with Mirror(TrackingConfig(mode="offline")) as mirror:
+        mirror.begin(RunDirectory.create("small", CONFIG, describe_environment("cpu")))
+        mirror.close(130)
+    assert time.monotonic() - begun < 0.5
+    assert not wandb_processes()
+
+
 def test_a_run_that_is_killed_leaves_no_process(server: WandbServer) -> None:
     code = f"""\
 import time
@@ -280,6 +289,7 @@ def test_a_run_that_goes_on_is_one_run(server: WandbServer, monkeypatch: pytest.
         mirror.begin(run)
         for step in range(5):
             run.append_metrics(step, {"loss": 1 / (1 + step)})
+        until(lambda: run.path.name in server.runs and len(server.runs[run.path.name].history) == 5)
         mirror.close(130)
     stored = server.runs[run.path.name]
     assert (len(stored.history), stored.state) == (5, "failed")
