@@ -201,6 +201,9 @@ def test_a_process_that_is_stopped_closes_its_files(cli: Cli, small_config: Path
     command = [*ICLGD, "run", str(small_config), "tracking.mode=offline", "trainer.max_steps=100000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     stopped = wait_for_metrics(tmp_path / "runs", 3, [process])
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("tracking: W&B offline"):
+        assert process.poll() is None
     process.send_signal(signal.SIGUSR1)
     process.send_signal(signal.SIGTERM)  # those who want an end may ask for it twice
     (done,) = results([process])
