@@ -28,11 +28,11 @@ from iclgd.experiment import prepare_process
 from iclgd.experiments.regression import Config as RegressionConfig
 from iclgd.experiments.regression import prepare
 from iclgd.models.learners import best_learning_rate
-from iclgd.modules.optimization import add_gradients, clip_by_global_norm
-from iclgd.modules.progress import TrainingProgress
-from iclgd.modules.recording import MetricsRecorder, Stopwatch
+from iclgd.modules.gradients import add_gradients, clip_by_global_norm
 from iclgd.modules.regression import RegressionModule
-from iclgd.modules.trainer import make_trainer
+from iclgd.runtime.progress import TrainingProgress
+from iclgd.runtime.recording import MetricsRecorder, Stopwatch
+from iclgd.runtime.trainer import make_trainer
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "regression"
 CONFIG = CONFIGS / "one_layer.yaml"

@@ -39,7 +39,7 @@ from iclgd.experiments import text
 from iclgd.models.language import EMBEDDED, LanguageModel, LanguageModelConfig, wrap
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
-from iclgd.modules.trainer import DeviceConfig
+from iclgd.runtime.trainer import DeviceConfig
 from iclgd.tracking.wandb import TrackingConfig
 
 SHAPES: dict[str, PreTrainedConfig] = {

@@ -19,10 +19,10 @@ from iclgd.files import read_text
 from iclgd.models import LEARNERS
 from iclgd.models.attention import ATTENTIONS
 from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS
-from iclgd.modules.optimizer import SCHEDULES
+from iclgd.modules.optimizer_config import SCHEDULES
 from iclgd.modules.references import GD_PLUS_PLUS
 from iclgd.modules.similarities import CONTROLS, RANDOM_UPDATES
-from iclgd.modules.trainer import ACCELERATORS, PRECISIONS, STRATEGIES
+from iclgd.runtime.trainer import ACCELERATORS, PRECISIONS, STRATEGIES
 from iclgd.tracking.wandb import MODES
 
 

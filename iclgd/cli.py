@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from iclgd.modules.ranks import check_ranks, is_first_process
-from iclgd.modules.signals import stop_requests, unblocked
+from iclgd.runtime.ranks import check_ranks, is_first_process
+from iclgd.runtime.signals import stop_requests, unblocked
 from iclgd.streams import let_go_of_streams, open_streams
 from iclgd.terminal import say, show, show_table
 
@@ -128,7 +128,7 @@ def _show(directory, failed: list[str]) -> int:  # type: ignore[no-untyped-def]
 
 def _export(arguments: argparse.Namespace) -> int:
     from iclgd import config, experiment
-    from iclgd.experiments.text_export import export
+    from iclgd.export.text_run import export
     from iclgd.tracking.run_directory import RunDirectory
 
     directory = RunDirectory(arguments.run_directory)

@@ -17,7 +17,7 @@ from omegaconf import MISSING, OmegaConf
 
 from iclgd import yaml_files
 from iclgd.checks import InputError
-from iclgd.modules.trainer import DeviceConfig
+from iclgd.runtime.trainer import DeviceConfig
 from iclgd.tracking.wandb import TrackingConfig
 from iclgd.typed_values import check_known, kinds_of, read_group, read_node, read_text
 

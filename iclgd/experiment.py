@@ -18,12 +18,12 @@ from iclgd import config as configs
 from iclgd.config import ExperimentConfig
 from iclgd.failures import Failures
 from iclgd.memory import OutOfMemoryError, TooLargeError, advice, is_exhausted
-from iclgd.modules.launch import find_launch
-from iclgd.modules.meeting import LostProcessError, check_meeting_place
-from iclgd.modules.ranks import PARENT, LaunchError
-from iclgd.modules.signals import stop_requests
-from iclgd.modules.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.report.figures import draw_figures
+from iclgd.runtime.launch import find_launch
+from iclgd.runtime.meeting import LostProcessError, check_meeting_place
+from iclgd.runtime.ranks import PARENT, LaunchError
+from iclgd.runtime.signals import stop_requests
+from iclgd.runtime.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.terminal import say
 from iclgd.tracking.checkpoints import Saved, last_whole, refuse_changes, restore_config, restore_curve
 from iclgd.tracking.environment import describe_environment

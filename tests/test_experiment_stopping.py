@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from iclgd.experiments import regression, text
-from iclgd.modules.recording import MetricsRecorder
-from iclgd.modules.signals import STOP_SIGNALS
+from iclgd.runtime.recording import MetricsRecorder
+from iclgd.runtime.signals import STOP_SIGNALS
 from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory
 from tests.experiments.test_embedded import EMBEDDED, LANGUAGE, SMALL_LANGUAGE

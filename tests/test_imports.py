@@ -1,4 +1,4 @@
-"""Imports flow one way: data, models, metrics -> analysis -> modules -> experiments -> config -> experiment -> cli."""
+"""Imports flow one way: data, models, metrics -> analysis -> runtime -> modules -> experiments -> config -> cli."""
 
 import ast
 from pathlib import Path
@@ -34,12 +34,14 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "tracking": {"checks"},
     "analysis": {"checks", "data", "models", "metrics"},
-    "modules": {"checks", "data", "models", "metrics", "analysis", "tracking"},
+    "runtime": {"checks", "tracking"},
+    "modules": {"checks", "data", "models", "metrics", "analysis", "runtime"},
     "report": {"tracking"},
-    "experiments": {"checks", "data", "models", "metrics", "analysis", "modules", "tracking", "report"},
-    "config": {"checks", "experiments", "modules", "tracking"},
-    "experiment": {"config", "modules", "report", "tracking"},
-    "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "tracking"},
+    "experiments": {"checks", "data", "models", "metrics", "analysis", "modules", "runtime", "tracking", "report"},
+    "export": {"checks", "data", "analysis", "modules", "runtime", "experiments", "tracking"},
+    "config": {"checks", "experiments", "runtime", "tracking"},
+    "experiment": {"config", "report", "runtime", "tracking"},
+    "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "runtime", "tracking"},
     "sweeps": {"checks", "config", "tracking"},
     "cli": {
         "sweeps",
@@ -49,8 +51,9 @@ ALLOWED: dict[str, set[str]] = {
         "experiments",
         "catalogue",
         "analysis",
-        "modules",
+        "export",
         "report",
+        "runtime",
         "tracking",
     },
 }

@@ -38,7 +38,7 @@ class Answers(NamedTuple):
     sensitivity: Tensor  # (B, O, D)
 
 
-class Estimate(NamedTuple):
+class MeanInterval(NamedTuple):
     """A mean over tasks and its 95 % interval."""
 
     mean: float
@@ -74,10 +74,10 @@ class Verdict:
     sensitivity_norm: float
 
 
-class Comparison(NamedTuple):
+class AlgorithmComparison(NamedTuple):
     """A model beside every candidate."""
 
-    estimates: dict[str, dict[str, Estimate]]  # learner -> measure -> estimate
+    estimates: dict[str, dict[str, MeanInterval]]  # learner -> measure -> estimate
     verdict: Verdict
 
 
@@ -93,7 +93,7 @@ def nearest_algorithm(
     answers: Mapping[str, Answers],
     num_resamples: int,
     generator: torch.Generator,
-) -> Comparison:
+) -> AlgorithmComparison:
     """Compare a model with every candidate and name the one that it is.
 
     A candidate cannot be told from the nearest one if the 95 % interval of the difference of their distances to the
@@ -120,11 +120,11 @@ def nearest_algorithm(
     low, high = torch.quantile(resampled, resampled.new_tensor(LEVELS), dim=-1)
     numbers = torch.stack([means, low, high], -1).tolist()
     estimates = {
-        name: {measure: Estimate(*row) for measure, row in zip(MEASURES, rows, strict=True)}
+        name: {measure: MeanInterval(*row) for measure, row in zip(MEASURES, rows, strict=True)}
         for name, rows in zip(candidates, numbers, strict=True)
     }
     distances = dict(zip(candidates, resampled[:, MEASURES.index("sensitivity_l2")], strict=True))
-    return Comparison(estimates, _verdict(model, candidates, answers, estimates, distances))
+    return AlgorithmComparison(estimates, _verdict(model, candidates, answers, estimates, distances))
 
 
 def algorithms_by_layer(
@@ -181,7 +181,7 @@ def _verdict(
     model: Answers,
     candidates: Mapping[str, Candidate],
     answers: Mapping[str, Answers],
-    estimates: dict[str, dict[str, Estimate]],
+    estimates: dict[str, dict[str, MeanInterval]],
     resampled: dict[str, Tensor],
 ) -> Verdict:
     """Name the learner, from the distances between sensitivities and their resamples, (R,) each."""

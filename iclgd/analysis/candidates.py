@@ -76,6 +76,6 @@ def candidate_learners(batch: RegressionBatch, depth: int, task: LinearRegressio
     assert isinstance(deep, GradientDescentPlusPlus)
     for k in range(1, depth):
         candidates[f"gd({k} of {depth})"] = Candidate(GradientDescent(rate, k), 1)
-        first_steps = GradientDescentPlusPlus(deep.learning_rates[:k], deep.curvatures[:k])
+        first_steps = GradientDescentPlusPlus(deep.learning_rates[:k], deep.gammas[:k])
         candidates[f"gd_plus_plus({k} of {depth})"] = Candidate(first_steps, 2)
     return candidates

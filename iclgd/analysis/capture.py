@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from iclgd.analysis.demonstrations import Context, run_context
+from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered, watch
 from iclgd.models.language import AttentionLayer, LanguageModel, LanguageModelError

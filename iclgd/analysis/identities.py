@@ -76,10 +76,10 @@ def _read_out_and_full(batch: RegressionBatch, learning_rate: float, start: Tens
 
 
 def _gd_plus_plus_and_learner(batch: RegressionBatch, learning_rate: float, start: Tensor) -> float:
-    rates, curvatures = (learning_rate, 2 * learning_rate, learning_rate), (0.3 * learning_rate, 0.1, 0.2)
+    rates, gammas = (learning_rate, 2 * learning_rate, learning_rate), (0.3 * learning_rate, 0.1, 0.2)
     outputs, dim = start.shape
-    model = gd_plus_plus_transformer(dim, rates, curvatures, outputs, dtype=torch.float64)
-    return _distance(model(*batch[:3]), GradientDescentPlusPlus(rates, curvatures)(*batch[:3]))
+    model = gd_plus_plus_transformer(dim, rates, gammas, outputs, dtype=torch.float64)
+    return _distance(model(*batch[:3]), GradientDescentPlusPlus(rates, gammas)(*batch[:3]))
 
 
 def _attention_and_dual(batch: RegressionBatch, learning_rate: float, start: Tensor) -> float:

@@ -86,7 +86,7 @@ SHIFTS = {
     "mixture_weight_scale": Shift("... their weights 0.5 to 5", "weight_scale", _wide_scales, MIXTURE),
     "num_noise": Shift("context targets replaced by noise", "num_noise", _noise_counts),
     "num_context": Shift("fewer or more context points", "num_context", _context_sizes),
-    "distribution": Shift("each law of the covariates, of the same variance", "distribution", _distributions),
+    "distribution": Shift("each distribution of the covariates, of the same variance", "distribution", _distributions),
     "condition_number": Shift(
         "ever more uneven covariates, along rotated axes",
         "condition_number",

@@ -21,7 +21,7 @@ from iclgd.models.transformer import SCALES, Transformer, TransformerConfig
 Record = dict[str, Any]  # plain numbers, texts, lists and dictionaries
 
 ANALYSES = {
-    "out_of_distribution": "losses on shifted tasks: scales, laws, noise, context lengths, covariances",
+    "out_of_distribution": "losses on shifted tasks: scales, distributions, noise, context lengths, covariances",
     "iterated": "one layer applied many times beside as many gradient steps",
     "which_algorithm": "the nearest textbook learner to every layer, with bootstrap intervals",
     "functions": "sine waves before and after the context is seen, and the kernels",

@@ -1,7 +1,7 @@
-"""Laws of the covariates: what context inputs and queries are drawn from.
+"""Distributions of the covariates: what context inputs and queries are drawn from.
 
-Every law has the variance of U(-width/2, width/2), that is width^2 / 12, so that a shift from one to another changes
-the shape alone. The exponential law is not centred, as in [vO]'s code: its mean is its standard deviation.
+Every distribution has the variance of U(-width/2, width/2), that is width^2 / 12, so that a shift from one to another
+changes the shape alone. The exponential one is not centred, as in [vO]'s code: its mean is its standard deviation.
 """
 
 import math
@@ -27,14 +27,14 @@ def draw_covariates(
     generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
 ) -> list[Tensor]:
-    """Draw one tensor of each shape, whose last axis is the task: a task's law is the same in all of them.
+    """Draw one tensor of each shape, whose last axis is the task: a task's distribution is the same in all of them.
 
-    A mixture draws from every law for every task, so that the random numbers used do not depend on the choice.
+    A mixture draws from every distribution for every task, so that the random numbers used do not depend on the choice.
 
     Args:
         distribution: a name in ``DISTRIBUTIONS``; ``"mixture"`` is [vO]'s ``create_ood_data`` before its normalisation.
         shapes: shapes with the same last number.
-        width: of the uniform law; the others have its variance, width^2 / 12.
+        width: of the uniform distribution; the others have its variance, width^2 / 12.
         generator: draws on its own device.
         dtype: of the result; the numbers are the same in each, up to its rounding.
 
@@ -48,9 +48,9 @@ def draw_covariates(
     """
     if distribution != "mixture":
         return [_draw(distribution, shape, width, generator, dtype) for shape in shapes]
-    law = torch.randint(len(MIXED), shapes[0][-1:], generator=generator, device=generator.device)
+    chosen = torch.randint(len(MIXED), shapes[0][-1:], generator=generator, device=generator.device)
     candidates = [torch.stack([_draw(name, shape, width, generator, dtype) for name in MIXED]) for shape in shapes]
-    return [laws.gather(0, law.expand(1, *laws.shape[1:]))[0] for laws in candidates]
+    return [drawn.gather(0, chosen.expand(1, *drawn.shape[1:]))[0] for drawn in candidates]
 
 
 def draw_uniform(

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from lightning.pytorch import LightningDataModule
 
-from iclgd.data.background import in_background
+from iclgd.data.prefetch import in_background
 from iclgd.data.regression import RegressionBatch, RegressionTask
 from iclgd.data.seeding import named_generator
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 
 from iclgd import checks, yaml_files
-from iclgd.data.rows import Row, RowsError, read_hub, read_json_lines
+from iclgd.data.hub_rows import read_hub
+from iclgd.data.json_lines import Row, RowsError, read_json_lines
 from iclgd.data.seeding import named_generator
 from iclgd.data.text_task import SPLITS, surrogate_in
 from iclgd.data.text_task import TextExample as TextExample
@@ -151,14 +152,14 @@ def _example(task: TextTask, row: Row) -> TextExample:
     for key in (*task.fields, task.label):
         if key not in values:
             there = escaped(", ".join(values), MOST_SHOWN)
-            raise TextTaskError(f"{row.place}: field {key!r} is missing; it has: {there}")
+            raise TextTaskError(f"{row.position}: field {key!r} is missing; it has: {there}")
     texts = {}
     for key in task.fields:
         if not isinstance(values[key], str) or not values[key].strip():
             got = escaped(repr(values[key]), MOST_SHOWN)
-            raise TextTaskError(f"{row.place}: field {key!r} must be a text that is not empty, got {got}")
+            raise TextTaskError(f"{row.position}: field {key!r} must be a text that is not empty, got {got}")
         if (problem := surrogate_in(values[key])) is not None:
-            raise TextTaskError(f"{row.place}: field {key!r} {problem}")
+            raise TextTaskError(f"{row.position}: field {key!r} {problem}")
         texts[key] = values[key].strip()
     label = values[task.label]
     if isinstance(label, str) and label in task.answers:
@@ -166,7 +167,7 @@ def _example(task: TextTask, row: Row) -> TextExample:
     if type(label) is not int or not 0 <= label < len(task.answers):
         allowed = f"0 to {len(task.answers) - 1} or one of {', '.join(task.answers)}"
         got = escaped(repr(label), MOST_SHOWN)
-        raise TextTaskError(f"{row.place}: field {task.label!r} must be {allowed}; got {got}")
+        raise TextTaskError(f"{row.position}: field {task.label!r} must be {allowed}; got {got}")
     return TextExample(texts, label)
 
 

@@ -16,12 +16,12 @@ from iclgd.data.language_datamodule import LanguageDataModule
 from iclgd.data.seeding import named_generator
 from iclgd.memory import Need, check
 from iclgd.models.gpt import GPTConfig, build_gpt
-from iclgd.modules.checkpointing import KeepCheckpoints
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
-from iclgd.modules.participants import Participants
-from iclgd.modules.progress import TrainingProgress
-from iclgd.modules.recording import MetricsRecorder, Stopwatch
-from iclgd.modules.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.runtime.checkpointing import KeepCheckpoints
+from iclgd.runtime.participants import Participants
+from iclgd.runtime.progress import TrainingProgress
+from iclgd.runtime.recording import MetricsRecorder, Stopwatch
+from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 

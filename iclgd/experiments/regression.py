@@ -19,14 +19,14 @@ from iclgd.experiments.regression_memory import analysis_needs, memory_needs
 from iclgd.memory import check
 from iclgd.models import LeastSquares, Predictor, Ridge
 from iclgd.models.transformer import Transformer, TransformerConfig
-from iclgd.modules.checkpointing import KeepCheckpoints
-from iclgd.modules.comparison import Comparison
-from iclgd.modules.participants import Participants
-from iclgd.modules.progress import TrainingProgress
-from iclgd.modules.recording import MetricsRecorder, Stopwatch
 from iclgd.modules.references import make_references
 from iclgd.modules.regression import EvaluationConfig, RegressionModule, TrainingConfig, over_seeds
-from iclgd.modules.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.modules.regression_evaluation import RegressionEvaluation
+from iclgd.runtime.checkpointing import KeepCheckpoints
+from iclgd.runtime.participants import Participants
+from iclgd.runtime.progress import TrainingProgress
+from iclgd.runtime.recording import MetricsRecorder, Stopwatch
+from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -106,7 +106,7 @@ def prepare(config: Config) -> Prepared:
             task, config.model, config.evaluation.gd_plus_plus, config.evaluation.gd_plus_plus_steps, batch, seed
         )
         final: dict[str, Predictor] = {"ridge": Ridge(config.evaluation.ridge_lambda), "least_squares": LeastSquares()}
-        comparisons.append(Comparison(transformer, references, final))
+        comparisons.append(RegressionEvaluation(transformer, references, final))
         chosen.append(numbers)
     all_chosen: dict[str, float] = {}
     for name in chosen[0]:

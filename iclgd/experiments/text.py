@@ -35,12 +35,12 @@ from iclgd.models.language import (
     load_tokenizer,
     untrained_twin,
 )
-from iclgd.modules.comparison_progress import ComparisonProgress
 from iclgd.modules.dual_form import Comparison, DualFormModule
-from iclgd.modules.participants import Participants
 from iclgd.modules.similarities import EvaluationConfig
-from iclgd.modules.stopping import interruptible
-from iclgd.modules.trainer import DeviceConfig, make_trainer
+from iclgd.runtime.participants import Participants
+from iclgd.runtime.stopping import interruptible
+from iclgd.runtime.text_progress import TextProgress
+from iclgd.runtime.trainer import DeviceConfig, make_trainer
 from iclgd.terminal import say
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
@@ -151,7 +151,7 @@ def execute(
         config.trainer,
         checkpoints=None,
         loggers=loggers,
-        callbacks=[Participants(config, checkpoint, directory), ComparisonProgress()],
+        callbacks=[Participants(config, checkpoint, directory), TextProgress()],
         is_replicated=True,
     )
     with interruptible(trainer):

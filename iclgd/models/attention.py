@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iclgd.models.batched_matmul import mix_channels, multiply_per_task
 from iclgd.models.initialization import truncated_normal_
-from iclgd.models.products import mix_channels, multiply_per_task
 
 ATTENTIONS = {
     "linear": "scores as they are: no scale, no 1/N",
@@ -93,13 +93,13 @@ class SelfAttention(nn.Module):
         # Without a softmax the sum over the context can come first: its size is then that of a weight, whatever N is.
         sum_first = self.attention == "linear" and keys.shape[1] > keys.shape[0]
         total = start
-        for query_key, value_linear in zip(self.query_key(), self.value_linear(), strict=True):
-            questions = mix_channels(query_key, tokens)  # (T, C, B)
-            values = mix_channels(value_linear.T, context)  # (N, C, B)
+        for qk, ov in zip(self.qk_matrix(), self.ov_matrix(), strict=True):
+            queries = mix_channels(qk, tokens)  # (T, C, B)
+            values = mix_channels(ov.T, context)  # (N, C, B)
             if sum_first:
-                total = multiply_per_task(questions, multiply_per_task(keys, values), total)
+                total = multiply_per_task(queries, multiply_per_task(keys, values), total)
             else:
-                total = multiply_per_task(self._weights(multiply_per_task(questions, keys)), values, total)
+                total = multiply_per_task(self._weights(multiply_per_task(queries, keys)), values, total)
         assert total is not None
         return total + self.linear_bias[:, None] if self.bias else total
 
@@ -114,11 +114,11 @@ class SelfAttention(nn.Module):
         Returns:
             Their update, (O, B).
         """
-        # The weights enter only as two products: one question per head, one column of values per head and output.
+        # The weights enter only as two products: one query per head, one column of values per head and output.
         context, (query,) = self._with_ones(context), self._with_ones(query[None])
-        question = self.query_key() @ query  # (H, C, B)
+        query_by_head = self.qk_matrix() @ query  # (H, C, B)
         columns = self._augmented("value") @ self.linear[:, :, -num_outputs:]  # (H, C, O)
-        scores = (context[:, None] * question).sum(2)  # (N, H, B)
+        scores = (context[:, None] * query_by_head).sum(2)  # (N, H, B)
         values = (context[:, None, None] * columns.mT[..., None]).sum(3)  # (N, H, O, B)
         update = (self._weights(scores, dim=0)[:, :, None] * values).sum((0, 1))
         return update + self.linear_bias[-num_outputs:, None] if self.bias else update
@@ -127,18 +127,18 @@ class SelfAttention(nn.Module):
         """Return the weights with which tokens attend to the context, (H, T, N, B); arguments as in :meth:`forward`."""
         context, tokens = self._with_ones(context), self._with_ones(tokens)
         scores = [
-            multiply_per_task(mix_channels(product, tokens), context.transpose(0, 1)) for product in self.query_key()
+            multiply_per_task(mix_channels(product, tokens), context.transpose(0, 1)) for product in self.qk_matrix()
         ]
         return self._weights(torch.stack(scores))
 
-    def query_key(self) -> Tensor:
+    def qk_matrix(self) -> Tensor:
         """Return the product ``W_K W_Q^T`` of each head, (H, C, C): from the query's token (columns) to the key's.
 
         With biases there is one more channel, which is 1 in every token.
         """
         return self._augmented("key") @ self._augmented("query").mT
 
-    def value_linear(self) -> Tensor:
+    def ov_matrix(self) -> Tensor:
         """Return the product ``W_V W_P`` of each head, (H, C, C): from the value's token (rows) to the update.
 
         With biases there is one more row, for a channel that is 1 in every token.

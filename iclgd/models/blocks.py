@@ -1,14 +1,14 @@
-"""What may surround attention: a two-layer perceptron, a projection and a normalisation of every token."""
+"""What may surround attention: a two-layer MLP, a linear map and a normalisation of every token."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iclgd.models.batched_matmul import mix_channels
 from iclgd.models.initialization import truncated_normal_
-from iclgd.models.products import mix_channels
 
 
-class Projection(nn.Module):
+class TokenLinear(nn.Module):
     """A linear map of every token, ``weight`` (C, C') acting from the right, with ``bias`` (C') or without.
 
     Args:
@@ -34,19 +34,19 @@ class Projection(nn.Module):
         return mapped if self.bias is None else mapped + self.bias[:, None]
 
 
-class Perceptron(nn.Module):
-    """Two projections of every token with a GELU (its tanh approximation, as published) between them.
+class MLP(nn.Module):
+    """Two linear maps of every token with a GELU (its tanh approximation, as published) between them.
 
     Args:
         num_channels: C.
         widening: width of the hidden layer over C.
-        bias: whether the projections have biases.
+        bias: whether the maps have biases.
     """
 
     def __init__(self, num_channels: int, widening: int = 4, bias: bool = False) -> None:
         super().__init__()
-        self.hidden = Projection(num_channels, widening * num_channels, bias)
-        self.output = Projection(widening * num_channels, num_channels, bias)
+        self.hidden = TokenLinear(num_channels, widening * num_channels, bias)
+        self.output = TokenLinear(widening * num_channels, num_channels, bias)
 
     def initialize(self, scale: float, generator: torch.Generator) -> None:
         """Draw the weights with variance ``scale / fan_in``; biases are 0."""

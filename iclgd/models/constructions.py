@@ -49,7 +49,7 @@ def gradient_descent_transformer(
 def gd_plus_plus_transformer(
     input_dim: int,
     learning_rates: Sequence[float],
-    curvatures: Sequence[float],
+    gammas: Sequence[float],
     output_dim: int = 1,
     num_layers: int | None = None,
     dtype: torch.dtype = torch.float32,
@@ -64,7 +64,7 @@ def gd_plus_plus_transformer(
     Args:
         input_dim: D.
         learning_rates: eta of each layer, or a single one.
-        curvatures: gamma of each layer, or a single one.
+        gammas: gamma of each layer, or a single one.
         output_dim: O.
         num_layers: with single values, how many layers share them.
         dtype: of the weights.
@@ -76,11 +76,11 @@ def gd_plus_plus_transformer(
     model = Transformer(config, input_dim, output_dim).to(dtype)
     inputs, outputs = torch.ones(input_dim, dtype=dtype), torch.ones(output_dim, dtype=dtype)
     model.requires_grad_(False)
-    for layer, rate, curvature in zip(model.sequence(len(learning_rates)), learning_rates, curvatures, strict=True):
+    for layer, rate, gamma in zip(model.sequence(len(learning_rates)), learning_rates, gammas, strict=True):
         attention = layer.attention
         attention.query[0] = attention.key[0] = torch.diag(torch.cat([inputs, 0 * outputs]))
-        attention.value[0] = torch.diag(torch.cat([inputs if curvature else 0 * inputs, -outputs]))
-        attention.linear[0] = torch.diag(torch.cat([-curvature * inputs, rate * outputs]))
+        attention.value[0] = torch.diag(torch.cat([inputs if gamma else 0 * inputs, -outputs]))
+        attention.linear[0] = torch.diag(torch.cat([-gamma * inputs, rate * outputs]))
     return model
 
 
@@ -103,11 +103,11 @@ def interpolate(trained: Transformer, construction: Transformer) -> Transformer:
     with torch.no_grad():
         for layers in zip(mixture.sequence(), trained.sequence(), construction.sequence(), strict=True):
             mixed, layer, reference = (each.attention for each in layers)
-            query_key = layer.query_key()[0].T  # as it is stored: (query's token, key's token)
+            query_key = layer.qk_matrix()[0].T  # as it is stored: (query's token, key's token)
             scale = query_key.diagonal()[:dim].mean()
-            mixed.query[0] = (query_key / scale + reference.query_key()[0].T) / 2
+            mixed.query[0] = (query_key / scale + reference.qk_matrix()[0].T) / 2
             mixed.key[0] = mixed.value[0] = torch.eye(len(query_key))
-            mixed.linear[0] = (scale * layer.value_linear()[0] + reference.value_linear()[0]) / 2
+            mixed.linear[0] = (scale * layer.ov_matrix()[0] + reference.ov_matrix()[0]) / 2
     return mixture.requires_grad_(False)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from iclgd.models.blocks import Perceptron, Projection
+from iclgd.models.blocks import MLP, TokenLinear
 from iclgd.models.learners import GradientDescent
 
 
@@ -12,7 +12,7 @@ class FeatureGradientDescent(nn.Module):
 
     .. math:: f(x) = W_1 \phi(x), \quad W_1 = W_0 + \eta \sum_i (y_i - W_0 \phi(x_i))\, \phi(x_i)^T
 
-    The features :math:`\phi`, a perceptron as before a transformer's first layer, the initial weights :math:`W_0` and
+    The features :math:`\phi`, an MLP as before a transformer's first layer, the initial weights :math:`W_0` and
     the learning rate :math:`\eta` are trained to make the prediction after the step good.
 
     Args:
@@ -23,8 +23,8 @@ class FeatureGradientDescent(nn.Module):
 
     def __init__(self, input_dim: int, output_dim: int, num_features: int) -> None:
         super().__init__()
-        self.in_projection = Projection(input_dim, num_features, bias=True)
-        self.perceptron = Perceptron(num_features, bias=True)
+        self.in_projection = TokenLinear(input_dim, num_features, bias=True)
+        self.perceptron = MLP(num_features, bias=True)
         self.initial_weight = nn.Parameter(torch.zeros(output_dim, num_features))
         self.learning_rate = nn.Parameter(torch.tensor(0.01))
 

@@ -16,7 +16,7 @@ from iclgd.models.minimization import minimize
 
 @dataclass(frozen=True)
 class GradientDescentPlusPlus:
-    r"""Gradient steps on the targets, each beside a curvature step on the inputs; [vO] section 3.
+    r"""Gradient steps on the targets, each beside a step on the inputs; [vO] section 3.
 
     One step changes all context tokens (x_j, y_j), and the query's with y = 0 at first, at once:
 
@@ -29,25 +29,25 @@ class GradientDescentPlusPlus:
 
     Args:
         learning_rates: eta of each step, for the loss summed over the context points.
-        curvatures: gamma of each step.
+        gammas: gamma of each step.
 
     Raises:
         ValueError: if the two differ in length.
 
     Example:
-        >>> learner = GradientDescentPlusPlus(learning_rates=(0.5, 0.5), curvatures=(0.1, 0.1))
+        >>> learner = GradientDescentPlusPlus(learning_rates=(0.5, 0.5), gammas=(0.1, 0.1))
         >>> learner(torch.ones(1, 1, 2), torch.ones(1, 1, 1), torch.ones(1, 2))
         tensor([[1.]])
     """
 
     learning_rates: tuple[float, ...]
-    curvatures: tuple[float, ...]
+    gammas: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.learning_rates) != len(self.curvatures):
+        if len(self.learning_rates) != len(self.gammas):
             raise ValueError(
-                f"GD++ needs one curvature for each of its {len(self.learning_rates)} learning rates, "
-                f"got {len(self.curvatures)}"
+                f"GD++ needs one gamma for each of its {len(self.learning_rates)} learning rates, "
+                f"got {len(self.gammas)}"
             )
 
     @property
@@ -58,24 +58,24 @@ class GradientDescentPlusPlus:
     def __call__(self, x: Tensor, y: Tensor, query: Tensor) -> Tensor:
         """Predict the query's target."""
         prediction = y.new_zeros(len(y), y.shape[-1])
-        for learning_rate, curvature in zip(self.learning_rates, self.curvatures, strict=True):
+        for learning_rate, gamma in zip(self.learning_rates, self.gammas, strict=True):
             scores, query_scores = x @ x.mT, torch.einsum("bnd,bd->bn", x, query)
             prediction = prediction + learning_rate * torch.einsum("bn,bno->bo", query_scores, y)
-            query = query - curvature * torch.einsum("bn,bnd->bd", query_scores, x)
-            x, y = x - curvature * scores @ x, y - learning_rate * scores @ y
+            query = query - gamma * torch.einsum("bn,bnd->bd", query_scores, x)
+            x, y = x - gamma * scores @ x, y - learning_rate * scores @ y
         return prediction
 
 
 def best_gd_plus_plus(
     x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_steps: int, shared: bool
 ) -> GradientDescentPlusPlus:
-    r"""Find the learning rates and curvatures at which ``num_steps`` of GD++ have the smallest loss.
+    r"""Find the learning rates and gammas at which ``num_steps`` of GD++ have the smallest loss.
 
     The loss is 0.5 x the mean squared error on all given tasks, in double precision. One shared pair is looked for by
     L-BFGS from the lowest point of a coarse scan that gradient descent at its best rate is part of, so the result is
     never worse than that. Steps of their own start from the shared pair, and 60 iterations are taken: with four steps
     or more the loss goes on falling slowly, along a valley of ever larger rates that suit the given tasks ever better
-    and rare new ones ever worse. The last step's curvature changes no prediction and stays as it started.
+    and rare new ones ever worse. The last step's gamma changes no prediction and stays as it started.
     The published code takes the best of 250 pairs ``(lr / N, lr / N^2)`` and trains them with Adam.
 
     Args:
@@ -107,20 +107,20 @@ def best_gd_plus_plus(
 
     # The factors step where a coarse scan is lowest; gradient descent itself, (1, 0), is among its points.
     scan = [
-        torch.tensor((factor * rate / unit, curvature), dtype=torch.float64, device=x.device)
+        torch.tensor((factor * rate / unit, gamma), dtype=torch.float64, device=x.device)
         for factor in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-        for curvature in (0.0, 0.1, 0.15, 0.2)
+        for gamma in (0.0, 0.1, 0.15, 0.2)
     ]
     start = min(scan, key=lambda pair: loss_of_pair(pair).item())
     pairs = minimize(loss_of_pair, start)[:, None].expand(2, num_steps)
     if not shared:
         pairs = minimize(lambda pairs: loss(unit * pairs), pairs, max_iterations=60)
-    learning_rates, curvatures = (unit * pairs).tolist()
-    return GradientDescentPlusPlus(tuple(learning_rates), tuple(curvatures))
+    learning_rates, gammas = (unit * pairs).tolist()
+    return GradientDescentPlusPlus(tuple(learning_rates), tuple(gammas))
 
 
 def _loss_of_steps(x: Tensor, y: Tensor, query: Tensor, target: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
-    r"""Return the loss as a function of learning rates and curvatures, (2, k), and the mean eigenvalue.
+    r"""Return the loss as a function of learning rates and gammas, (2, k), and the mean eigenvalue.
 
     Along the eigenvectors of a task's :math:`G = X^T X` the steps do not mix. With eigenvalue :math:`\lambda`,
     component b of :math:`X^T y` and s of the query, a step adds :math:`\eta b s` to the prediction; then
@@ -135,9 +135,9 @@ def _loss_of_steps(x: Tensor, y: Tensor, query: Tensor, target: Tensor) -> tuple
 
     def loss(pairs: Tensor) -> Tensor:
         current, power, growth = eigenvalues, torch.ones_like(eigenvalues), torch.zeros_like(eigenvalues)
-        for learning_rate, curvature in pairs.T:
+        for learning_rate, gamma in pairs.T:
             growth = growth + learning_rate * power
-            shrinkage = (1 - curvature * current).square()
+            shrinkage = (1 - gamma * current).square()
             power = power * shrinkage * (1 - learning_rate * current)
             current = current * shrinkage
         prediction = (terms * growth[:, None]).sum(-1)

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.checks import InputError
 from iclgd.hub import connection_problem
-from iclgd.models.projections import Projection, find_projections
+from iclgd.models.projections import KeyValueProjection, find_projections
 
 EMBEDDED = "embedded"  # the name of the model that ships with the package
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / "embedded"
@@ -62,7 +62,7 @@ class AttentionLayer:
 
     name: str
     module: nn.Module
-    projections: list[Projection]
+    projections: list[KeyValueProjection]
 
 
 @dataclass(frozen=True)

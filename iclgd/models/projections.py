@@ -15,7 +15,7 @@ CODEGEN_GROUPS = 4  # CodeGen, under the same name: queries, values and keys wit
 
 
 @dataclass(frozen=True)
-class Projection:
+class KeyValueProjection:
     """The part of one parameter that projects to keys or values.
 
     Args:
@@ -38,7 +38,7 @@ class Projection:
         return groups.narrow(self.dim + 1, self.num_queries, groups.shape[self.dim + 1] - self.num_queries)
 
 
-def find_projections(attention: nn.Module, num_heads: int, num_key_value_heads: int) -> list[Projection] | None:
+def find_projections(attention: nn.Module, num_heads: int, num_key_value_heads: int) -> list[KeyValueProjection] | None:
     """Return the key and value projections of an attention module, weights and biases.
 
     Args:
@@ -52,13 +52,13 @@ def find_projections(attention: nn.Module, num_heads: int, num_key_value_heads: 
     children = dict(attention.named_children())
     if all(isinstance(children.get(name), nn.Linear) for name in SEPARATE):
         return [
-            Projection(f"{name}.{kind}", parameter)
+            KeyValueProjection(f"{name}.{kind}", parameter)
             for name in SEPARATE[1:]
             for kind, parameter in children[name].named_parameters(recurse=False)
         ]
     if isinstance(attention, CodeGenAttention):
         size = len(attention.qkv_proj.weight) // CODEGEN_GROUPS // 3
-        return [Projection(f"{GROUPED}.weight", attention.qkv_proj.weight, 0, CODEGEN_GROUPS, size)]
+        return [KeyValueProjection(f"{GROUPED}.weight", attention.qkv_proj.weight, 0, CODEGEN_GROUPS, size)]
     for name, kind in ((BLOCKS, Conv1D), (PER_HEAD, nn.Linear), (GROUPED, nn.Linear)):
         if isinstance(fused := children.get(name), kind):
             return _fused_projections(name, fused, num_heads, num_key_value_heads)
@@ -67,7 +67,7 @@ def find_projections(attention: nn.Module, num_heads: int, num_key_value_heads: 
 
 def _fused_projections(
     name: str, fused: nn.Module, num_heads: int, num_key_value_heads: int
-) -> list[Projection] | None:
+) -> list[KeyValueProjection] | None:
     """Return the parts of a fused projection; ``None`` if its size is not what we take it for."""
     assert isinstance(fused.weight, Tensor)
     dim = 1 if name == BLOCKS else 0
@@ -78,6 +78,6 @@ def _fused_projections(
         return None
     num_queries = num_outputs // num_shares * num_heads // num_groups
     return [
-        Projection(f"{name}.{kind}", parameter, dim if parameter.ndim == 2 else 0, num_groups, num_queries)
+        KeyValueProjection(f"{name}.{kind}", parameter, dim if parameter.ndim == 2 else 0, num_groups, num_queries)
         for kind, parameter in fused.named_parameters(recurse=False)
     ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from iclgd import checks
 from iclgd.models.attention import ATTENTIONS, SelfAttention
-from iclgd.models.blocks import Perceptron, Projection, TokenNorm
+from iclgd.models.blocks import MLP, TokenLinear, TokenNorm
 from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS, joint_tokens, positional_encoding, separate_tokens
 
 MOST_LAYERS = 1000  # gradient descent's best rate is a root of a polynomial of twice that degree
@@ -30,13 +30,13 @@ class TransformerConfig:
     first_attention: str | None = None  # of the first layer, if it differs from the others'
     key_size: int | None = None  # per head; the width of a token if null
     bias: bool = False
-    layer_norm: bool = False  # before attention and perceptron; with separate weights not before the first attention
-    mlp: bool = False  # a perceptron after each attention
+    layer_norm: bool = False  # before attention and MLP; with separate weights not before the first attention
+    mlp: bool = False  # an MLP after each attention
     tokens: str = "joint"
     positional_encoding: str = "none"
     positional_channels: int = 0
     in_projection: int | None = None  # width to which a linear map brings each token first
-    input_mlp: bool = False  # a perceptron on each token before the first layer
+    input_mlp: bool = False  # an MLP on each token before the first layer
     out_projection: bool = False  # a linear map of the last hidden state
     dampening: float = 1.0  # factor of every update
     clip: float = 0.0  # after each layer all activations are clamped to [-clip, clip]; 0: they are not
@@ -82,7 +82,7 @@ class TransformerConfig:
 
 
 class TransformerLayer(nn.Module):
-    """Attention and perhaps a perceptron, each with a residual connection; token tensors are (T, C, B).
+    """Attention and perhaps an MLP, each with a residual connection; token tensors are (T, C, B).
 
     Args:
         config: the architecture.
@@ -98,7 +98,8 @@ class TransformerLayer(nn.Module):
         kind = config.first_attention if is_first and config.first_attention else config.attention
         self.attention = SelfAttention(num_channels, config.num_heads, kind, config.key_size, config.bias)
         self.norm = TokenNorm(num_channels) if config.layer_norm and not is_first else None
-        self.perceptron = Perceptron(num_channels, bias=config.bias) if config.mlp else None
+        # An MLP and its norm; files of weights have them under these names.
+        self.perceptron = MLP(num_channels, bias=config.bias) if config.mlp else None
         self.perceptron_norm = TokenNorm(num_channels) if config.mlp and config.layer_norm else None
 
     def initialize(self, scale: float, generator: torch.Generator) -> None:
@@ -169,9 +170,9 @@ class Transformer(nn.Module):
         num_channels = self._token_width()
         self.in_projection = None
         if config.in_projection is not None:
-            self.in_projection = Projection(num_channels, config.in_projection, config.bias)
+            self.in_projection = TokenLinear(num_channels, config.in_projection, config.bias)
             num_channels = config.in_projection
-        self.input_mlp = Perceptron(num_channels, bias=True) if config.input_mlp else None
+        self.input_mlp = MLP(num_channels, bias=True) if config.input_mlp else None
         if config.positional_encoding == "add" and num_channels % 2:
             raise ValueError(f"model.positional_encoding=add needs tokens of an even width, got {num_channels}")
         num_channels += config.positional_channels
@@ -180,7 +181,7 @@ class Transformer(nn.Module):
             TransformerLayer(config, num_channels, output_dim, is_first=index == 0 and not config.recurrent)
             for index in range(num_stored)
         )
-        self.out_projection = Projection(num_channels, output_dim, bias=True) if config.out_projection else None
+        self.out_projection = TokenLinear(num_channels, output_dim, bias=True) if config.out_projection else None
         self.register_buffer("initial_weight", initial_weight)
 
     def initialize(self, generator: torch.Generator) -> "Transformer":

@@ -1,1 +1,1 @@
-"""LightningModules and callbacks."""
+"""LightningModules, and what belongs to them alone."""

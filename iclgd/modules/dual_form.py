@@ -9,16 +9,16 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from iclgd.analysis.capture import check_capture
-from iclgd.analysis.demonstrations import Context, run_context
 from iclgd.analysis.finetune import FinetuneConfig, Finetuned, make_loss
-from iclgd.analysis.settings import Observation, observe
+from iclgd.analysis.kv_context import Context, run_context
+from iclgd.analysis.observe import Observation, observe
 from iclgd.analysis.watching import make_watchable
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import Demonstration, QueryBatch
 from iclgd.models.language import LanguageModel
 from iclgd.modules.finiteness import finetuning_failure, first_failure
-from iclgd.modules.recording import wait_for
 from iclgd.modules.similarities import EvaluationConfig, FinetuningAttention, Similarities
+from iclgd.runtime.recording import wait_for
 from iclgd.terminal import say
 
 

@@ -4,6 +4,30 @@ import torch
 from torch import Tensor
 
 from iclgd.analysis.finetune import Finetuned
+from iclgd.terminal import say
+
+
+class LossWatch:
+    """Names the first step of a training whose loss is not finite: all later numbers follow from it."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+
+    def look(self, losses: Tensor, steps_before: int) -> None:
+        """Look at the losses of a stretch of steps; say so, once, if one is not finite.
+
+        Args:
+            losses: of P steps, (P, ...).
+            steps_before: how many steps came before.
+        """
+        if self._is_over or bool(losses.isfinite().all()):
+            return
+        self._is_over = True
+        position = int((~losses.isfinite()).flatten(1).any(1).nonzero()[0])
+        say(
+            f"warning: the training loss is not finite from step {steps_before + position + 1} on; "
+            "try a smaller training.learning_rate"
+        )
 
 
 def finetuning_failure(finetuned: Finetuned) -> str | None:
@@ -11,8 +35,8 @@ def finetuning_failure(finetuned: Finetuned) -> str | None:
     losses = torch.stack(finetuned.losses)
     bad = (~losses.isfinite()).nonzero()
     if len(bad):
-        place = int(bad[0])
-        return f"from demonstration {place + 1} of {len(losses)} on (loss {losses[place].item()})"
+        position = int(bad[0])
+        return f"from demonstration {position + 1} of {len(losses)} on (loss {losses[position].item()})"
     wholes = [whole for of_layer in finetuned.parameters for whole in of_layer.values()]
     if all(bool(whole.isfinite().all()) for whole in wholes):
         return None
@@ -31,8 +55,8 @@ def first_failure(counts: Tensor) -> str | None:
         >>> first_failure(torch.tensor([0, 0, 0, 1]))
         'after the last attention layer'
     """
-    places = counts.nonzero()
-    if not len(places):
+    positions = counts.nonzero()
+    if not len(positions):
         return None
-    place = int(places[0])
-    return f"from layer {place} on" if place < len(counts) - 1 else "after the last attention layer"
+    position = int(positions[0])
+    return f"from layer {position} on" if position < len(counts) - 1 else "after the last attention layer"

@@ -7,7 +7,7 @@ from iclgd.data import RegressionTask
 from iclgd.models.attention import SelfAttention
 from iclgd.models.constructions import gd_plus_plus_transformer
 from iclgd.models.transformer import Transformer, TransformerConfig
-from iclgd.modules.optimization import clip_by_global_norm, training_loss
+from iclgd.modules.gradients import clip_by_global_norm, training_loss
 
 SCAN = torch.arange(0.001, 25, 0.1).tolist()  # of the published code's ``lr``
 NUM_SCAN_TASKS = 2000
@@ -31,9 +31,9 @@ def tuned_as_published(
 
     def constructed(rate: float) -> Transformer:
         depth = 1 if config.recurrent else config.num_layers
-        rates, curvatures = [rate / task.num_context] * depth, [rate / task.num_context**2] * depth
+        rates, gammas = [rate / task.num_context] * depth, [rate / task.num_context**2] * depth
         return gd_plus_plus_transformer(
-            task.input_dim, rates, curvatures, task.output_dim, config.num_layers, clip=config.clip
+            task.input_dim, rates, gammas, task.output_dim, config.num_layers, clip=config.clip
         )
 
     with torch.no_grad():

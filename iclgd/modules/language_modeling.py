@@ -13,9 +13,9 @@ from transformers import GPT2LMHeadModel
 
 from iclgd import checks
 from iclgd.data.few_shot_language import TokenBatch
-from iclgd.modules.optimization import clip_by_global_norm
-from iclgd.modules.optimizer import OptimizerConfig
-from iclgd.modules.recording import LossWatch
+from iclgd.modules.finiteness import LossWatch
+from iclgd.modules.gradients import clip_by_global_norm
+from iclgd.modules.optimizer_config import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

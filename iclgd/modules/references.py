@@ -62,7 +62,7 @@ def make_references(
             tuned = best_gd_plus_plus(*batch, num_steps=depth, shared=model.recurrent)
             steps = slice(1 if model.recurrent else depth)
             gd_plus_plus = gd_plus_plus_transformer(
-                task.input_dim, tuned.learning_rates[steps], tuned.curvatures[steps], task.output_dim, depth
+                task.input_dim, tuned.learning_rates[steps], tuned.gammas[steps], task.output_dim, depth
             )
         references["gd_plus_plus"] = gd_plus_plus
         chosen |= chosen_steps(gd_plus_plus)
@@ -70,12 +70,12 @@ def make_references(
 
 
 def chosen_steps(gd_plus_plus: Transformer) -> dict[str, float]:
-    """Return the learning rate and the curvature of each of GD++'s layers with weights of their own."""
+    """Return the learning rate and the gamma of each of GD++'s layers with weights of their own."""
     chosen = {}
     for index, layer in enumerate(gd_plus_plus.layers):
         assert isinstance(layer, TransformerLayer)
         place = "" if gd_plus_plus.config.recurrent else f"/layer_{index + 1:02}"
-        diagonal = -layer.attention.value_linear()[0].diagonal()
+        diagonal = -layer.attention.ov_matrix()[0].diagonal()
         chosen[f"gd_plus_plus/learning_rate{place}"] = diagonal[-1].item()
         chosen[f"gd_plus_plus/curvature{place}"] = diagonal[0].item()
     return chosen

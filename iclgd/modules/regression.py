@@ -12,11 +12,11 @@ from iclgd import checks
 from iclgd.analysis.subject import Subject
 from iclgd.data import RegressionBatch, RegressionTask
 from iclgd.data.datamodules import SeedBatch
-from iclgd.modules.comparison import Comparison
-from iclgd.modules.optimization import add_gradients, clip_by_global_norm, training_loss
-from iclgd.modules.optimizer import OptimizerConfig
-from iclgd.modules.recording import LossWatch
+from iclgd.modules.finiteness import LossWatch
+from iclgd.modules.gradients import add_gradients, clip_by_global_norm, training_loss
+from iclgd.modules.optimizer_config import OptimizerConfig
 from iclgd.modules.references import GD_PLUS_PLUS
+from iclgd.modules.regression_evaluation import RegressionEvaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class EvaluationConfig:
 class RegressionModule(LightningModule):
     """Training of one or several transformers, each with its own seed and tasks, and their comparisons.
 
-    Logs ``train/loss`` while training, and when evaluating what :class:`Comparison` measures. Several seeds have their
-    values under ``NAME/seed_S`` and the mean over seeds under ``NAME``.
+    Logs ``train/loss`` while training, and when evaluating what :class:`RegressionEvaluation` measures. Several seeds
+    have their values under ``NAME/seed_S`` and the mean over seeds under ``NAME``.
 
     Args:
         comparisons: one for each seed.
@@ -76,7 +76,9 @@ class RegressionModule(LightningModule):
         seeds: of the comparisons.
     """
 
-    def __init__(self, comparisons: Sequence[Comparison], training: TrainingConfig, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, comparisons: Sequence[RegressionEvaluation], training: TrainingConfig, seeds: Sequence[int]
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.comparisons = nn.ModuleList(comparisons)
@@ -157,9 +159,9 @@ class RegressionModule(LightningModule):
         names = self._comparison(0).trained()
         return {name: [self._comparison(i).trained()[name] for i in range(len(self.seeds))] for name in names}
 
-    def _comparison(self, index: int) -> Comparison:
+    def _comparison(self, index: int) -> RegressionEvaluation:
         comparison = self.comparisons[index]
-        assert isinstance(comparison, Comparison)
+        assert isinstance(comparison, RegressionEvaluation)
         return comparison
 
 

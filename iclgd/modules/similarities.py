@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchmetrics import SumMetric
 
 from iclgd import checks, metrics
-from iclgd.analysis.settings import Observation
+from iclgd.analysis.observe import Observation
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.metrics import BootstrapMean
 

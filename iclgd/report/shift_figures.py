@@ -13,9 +13,9 @@ NUM_COLUMNS = 4
 X_LABELS = {
     "num_noise": "number of noisy targets",
     "num_context": "number of context points",
-    "distribution": "law of the inputs",
-    "mixture_input_range": "input range, mixed laws",
-    "mixture_weight_scale": "weight scale, mixed laws",
+    "distribution": "distribution of the inputs",
+    "mixture_input_range": "input range, mixed distributions",
+    "mixture_weight_scale": "weight scale, mixed distributions",
 }
 
 

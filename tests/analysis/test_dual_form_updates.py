@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache
 
 from iclgd.analysis.capture import Captured, capture
-from iclgd.analysis.demonstrations import run_context
 from iclgd.analysis.finetune import Finetuned, make_loss
+from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.watching import is_registered
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel

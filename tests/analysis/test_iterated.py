@@ -66,6 +66,6 @@ def test_a_kernel_weighs_what_the_layer_sees(attention: str, recurrent: bool) ->
     hidden = model.tokens(x, y, query)
     (layer,) = model.sequence()
     seen = hidden if layer.norm is None else layer.norm(hidden)
-    values = (layer.attention.value_linear()[0].T @ seen[:-1])[:, -1]  # (N, B)
+    values = (layer.attention.ov_matrix()[0].T @ seen[:-1])[:, -1]  # (N, B)
     prediction = -(hidden[-1, -1] + (transformer_kernel(model, x, y, query).T * values).sum(0))
     torch.testing.assert_close(prediction, model(x, y, query)[:, 0])

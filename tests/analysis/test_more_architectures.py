@@ -28,8 +28,8 @@ from transformers import (
 )
 
 from iclgd.analysis.capture import capture, check_capture
-from iclgd.analysis.demonstrations import run_context
 from iclgd.analysis.finetune import Finetuned, make_loss
+from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.watching import is_registered
 from iclgd.models.language import LanguageModel, LanguageModelConfig, LanguageModelError, load_language_model, wrap
 from tests.language_models import query_batch, query_tokens, random_context, random_model, save

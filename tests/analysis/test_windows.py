@@ -30,9 +30,9 @@ from transformers import (
 )
 
 from iclgd import metrics
-from iclgd.analysis.demonstrations import run_context
 from iclgd.analysis.finetune import Finetuned
-from iclgd.analysis.settings import Observation, observe
+from iclgd.analysis.kv_context import run_context
+from iclgd.analysis.observe import Observation, observe
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel, wrap

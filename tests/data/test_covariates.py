@@ -32,7 +32,7 @@ def test_a_mixture_draws_each_task_from_one_law() -> None:
     generator = torch.Generator().manual_seed(0)
     num_tasks = 3000
     context, query = draw_covariates("mixture", [(40, 10, num_tasks), (40, num_tasks)], 1.0, generator)
-    # Only the exponential law has no negative numbers; the fourth moment tells the normal from the Laplace law.
+    # Only the exponential one has no negative numbers; the fourth moment tells the normal from the Laplace one.
     exponential = (context >= 0).all(0).all(0)
     assert torch.equal(exponential, (query >= 0).all(0))
     kurtosis = (context.pow(4).mean((0, 1)) / context.square().mean((0, 1)).square())[~exponential]

@@ -8,8 +8,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from iclgd.data.few_shot_language import LABELS, TOPICS, VOCABULARY, FewShotLanguageConfig, make_tokenizer
-from iclgd.data.few_shot_tasks import TASKS, FewShotTask, write_task
 from iclgd.data.language_datamodule import training_batch
+from tests.few_shot_tasks import TASKS, FewShotTask, write_task
 
 ASSETS = Path(__file__).parents[2] / "iclgd" / "assets"
 SMALL = FewShotLanguageConfig(num_demonstrations=6, num_words=4)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from iclgd.data import rows
+from iclgd.data import hub_rows, json_lines
 from iclgd.data.text import (
     MAX_NUM_QUERIES,
     TASKS_FOLDER,
@@ -244,7 +244,7 @@ def test_files_that_cannot_be_used(toy: TextTask, tmp_path: Path) -> None:
 
 
 def test_lines_have_a_sane_length(toy: TextTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST_BYTES", 100)
+    monkeypatch.setattr(json_lines, "MOST_BYTES", 100)
     folder = write_rows(tmp_path, SAD, {"text": "x" * 100, "label": 0})
     assert message(load_examples, toy, "train", folder) == f"{folder}/train.jsonl, line 2: is longer than 100 bytes"
 
@@ -289,7 +289,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(rows, "connection_problem", lambda: None if hub.reachable else "no connection to the hub: cut")
+    monkeypatch.setattr(
+        hub_rows, "connection_problem", lambda: None if hub.reachable else "no connection to the hub: cut"
+    )
     return hub
 
 

@@ -17,9 +17,9 @@ from iclgd import config as configs
 from iclgd.analysis.suite import run_analyses
 from iclgd.experiment import prepare_process
 from iclgd.experiments.regression import Config, prepare
-from iclgd.modules import recording
 from iclgd.modules.regression import RegressionModule
-from iclgd.modules.trainer import make_trainer, train_and_test
+from iclgd.runtime import recording
+from iclgd.runtime.trainer import make_trainer, train_and_test
 from tests.conftest import ROOT
 from tests.devices.conftest import Gpu
 from tests.second_device import SecondDevice, second_device

@@ -21,7 +21,7 @@ from iclgd.experiment import prepare_process
 from iclgd.experiments import text
 from iclgd.modules.dual_form import Comparison
 from iclgd.modules.similarities import EvaluationConfig
-from iclgd.modules.trainer import DeviceConfig
+from iclgd.runtime.trainer import DeviceConfig
 from tests.conftest import ROOT
 from tests.devices.conftest import Gpu
 from tests.language_models import random_tokens, tiny
@@ -73,7 +73,7 @@ def compare(name: str, method: str, precision: str, there: There | None = None) 
     module = text.DualFormModule(comparisons, finetune, evaluation, seed=0)
     places = _WhereMetricsAre()
     with there() if there else contextlib.nullcontext(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "ComparisonProgress", lambda: places)
+        patch.setattr(text, "TextProgress", lambda: places)
         device = DeviceConfig(accelerator="gpu" if there else "cpu", precision=precision)
         summary = text.execute(text.Config(finetune=finetune, trainer=device), (data, module, []), None, [], None)
     assert places.devices == {"cuda" if there else "cpu"}

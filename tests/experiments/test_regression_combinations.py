@@ -14,7 +14,7 @@ from iclgd.data import REGRESSION_TASKS
 from iclgd.experiments import regression
 from iclgd.models.transformer import TransformerConfig
 from iclgd.modules.regression import EvaluationConfig, TrainingConfig
-from iclgd.modules.trainer import TrainerConfig
+from iclgd.runtime.trainer import TrainerConfig
 from tests.experiments.combinations import Row, pairwise
 from tests.test_experiment import Cli, numbers, run_directory
 

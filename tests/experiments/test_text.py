@@ -330,7 +330,7 @@ def test_without_internet_and_copy_one_line_says_so(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("iclgd.data.rows.connection_problem", lambda: "no connection to the hub: offline")
+    monkeypatch.setattr("iclgd.data.hub_rows.connection_problem", lambda: "no connection to the hub: offline")
     message = refused(cli, tmp_path, config, "task.name=sst2")
     assert "sst2: not found locally and " in message
     assert "no connection to the hub" in message

@@ -9,7 +9,7 @@ import pytest
 from iclgd.analysis.finetune import METHODS
 from iclgd.data.prompts import OVERFLOWS, SELECTIONS, START_TOKENS
 from iclgd.modules.similarities import RANDOM_UPDATES
-from iclgd.modules.trainer import PRECISIONS
+from iclgd.runtime.trainer import PRECISIONS
 from tests.experiments.combinations import Row, pairwise
 from tests.language_models import save, tiny_model, tiny_tokenizer, write_task
 from tests.test_experiment import Cli, run_directory

@@ -266,7 +266,7 @@ def test_linear_attention_may_sum_over_a_long_context_first(bias: bool) -> None:
     context, queries = (torch.randn(n, 3, 5, generator=generator, dtype=torch.float64) for n in (40, 2))
     scores = attention.attention_weights(context, queries)  # (H, T, N, B)
     ones = torch.nn.functional.pad(context, (0, 0, 0, 1), value=1.0) if bias else context
-    expected = torch.einsum("htnb,ncb,hcd->tdb", scores, ones, attention.value_linear())
+    expected = torch.einsum("htnb,ncb,hcd->tdb", scores, ones, attention.ov_matrix())
     expected = expected + attention.linear_bias[:, None] if bias else expected
     assert_close(attention(context, queries), expected, 1e-12)
 

@@ -62,10 +62,10 @@ def test_without_curvature_it_is_gradient_descent() -> None:
 
 def test_token_form_equals_eigenform() -> None:
     batch = TASK.sample(50, torch.Generator().manual_seed(0), torch.float64)
-    rates, curvatures = (0.3, 0.7, 0.2, 0.9), (0.1, 0.4, 0.2, 0.3)
+    rates, gammas = (0.3, 0.7, 0.2, 0.9), (0.1, 0.4, 0.2, 0.3)
     loss, _ = _loss_of_steps(*batch)
-    eigenform = loss(torch.tensor((rates, curvatures), dtype=torch.float64)).item()
-    assert half_mse(GradientDescentPlusPlus(rates, curvatures), batch) == pytest.approx(eigenform, rel=1e-12)
+    eigenform = loss(torch.tensor((rates, gammas), dtype=torch.float64)).item()
+    assert half_mse(GradientDescentPlusPlus(rates, gammas), batch) == pytest.approx(eigenform, rel=1e-12)
 
 
 @pytest.mark.parametrize("num_steps", [2, 4])

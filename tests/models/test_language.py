@@ -23,7 +23,7 @@ from iclgd.models.language import (
     untrained_twin,
     wrap,
 )
-from iclgd.models.projections import Projection, find_projections
+from iclgd.models.projections import KeyValueProjection, find_projections
 from tests.language_models import (
     ARCHITECTURES,
     HEADS,
@@ -291,7 +291,7 @@ WITH_BIASES = ("k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias")
 HEAD_ROWS = [3 * 8 * head + row for head in range(HEADS) for row in range(8, 24)]  # of each head: q, k, v
 
 
-def outputs_of(part: Projection) -> list[int]:
+def outputs_of(part: KeyValueProjection) -> list[int]:
     """Return which outputs of a projection are keys or values."""
     shape = part.parameter.shape
     numbers = torch.arange(shape[part.dim])
@@ -381,7 +381,7 @@ def test_known_layouts_are_found_in_any_module() -> None:
     found = find_projections(attention("qkv_proj", nn.Linear(32, 64, bias=False)), 4, 2)
     assert found is not None
     (part,) = found
-    assert isinstance(part, Projection)
+    assert isinstance(part, KeyValueProjection)
     assert outputs_of(part) == list(range(32, 64))
     assert find_projections(nn.Linear(3, 3), 4, 4) is None
     partial = attention("q_proj", nn.Linear(3, 3))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from iclgd.analysis.demonstrations import run_context
 from iclgd.analysis.finetune import FinetuneConfig, Finetuned, make_loss
-from iclgd.analysis.settings import NO_ANSWER, Observation, observe
+from iclgd.analysis.kv_context import run_context
+from iclgd.analysis.observe import NO_ANSWER, Observation, observe
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch, TextDataModule
 from iclgd.experiment import prepare_process
@@ -22,7 +22,7 @@ from iclgd.modules import dual_form
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.finiteness import finetuning_failure
 from iclgd.modules.similarities import EvaluationConfig
-from iclgd.modules.trainer import DeviceConfig, make_trainer
+from iclgd.runtime.trainer import DeviceConfig, make_trainer
 from tests.language_models import query_batch, query_tokens, random_tokens, tiny
 
 LENGTHS = [6, 9, 4, 7, 7, 5, 8, 6, 3, 9, 5]

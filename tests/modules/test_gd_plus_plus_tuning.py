@@ -5,7 +5,7 @@ from iclgd.data import LinearRegressionTask
 from iclgd.models.gd_plus_plus import best_gd_plus_plus
 from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.modules.gd_plus_plus_tuning import keep_diagonals_, tuned_as_published
-from iclgd.modules.optimization import training_loss
+from iclgd.modules.gradients import training_loss
 from tests.fixtures import assert_close, layer_weights, load_reference, problem
 
 
@@ -39,6 +39,6 @@ def test_tuning_approaches_the_optimum_and_stays_gd_plus_plus(recurrent: bool) -
     assert optimum < after < before
     assert len(tuned.layers) == (1 if recurrent else 2)
     for layer in tuned.sequence():
-        for product in (layer.attention.query_key()[0], layer.attention.value_linear()[0]):
+        for product in (layer.attention.qk_matrix()[0], layer.attention.ov_matrix()[0]):
             assert torch.equal(product, torch.diag(product.diagonal()))
             assert product.diagonal()[:-1].unique().numel() == 1

@@ -12,9 +12,9 @@ from iclgd.data.language_datamodule import LanguageDataModule, training_batch
 from iclgd.experiment import prepare_process, resume, run
 from iclgd.experiments.language_modeling import Config, prepare
 from iclgd.models.gpt import GPTConfig, build_gpt
+from iclgd.modules.gradients import clip_by_global_norm
 from iclgd.modules.language_modeling import LanguageModelingModule, TrainingConfig, shown_numbers
-from iclgd.modules.optimization import clip_by_global_norm
-from iclgd.modules.trainer import make_trainer
+from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
 
 EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded.yaml"

@@ -9,10 +9,10 @@ from iclgd.data.datamodules import TaskStream
 from iclgd.experiment import prepare_process
 from iclgd.experiments.regression import Config as RegressionConfig
 from iclgd.experiments.regression import prepare
-from iclgd.modules.optimization import add_gradients, clip_by_global_norm, stacked_losses
-from iclgd.modules.recording import Stopwatch
+from iclgd.modules.gradients import add_gradients, clip_by_global_norm, stacked_losses
 from iclgd.modules.regression import RegressionModule
-from iclgd.modules.trainer import make_trainer
+from iclgd.runtime.recording import Stopwatch
+from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
 
 ONE_LAYER = ROOT / "configs" / "regression" / "one_layer.yaml"

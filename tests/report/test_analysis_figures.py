@@ -12,7 +12,7 @@ from tests.report.records import ALGORITHMS, FUNCTIONS, ITERATED, SHIFTS
 def test_every_shift_has_a_panel_with_every_learner() -> None:
     figure = out_of_distribution(Results(analyses={"out_of_distribution": SHIFTS}))
     assert figure is not None
-    ranges, laws, condition = figure.axes
+    ranges, distributions, condition = figure.axes
     transformer, gd, interpolated = ranges.get_lines()
     assert list(transformer.get_xdata()) == [0.5, 1.0, 2.0]
     assert list(transformer.get_ydata()) == pytest.approx([0.2, 0.3, 100.0])
@@ -20,7 +20,7 @@ def test_every_shift_has_a_panel_with_every_learner() -> None:
     assert interpolated.get_ydata() == pytest.approx([0.1, 0.2, np.nan], nan_ok=True)
     assert (ranges.get_yscale(), ranges.get_xscale()) == ("log", "linear")
     assert (condition.get_yscale(), condition.get_xscale()) == ("linear", "log")
-    assert [text.get_text() for text in laws.get_xticklabels()] == ["uniform", "normal"]
+    assert [text.get_text() for text in distributions.get_xticklabels()] == ["uniform", "normal"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["trained transformer", "gradient descent", "mean of both weights"]
 

@@ -189,7 +189,7 @@ def test_a_diagonal_that_is_none_yet_is_no_scale() -> None:
     trained = Transformer(TransformerConfig(), 3).initialize(torch.Generator().manual_seed(0))
     figure = weight_products(Results(weights=saved(transformer=trained, gd=gradient_descent_transformer(3, 1, 0.5))))
     assert figure is not None
-    (query_key,) = trained.layers[0].attention.query_key().detach().mT  # type: ignore[union-attr, operator]
+    (query_key,) = trained.layers[0].attention.qk_matrix().detach().mT  # type: ignore[union-attr, operator]
     assert np.asarray(figure.axes[0].get_images()[0].get_array()) == pytest.approx(query_key.numpy())
     assert figure.axes[0].get_title().endswith("trained, unscaled")
     assert figure.axes[0].get_images()[0].get_clim()[1] < 0.01  # its own colours: gradient descent's would show nothing

@@ -110,7 +110,7 @@ def test_a_run_arrives_whole_and_no_key_lands_in_a_file(
 def test_losing_the_server_loses_nothing(
     cli: Cli, small_config: Path, key: str, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iclgd.modules.recording import MetricsRecorder
+    from iclgd.runtime.recording import MetricsRecorder
 
     record = MetricsRecorder.on_validation_end
 

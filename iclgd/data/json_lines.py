@@ -1,14 +1,12 @@
-"""Rows of a data set, from JSON lines or from the hub, each with its place for messages."""
+"""Rows of a data set from a file of JSON lines, each with where it stands for messages."""
 
 import codecs
-import contextlib
 import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from iclgd.hub import connection_problem
 from iclgd.terminal import escaped
 
 MOST_BYTES = 16 * 2**20  # of one line
@@ -21,7 +19,7 @@ class RowsError(ValueError):
 class Row(NamedTuple):
     """One row."""
 
-    place: str  # such as "train.jsonl, line 3"
+    position: str  # such as "train.jsonl, line 3"
     values: dict[str, Any]
 
 
@@ -37,12 +35,12 @@ def read_json_lines(path: Path) -> Iterator[Row]:
                 line = lines.readline(MOST_BYTES + 1)
                 if not line:
                     return
-                place = f"{path}, line {number}"
+                position = f"{path}, line {number}"
                 if len(line) > MOST_BYTES:
-                    raise RowsError(f"{place}: is longer than {MOST_BYTES:,} bytes")
+                    raise RowsError(f"{position}: is longer than {MOST_BYTES:,} bytes")
                 line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if text := _decoded(line, path, number).strip():
-                    yield Row(place, _parse(text, place))
+                    yield Row(position, _parse(text, position))
     except FileNotFoundError:
         raise RowsError(f"{path}: no such file") from None
     except OSError as error:
@@ -56,15 +54,17 @@ def _decoded(line: bytes, path: Path, number: int) -> str:
         raise RowsError(f"{path}: cannot be read (line {number}: not UTF-8 at byte {error.start + 1})") from None
 
 
-def _parse(line: str, place: str) -> dict[str, Any]:
+def _parse(line: str, position: str) -> dict[str, Any]:
     try:
         values = json.loads(line, object_pairs_hook=_once, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise RowsError(f"{place}, column {error.colno}: not valid JSON ({error.msg})") from None
+        raise RowsError(f"{position}, column {error.colno}: not valid JSON ({error.msg})") from None
     except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads
-        raise RowsError(f"{place}: not valid JSON ({first_line(error)})") from None
+        raise RowsError(f"{position}: not valid JSON ({first_line(error)})") from None
     if not isinstance(values, dict):
-        raise RowsError(f'{place}: expected an object, such as {{"text": "...", "label": 0}}, got {escaped(line, 40)}')
+        raise RowsError(
+            f'{position}: expected an object, such as {{"text": "...", "label": 0}}, got {escaped(line, 40)}'
+        )
     return values
 
 
@@ -80,44 +80,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def read_hub(path: str, config: str | None, split: str) -> Iterator[Row]:
-    """Yield the rows of a data set on the hub, or of its copy in the local cache.
-
-    No code of the data set is run. Without a connection this fails, or takes the copy, within seconds.
-
-    Args:
-        path: the data set's name on the hub.
-        config: which of its configurations, if it has several.
-        split: in the hub's words.
-
-    Raises:
-        RowsError: if neither the hub nor the cache has it; the message is the reason alone.
-    """
-    import datasets  # takes a second, and most runs have their data in files
-
-    reason = connection_problem()
-    try:
-        with contextlib.nullcontext() if reason is None else _offline():
-            rows = datasets.load_dataset(path, config, split=split)
-    except Exception as error:  # whatever a client of the network raises
-        raise RowsError(reason or first_line(error)) from None
-    for number, values in enumerate(rows, start=1):
-        yield Row(f"{path}, {split} row {number}", values)
-
-
-@contextlib.contextmanager
-def _offline() -> Iterator[None]:
-    """Let ``datasets`` look at its cache alone; its own switch is read from the environment when it is imported."""
-    import datasets
-
-    before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before
 
 
 def first_line(error: Exception) -> str:

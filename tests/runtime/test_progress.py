@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from iclgd.modules.progress import NUM_PLAIN_LINES
+from iclgd.runtime.progress import NUM_PLAIN_LINES
 
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
-from iclgd.terminal import say
 from iclgd.tracking.checkpoints import METRICS, Table
 
 
@@ -35,29 +33,6 @@ class MetricsRecorder(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
         self.table = Table(checkpoint[METRICS])
-
-
-class LossWatch:
-    """Names the first step of a training whose loss is not finite: all later numbers follow from it."""
-
-    def __init__(self) -> None:
-        self._is_over = False
-
-    def look(self, losses: Tensor, steps_before: int) -> None:
-        """Look at the losses of a stretch of steps; say so, once, if one is not finite.
-
-        Args:
-            losses: of P steps, (P, ...).
-            steps_before: how many steps came before.
-        """
-        if self._is_over or bool(losses.isfinite().all()):
-            return
-        self._is_over = True
-        place = int((~losses.isfinite()).flatten(1).any(1).nonzero()[0])
-        say(
-            f"warning: the training loss is not finite from step {steps_before + place + 1} on; "
-            "try a smaller training.learning_rate"
-        )
 
 
 def wait_for(device: torch.device) -> None:

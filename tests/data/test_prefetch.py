@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from iclgd.data.background import in_background
+from iclgd.data.prefetch import in_background
 
 
 def threads() -> list[threading.Thread]:
@@ -39,7 +39,7 @@ def test_it_works_ahead_but_not_without_bound() -> None:
 
 def test_a_dying_main_thread_is_not_kept_waiting() -> None:
     script = (
-        "from iclgd.data.background import in_background\n"
+        "from iclgd.data.prefetch import in_background\n"
         "items = in_background(iter(range(1000)), num_ahead=1)\n"
         "next(items)\n"
         "raise SystemExit(3)\n"

@@ -21,7 +21,7 @@ ALIGNMENTS: dict[str, type[MeanMetric]] = {
 }
 
 
-class Comparison(nn.Module):
+class RegressionEvaluation(nn.Module):
     """A transformer beside its references, the learners that it may become.
 
     Measures ``loss/NAME`` of all, and the transformer's alignment to each reference: ``alignment/MEASURE`` to the first

@@ -8,10 +8,10 @@ import time
 import pytest
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
-from iclgd.modules import meeting
-from iclgd.modules.meeting import _wait, check_meeting_place
-from iclgd.modules.ranks import LaunchError, check_ranks, is_first_process
-from iclgd.modules.signals import stop_requests
+from iclgd.runtime import meeting
+from iclgd.runtime.meeting import _wait, check_meeting_place
+from iclgd.runtime.ranks import LaunchError, check_ranks, is_first_process
+from iclgd.runtime.signals import stop_requests
 from tests.processes import signal_now
 
 

@@ -9,7 +9,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from iclgd.modules.ranks import LaunchError, number
+from iclgd.runtime.ranks import LaunchError, number
 
 FIRST_PORT, NUM_PORTS = 15_000, 15_000  # below those that systems give out by themselves
 TORCHRUN = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"]

@@ -18,7 +18,7 @@ def test_a_short_run_says_nothing_of_it(cli: Cli) -> None:
 
 
 def test_a_long_run_without_a_terminal_has_plain_lines(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iclgd.modules.comparison_progress.ComparisonProgress.__init__.__defaults__", (0.0,))
+    monkeypatch.setattr("iclgd.runtime.text_progress.TextProgress.__init__.__defaults__", (0.0,))
     code, _, err = cli(*RUN)
     assert code == 0
     expected = [f"finetuning step {step}/3" for step in (1, 2, 3)] + [f"batch of queries {batch}/2" for batch in (1, 2)]

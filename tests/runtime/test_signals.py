@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from iclgd.modules.signals import STOP_SIGNALS, StopRequests
+from iclgd.runtime.signals import STOP_SIGNALS, StopRequests
 from tests.processes import signal_now
 
 

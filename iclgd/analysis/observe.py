@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iclgd.analysis.capture import Captured, capture
-from iclgd.analysis.demonstrations import Context
+from iclgd.analysis.kv_context import Context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered
 from iclgd.data.text_datamodule import QueryBatch

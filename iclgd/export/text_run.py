@@ -12,15 +12,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iclgd.analysis.observe import Observation
 from iclgd.analysis.precision import at_least_single
-from iclgd.analysis.settings import Observation
 from iclgd.checks import InputError
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.experiments import text
+from iclgd.export.lmops import RecordFiles, arrange_context, context_columns, write_records
 from iclgd.modules.dual_form import DualFormModule
-from iclgd.modules.stopping import interruptible
-from iclgd.modules.trainer import make_trainer
-from iclgd.report.lmops import RecordFiles, arrange_context, context_columns, write_records
+from iclgd.runtime.stopping import interruptible
+from iclgd.runtime.trainer import make_trainer
 from iclgd.terminal import say
 from iclgd.tracking.run_directory import RunDirectory
 
@@ -34,7 +34,7 @@ class ExportError(InputError):
 def export(directory: RunDirectory, config: Any, folder: Path) -> None:
     """Finetune and see all queries once more, and write the records, without controls; a run stores no tensors.
 
-    The layout is described in :mod:`iclgd.report.lmops`. If the results are not those of the run's summary (data or
+    The layout is described in :mod:`iclgd.export.lmops`. If the results are not those of the run's summary (data or
     model changed since), a warning says so.
 
     Args:

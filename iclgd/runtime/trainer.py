@@ -10,11 +10,11 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from iclgd import checks
-from iclgd.modules.checkpointing import SealedCheckpointIO
-from iclgd.modules.launch import find_launch
-from iclgd.modules.meeting import MeetingStrategy
-from iclgd.modules.signals import stop_requests
-from iclgd.modules.stopping import StopTogether, interruptible, leave_signals_alone
+from iclgd.runtime.checkpointing import SealedCheckpointIO
+from iclgd.runtime.launch import find_launch
+from iclgd.runtime.meeting import MeetingStrategy
+from iclgd.runtime.signals import stop_requests
+from iclgd.runtime.stopping import StopTogether, interruptible, leave_signals_alone
 
 ACCELERATORS = {"auto": "a CUDA GPU if there is one, else the CPU", "cpu": "the CPU", "gpu": "a CUDA GPU"}
 PRECISIONS = {
@@ -162,7 +162,7 @@ def make_trainer(
         reload_dataloaders_every_n_epochs=1,  # each epoch has its own stream of fresh tasks
         num_sanity_val_steps=0,
         inference_mode=False,  # sensitivities are gradients
-        enable_progress_bar=False,  # ours counts optimiser steps, see iclgd.modules.progress
+        enable_progress_bar=False,  # ours counts optimiser steps, see iclgd.runtime.progress
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data modules divide the tasks themselves
     )

@@ -8,8 +8,8 @@ import torch
 
 from iclgd import config as configs
 from iclgd.checks import InputError
-from iclgd.modules import participants
-from iclgd.modules.participants import Participants
+from iclgd.runtime import participants
+from iclgd.runtime.participants import Participants
 from iclgd.tracking.run_directory import RunDirectory
 from tests.conftest import ROOT
 

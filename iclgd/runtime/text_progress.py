@@ -14,7 +14,7 @@ from iclgd.terminal import say
 SECONDS_BETWEEN_LINES = 30.0
 
 
-class ComparisonProgress(Callback):
+class TextProgress(Callback):
     """Counts finetuning steps, then batches of queries, on standard error; the first process counts its own.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from iclgd.analysis.capture import Captured, capture
-from iclgd.analysis.demonstrations import Context, run_context
+from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.watching import is_registered
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel

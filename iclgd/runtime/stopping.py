@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
-from iclgd.modules.meeting import LostProcessError, is_lost
-from iclgd.modules.signals import stop_requests
+from iclgd.runtime.meeting import LostProcessError, is_lost
+from iclgd.runtime.signals import stop_requests
 from iclgd.tracking.logger import RunDirectoryLogger
 
 EXIT_INTERRUPTED = 130  # as shells have it for Ctrl-C

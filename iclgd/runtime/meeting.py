@@ -14,8 +14,8 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from iclgd.modules.ranks import PARENT, LaunchError, is_orphan, number
-from iclgd.modules.signals import blocked, stop_requests
+from iclgd.runtime.ranks import PARENT, LaunchError, is_orphan, number
+from iclgd.runtime.signals import blocked, stop_requests
 
 SECONDS_TO_MEET = 300.0
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -62,7 +62,7 @@ class Launcher(_SubprocessScriptLauncher):
         return function(*args, **kwargs)
 
     def kill(self, signum: Any) -> None:
-        """Leave them to :func:`iclgd.modules.stopping.interruptible`: they may be writing."""
+        """Leave them to :func:`iclgd.runtime.stopping.interruptible`: they may be writing."""
 
 
 def _wait(connect: Callable[[], None], children: list[subprocess.Popen[bytes]], place: str) -> None:

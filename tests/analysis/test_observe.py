@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from iclgd.analysis.capture import capture
-from iclgd.analysis.demonstrations import run_context
 from iclgd.analysis.finetune import Finetuned, make_loss
-from iclgd.analysis.settings import observe
+from iclgd.analysis.kv_context import run_context
+from iclgd.analysis.observe import observe
 from iclgd.models.language import LanguageModel
 from tests.language_models import (
     ARCHITECTURES,

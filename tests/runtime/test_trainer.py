@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from iclgd.experiments.regression import prepare
-from iclgd.modules.trainer import DeviceConfig, KeepThreads, make_trainer
+from iclgd.runtime.trainer import DeviceConfig, KeepThreads, make_trainer
 from tests.modules.test_regression import small
 
 

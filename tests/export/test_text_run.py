@@ -15,10 +15,10 @@ from scipy.stats import kendalltau
 
 from iclgd import config as configs
 from iclgd.analysis.finetune import Finetuned, make_loss
-from iclgd.analysis.settings import observe
+from iclgd.analysis.observe import observe
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.experiments import text
-from iclgd.report.lmops import SETTINGS, arrange_context, context_columns, write_records
+from iclgd.export.lmops import SETTINGS, arrange_context, context_columns, write_records
 from tests.language_models import save, task_rows, tiny_model, tiny_tokenizer, write_task
 
 Cli = Callable[..., tuple[int, str, str]]

@@ -1,0 +1,1 @@
+"""What runs the LightningModules: processes, signals, checkpoints and progress."""
