@@ -109,7 +109,7 @@ def run(environment: dict[str, str], *arguments: object) -> subprocess.Completed
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_from_start_to_best(quick_environment: dict[str, str], tmp_path: Path) -> None:
+def test_from_start_to_best(cli: Cli, quick_environment: dict[str, str], tmp_path: Path) -> None:
     done = run(quick_environment, SMOKE, "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == "engine: local (no API key is configured)"
@@ -117,22 +117,22 @@ def test_from_start_to_best(quick_environment: dict[str, str], tmp_path: Path) -
     folder = Path(done.stdout.splitlines()[-1])
     assert folder.parent == tmp_path / "runs" / "sweeps" / "smoke"
     assert "4 of 4 trials done, 0 running" in done.stdout
-    shown = run(quick_environment, "status", folder)
-    assert shown.returncode == 0
-    assert "training.learning_rate=0.003 seed=0" in shown.stdout
-    best = run(quick_environment, "best", folder)
-    assert best.returncode == 0
-    header, where, *_ = best.stdout.splitlines()
+    code, shown, _ = cli("sweep", "status", folder)
+    assert code == 0
+    assert "training.learning_rate=0.003 seed=0" in shown
+    code, best, _ = cli("sweep", "best", folder)
+    assert code == 0
+    header, where, *_ = best.splitlines()
     assert header == f"# loss/transformer = {(0.003 - 0.01) ** 2!r} (training.learning_rate=0.003 seed=0)"
-    config = yaml.safe_load(best.stdout)
+    config = yaml.safe_load(best)
     assert config["training.learning_rate"] == "0.003"  # as the quick trial writes it
     assert json.loads((Path(where.removeprefix("# ")) / "config.yaml").read_text()) == config
-    stop = run(quick_environment, "stop", folder)
-    assert (stop.returncode, stop.stderr.splitlines()[-1].partition(":")[0]) == (0, "finished")
+    code, _, stopped = cli("sweep", "stop", folder)
+    assert (code, stopped.splitlines()[-1].partition(":")[0]) == (0, "finished")
     assert not (folder / "stop").exists()
-    again = run(quick_environment, SMOKE, "--resume")  # the newest; there is nothing to do
-    assert again.returncode == 0
-    assert again.stdout.splitlines()[-1] == str(folder)
+    code, again, _ = cli("sweep", SMOKE, "--resume")  # the newest; there is nothing to do
+    assert code == 0
+    assert again.splitlines()[-1] == str(folder)
 
 
 def test_a_changed_file_is_another_sweep(cli: Cli, make_sweep: MakeSweep, tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_a_run_that_goes_on_is_one_run(server: WandbServer, monkeypatch: pytest.
         mirror.begin(run)
         for step in range(5):
             run.append_metrics(step, {"loss": 1 / (1 + step)})
-        until(lambda: run.path.name in server.runs and len(server.runs[run.path.name].history) == 5)
+        until(lambda: mirror._has_started)
         mirror.close(130)
     stored = server.runs[run.path.name]
     assert (len(stored.history), stored.state) == (5, "failed")
