@@ -14,13 +14,13 @@ def _own_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put the handlers back, which stay in force after a stop signal; forget who started the tests."""
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize("number", [*STOP_SIGNALS, signal.SIGHUP])
 def test_the_first_signal_interrupts_and_the_next_ones_do_not(number: signal.Signals) -> None:
     requests = StopRequests()
     with requests.handled():
@@ -30,6 +30,15 @@ def test_the_first_signal_interrupts_and_the_next_ones_do_not(number: signal.Sig
             signal_now(later)
     assert requests.is_requested
     signal_now(number)  # W&B may close its files now
+
+
+def test_a_terminal_that_goes_is_nothing_to_a_run_without_one() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    requests = StopRequests()
+    with requests.handled():
+        signal_now(signal.SIGHUP)
+    assert not requests.is_requested
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_without_a_signal_everything_is_as_before() -> None:

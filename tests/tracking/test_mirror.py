@@ -309,6 +309,26 @@ def test_a_run_that_goes_on_is_one_run(server: WandbServer, monkeypatch: pytest.
     assert not (run.path / "tracked.json").exists()
 
 
+@pytest.mark.slow
+def test_the_stop_button_of_the_server_stops_the_run(server: WandbServer) -> None:
+    """W&B's client asks its server every quarter of a minute or so."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
+
+    def press_and_wait(step: int, run: RunDirectory) -> None:
+        if step == 1:
+            until(lambda: run.path.name in server.runs)
+            server.runs[run.path.name].stop_requested = True
+            until(lambda: asked, 90)
+
+    try:
+        path = record("online", during=press_and_wait)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert asked == [signal.SIGUSR1]
+    assert len(server.runs[path.name].history) == 3
+
+
 BROKEN = {
     "absent": "raise ModuleNotFoundError(\"No module named 'wandb'\")",
     "of another version": "def setup(): pass",
