@@ -1,0 +1,72 @@
+"""Commands that run an experiment, or what is left of one to do."""
+
+import argparse
+
+from iclgd.runtime.signals import stop_requests
+from iclgd.terminal import show, show_table
+from iclgd.tracking.run_directory import RunDirectory
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run an experiment."""
+    with stop_requests.handled():
+        from iclgd import config, experiment
+        from iclgd.files import name_for_folder
+
+        loaded = config.load(arguments.config, arguments.overrides)
+        return _show(*experiment.run(loaded, name_for_folder(arguments.config)))
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Go on with an interrupted run."""
+    with stop_requests.handled():
+        from iclgd import experiment
+
+        return _show(*experiment.resume(arguments.run_directory))
+
+
+def _show(directory: RunDirectory | None, failed: list[str]) -> int:
+    """Print the run's tables and, last and alone, its path; other processes than the first have nothing to say."""
+    if directory is None:
+        return 0
+    from iclgd.report.comparison_table import comparison_table
+    from iclgd.report.tables import algorithm_table, summary_table
+
+    summary = directory.read_summary() or {}
+    table = comparison_table if "sim_aou" in summary else summary_table
+    analyses = directory.read_analyses()
+    try:
+        show_table(table(summary, directory.path.parent.name))
+        if "which_algorithm" in analyses:
+            show_table(algorithm_table(analyses["which_algorithm"]))
+        show(directory.path)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # the run is whole, and its path is not to be lost
+        raise OSError(error.errno, error.strerror, f"standard output (the run is in {directory.path})") from None
+    return 1 if failed else 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write a text run in a published record format."""
+    from iclgd import config, experiment
+    from iclgd.export.text_run import export as write
+
+    directory = RunDirectory(arguments.run_directory)
+    folder = arguments.output or directory.path / "export" / arguments.format
+    one_process = ["trainer.devices=1", "trainer.num_nodes=1", "trainer.strategy=auto"]  # whatever the run had
+    loaded = config.load(directory.config_path, one_process)
+    experiment.prepare_process(loaded.trainer.threads_per_process)
+    write(directory, loaded, folder)
+    show(folder)
+    return 0
+
+
+def track(arguments: argparse.Namespace) -> int:
+    """Bring runs to W&B."""
+    from iclgd.tracking.track import track as bring
+
+    report = bring(arguments.paths)
+    for line in str(report).splitlines():
+        show(line)
+    return 1 if report.failed else 0

@@ -1,0 +1,55 @@
+"""Commands that show what there is, prove it, or measure it; none makes a run."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from iclgd.checks import InputError
+from iclgd.terminal import show, show_table
+
+
+def show_config(arguments: argparse.Namespace) -> int:
+    """Print a resolved config."""
+    from iclgd import config
+
+    sys.stdout.write(config.to_yaml(config.load(arguments.config, arguments.overrides)))
+    return 0
+
+
+def list_choices(arguments: argparse.Namespace) -> int:
+    """Print everything that can be chosen."""
+    from iclgd.catalogue import catalogue
+
+    for kind, choices in catalogue().items():
+        for name, description in choices.items():
+            show(f"{kind:<20} {name:<36} {description}".rstrip())
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Check the identities."""
+    from rich.table import Table
+
+    from iclgd.analysis.identities import IDENTITIES, TOLERANCE, largest_error
+
+    table = Table("identity", "statement", "largest error", "", title="float64", title_justify="left")
+    all_hold = True
+    for identity in IDENTITIES:
+        error = largest_error(identity, arguments.seed)
+        holds = error <= TOLERANCE
+        all_hold = all_hold and holds
+        table.add_row(identity.name, identity.statement, f"{error:.2e}", "ok" if holds else f"> {TOLERANCE:g}")
+    show_table(table)
+    return 0 if all_hold else 1
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Run a benchmark as a process of its own."""
+    scripts = Path(__file__).parents[2] / "benchmarks"
+    script = scripts / f"{arguments.name}.py"
+    if not script.is_file():
+        names = ", ".join(sorted(path.stem for path in scripts.glob("[a-z]*.py"))) or "none: benchmarks/ is not here"
+        raise InputError(f"no benchmark {arguments.name!r}; choose one of: {names}")
+    module = [sys.executable, "-m", f"benchmarks.{arguments.name}"]
+    return subprocess.run([*module, *arguments.options], cwd=scripts.parent, check=False).returncode

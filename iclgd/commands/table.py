@@ -1,0 +1,123 @@
+"""All commands with their arguments, one below the other; what they do is imported when one is chosen."""
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from iclgd.sweeps.arguments import add_commands as add_sweep_commands
+from iclgd.terminal import say
+
+COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
+OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
+CONFIG = "configs/regression/one_layer.yaml"
+RUN = "runs/one_layer/20260131-120000-1a2b3c"
+TEXT_RUN = "runs/sst2/20260131-120000-1a2b3c"
+Command = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and where to read on, and exit with 2."""
+        say(f"iclgd: {message}; see: {self.prog} --help")
+        raise SystemExit(2)
+
+
+def make_parser() -> Parser:
+    """Return the parser; of what it parses, ``command`` is a function of all the rest."""
+    parser = Parser(
+        prog="iclgd",
+        description="When a transformer learns in its context, is that gradient descent?",
+        epilog=COMMANDS_HELP,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, function: Command, summary: str, example: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=summary, description=summary, epilog=f"example: {example}", allow_abbrev=False
+        )
+        command.set_defaults(command=function)
+        return command
+
+    command = add(
+        "run",
+        _in("running", "run"),
+        "train, compare with gradient descent, and record the results",
+        f"iclgd run {CONFIG} seed=1",
+    )
+    _add_config(command)
+
+    command = add(
+        "show-config",
+        _in("showing", "show_config"),
+        "print the resolved config, every key included",
+        f"iclgd show-config {CONFIG} seed=1",
+    )
+    _add_config(command)
+
+    command = add(
+        "resume",
+        _in("running", "resume"),
+        "continue an interrupted run from its last checkpoint",
+        f"iclgd resume {RUN}",
+    )
+    command.add_argument("run_directory", type=Path, metavar="RUN_DIR", help="the run's directory")
+
+    command = add(
+        "export",
+        _in("running", "export"),
+        "recompute what a text run looked at, and write it for the published analysis scripts",
+        f"iclgd export {TEXT_RUN} --format lmops",
+    )
+    command.add_argument("run_directory", type=Path, metavar="RUN_DIR", help="the directory of a complete text run")
+    command.add_argument(
+        "--format", choices=("lmops",), required=True, help="lmops: microsoft/LMOps, understand_icl (Dai et al. 2023)"
+    )
+    command.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="where to write (default: RUN_DIR/export/FORMAT)"
+    )
+
+    command = add(
+        "track",
+        _in("running", "track"),
+        "bring complete runs and sweeps to W&B, later or again: each once, from their run directories",
+        f"iclgd track {RUN} runs/sweeps/smoke",
+    )
+    command.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="a run directory, a sweep's folder, or any folder of them"
+    )
+
+    add_sweep_commands(add)
+
+    add("list", _in("showing", "list_choices"), "list everything that can be chosen", "iclgd list")
+
+    command = add(
+        "verify",
+        _in("showing", "verify"),
+        "check the mathematical identities in double precision",
+        "iclgd verify",
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the random problems (default: 0)")
+
+    command = add(
+        "bench",
+        _in("showing", "bench"),
+        "measure speed beside a peer in the same run",
+        "iclgd bench regression --repeats 5",
+    )
+    command.add_argument("name", metavar="NAME", help="of a script in benchmarks/")
+    command.add_argument("options", nargs=argparse.REMAINDER, help="of that benchmark")
+    return parser
+
+
+def _in(module: str, function: str) -> Command:
+    """Return a function of ``iclgd.commands``, imported when it is called."""
+    return lambda arguments: int(getattr(import_module(f"iclgd.commands.{module}"), function)(arguments))
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDES_HELP)
