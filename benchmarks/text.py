@@ -35,7 +35,7 @@ from iclgd.data.prompts import DemonstrationsConfig, Prompts
 from iclgd.data.text import TextTaskConfig, load_examples, load_task
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiment import prepare_process
-from iclgd.experiments import text
+from iclgd.experiments import RunContext, text
 from iclgd.models.language import EMBEDDED, LanguageModel, LanguageModelConfig, wrap
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
@@ -164,7 +164,7 @@ def run_ours(subject: Subject, device: DeviceConfig) -> tuple[Timing, dict[str, 
     data = TextDataModule([subject.prompts], evaluation.batch_size)
     config = text.Config(finetune=finetune, evaluation=evaluation, trainer=device)
     start, processor_start = time.perf_counter(), time.process_time()
-    summary = text.execute(config, (data, module, []), None, [], None)
+    summary = text.execute(RunContext.alone(config), (data, module, []))
     total, processor = time.perf_counter() - start, time.process_time() - processor_start
     return Timing(module.finetuning_seconds, total - module.finetuning_seconds, processor), summary
 

@@ -6,14 +6,14 @@ from typing import Any
 from iclgd.analysis.finetune import METHODS
 from iclgd.analysis.identities import IDENTITIES
 from iclgd.analysis.out_of_distribution import SHIFTS
-from iclgd.analysis.suite import ANALYSES
 from iclgd.checks import InputError
-from iclgd.config import EXPERIMENTS
 from iclgd.data import REGRESSION_TASKS
 from iclgd.data.covariance import COVARIANCES
 from iclgd.data.covariates import DISTRIBUTIONS
 from iclgd.data.prompts import OVERFLOWS, SELECTIONS
 from iclgd.data.text import load_task, text_task_names
+from iclgd.experiments import EXPERIMENTS
+from iclgd.experiments.analyses import ANALYSES
 from iclgd.experiments.language_modeling import LANGUAGES
 from iclgd.files import read_text
 from iclgd.models import LEARNERS
@@ -34,7 +34,7 @@ def catalogue() -> dict[str, dict[str, str]]:
     return {
         "config": {str(path): _first_comment(path) for path in sorted(Path("configs").rglob("*.yaml"))},
         "sweep": {str(path): _first_comment(path) for path in sorted(Path("sweeps").glob("*.yaml"))},
-        "experiment": EXPERIMENTS,
+        "experiment": {name: entry.description for name, entry in EXPERIMENTS.items()},
         "task.name": _described({**REGRESSION_TASKS, **LANGUAGES})
         | {name: load_task(name).description for name in text_task_names()},
         "task.distribution": DISTRIBUTIONS,
@@ -44,7 +44,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "model.positional_encoding": POSITIONAL_ENCODINGS,
         "training.schedule": SCHEDULES,
         "evaluation.gd_plus_plus": GD_PLUS_PLUS,
-        "analysis.run": ANALYSES,
+        "analysis.run": {name: analysis.description for name, analysis in ANALYSES.items()},
         "analysis.shifts": {name: shift.description for name, shift in SHIFTS.items()},
         "demonstrations.selection": SELECTIONS,
         "demonstrations.overflow": OVERFLOWS,

@@ -5,20 +5,19 @@ Each dataclass stands above the class that it configures and checks its own valu
 
 import contextlib
 import dataclasses
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import yaml
 from omegaconf import MISSING, OmegaConf
 
 from iclgd import yaml_files
 from iclgd.checks import InputError
-from iclgd.runtime.trainer import DeviceConfig
-from iclgd.tracking.wandb import TrackingConfig
+from iclgd.experiments import EXPERIMENTS
+from iclgd.experiments.protocol import Experiment as Experiment
+from iclgd.experiments.protocol import ExperimentConfig as ExperimentConfig
 from iclgd.typed_values import check_known, kinds_of, read_group, read_node, read_text
 
 
@@ -53,41 +52,13 @@ class _Given:
     written: yaml.Node | str  # a text is one of the command line
 
 
-class ExperimentConfig(Protocol):
-    """What the config of every experiment has; its other groups are its own."""
-
-    @property
-    def experiment(self) -> str:
-        """Return its name."""
-
-    @property
-    def seed(self) -> int:
-        """Return the seed of everything random."""
-
-    @property
-    def trainer(self) -> DeviceConfig:
-        """Return where to compute."""
-
-    @property
-    def tracking(self) -> TrackingConfig:
-        """Return how the run is tracked."""
-
-
-EXPERIMENTS = {
-    "regression": "in-context regression: train a toy transformer, compare it with gradient descent",
-    "text": "in-context learning against finetuning of a language model on text tasks",
-    "language_modeling": "train a small language model that learns in context",
-}
-
-
-def experiment_module(name: str | None) -> ModuleType:
-    """Return ``iclgd.experiments.NAME``; imported when chosen, as each needs libraries that the others do not.
+def find_experiment(name: str | None) -> Experiment[Any, Any]:
+    """Return an experiment by its name.
 
     Raises:
         ConfigError: for an unknown name.
     """
-    _choose("experiment", name, EXPERIMENTS)
-    return importlib.import_module(f"iclgd.experiments.{name}")
+    return cast(Experiment[Any, Any], _choose("experiment", name, EXPERIMENTS).load())
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -112,12 +83,13 @@ def typed(path: Path, layers: Mapping[str, Sequence[str]]) -> Typed:
     given = [_from_file(path)]
     for source, texts in layers.items():
         given += _from_texts(source, texts)
-    experiment = experiment_module(_given_name(given, ("experiment",)))
-    kinds = dict(kinds_of(experiment.Config))
-    for group, (default, choices) in experiment.CHOSEN_GROUPS.items():
+    experiment = find_experiment(_given_name(given, ("experiment",)))
+    kind: type = experiment.config
+    kinds = dict(kinds_of(kind))
+    for group, (default, choices) in experiment.chosen_groups.items():
         name = _given_name(given, (group, "name"))
         kinds[group] = _choose(f"{group}.name", default if name is None else name, choices)
-    return _with(Typed(experiment.Config, kinds, {}), given)
+    return _with(Typed(kind, kinds, {}), given)
 
 
 def overlaid(config: Typed, source: str, texts: Sequence[str]) -> Typed:
@@ -269,7 +241,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return MISSING if field.default is dataclasses.MISSING else field.default
 
 
-def _choose(key: str, name: Any, choices: dict[str, Any]) -> Any:
+def _choose(key: str, name: Any, choices: Mapping[str, Any]) -> Any:
     if name not in choices:
         raise ConfigError(f"{key} must be one of: {', '.join(choices)}; got {name!r}")
     return choices[name]

@@ -8,18 +8,20 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+from rich.table import Table
 
 from iclgd import config as configs
-from iclgd.config import ExperimentConfig
+from iclgd.config import Experiment, ExperimentConfig
+from iclgd.experiments import RunContext
 from iclgd.failures import Failures
 from iclgd.memory import OutOfMemoryError, TooLargeError, advice, is_exhausted
 from iclgd.report.figures import draw_figures
-from iclgd.runtime.launch import find_launch
+from iclgd.runtime.launch import Launch, find_launch
 from iclgd.runtime.meeting import LostProcessError, check_meeting_place
 from iclgd.runtime.ranks import PARENT, LaunchError
 from iclgd.runtime.signals import stop_requests
@@ -33,6 +35,9 @@ from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, Tell
 
 WEIGHTS = "weights.safetensors"
 NUM_NAMED = 8  # of numbers that are not finite
+
+C = TypeVar("C", bound=ExperimentConfig)
+P = TypeVar("P")
 
 
 class Finished(NamedTuple):
@@ -61,17 +66,19 @@ def run(config: ExperimentConfig, name: str) -> Finished:
         OSError: if the run directory cannot be written.
         KeyboardInterrupt: if it is interrupted; the message says how to go on.
     """
-    if _find_rank(config) != 0:
+    experiment, launch = configs.find_experiment(config.experiment), _find_launch(config)
+    if launch.rank != 0:
         with _ending_quietly():
-            _execute(config, _prepare(config), None, [], None)
+            _execute(experiment, RunContext(config, launch), _prepare(experiment, config))
         return Finished(None, [])
     with Mirror(config.tracking) as mirror:
-        prepared = _prepare(config)
+        prepared = _prepare(experiment, config)
         mirror.resolve()
         directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(_device(config)))
         with directory.lock(), _saying_how_to_continue(directory):
             try:
-                failed = _execute(config, prepared, directory, _loggers(directory, mirror), None)
+                context = RunContext(config, launch, directory, _loggers(directory, mirror))
+                failed = _execute(experiment, context, prepared)
             except LaunchError:  # the processes have not met, and nothing was done
                 directory.remove()
                 raise
@@ -96,11 +103,13 @@ def resume(path: Path) -> Finished:
     directory = RunDirectory(path)
     restore_config(directory)
     config = configs.load(directory.config_path)
-    if _find_rank(config) != 0:
+    experiment, launch = configs.find_experiment(config.experiment), _find_launch(config)
+    if launch.rank != 0:
         if directory.read_summary(_nobody) is None or directory.problem_with(WEIGHTS) is not None:
             saved = _where_to_go_on(directory, config, _nobody)
+            context = RunContext(config, launch, checkpoint=saved.path if saved else None)
             with _ending_quietly():
-                _execute(config, _prepare(config), None, [], saved.path if saved else None)
+                _execute(experiment, context, _prepare(experiment, config))
         return Finished(None, [])
     # Locked before looking: a run that is still going changes what is there.
     with directory.lock(), _saying_how_to_continue(directory):
@@ -111,17 +120,18 @@ def resume(path: Path) -> Finished:
                 _refuse_edits(directory, config)
                 say(f"{directory.path / WEIGHTS}: {wrong}; made again from the last checkpoint")
                 summary = None
-            elif not _lacks_something(config, directory):
+            elif not _lacks_something(experiment, config, directory):
                 return Finished(directory, [])
             else:
                 _refuse_edits(directory, config)
         with Mirror(config.tracking) as mirror:
             mirror.resolve()
             if summary is not None:
-                failed = _look_at(config, _prepare(config), directory, summary, _loggers(directory, mirror))
+                prepared = _prepare(experiment, config)
+                failed = _look_at(experiment, config, prepared, directory, summary, _loggers(directory, mirror))
                 return Finished(directory, failed)
             saved = _where_to_go_on(directory, config, say)
-            prepared = _prepare(config)
+            prepared = _prepare(experiment, config)
             directory.forget_summary()
             if saved is not None:
                 directory.forget_checkpoints_after(saved.step)
@@ -129,9 +139,30 @@ def resume(path: Path) -> Finished:
             else:
                 directory.forget_metrics_after(-1)
             say(f"resuming from step {saved.step}" if saved else "no checkpoint yet: starting over")
-            loggers = _loggers(directory, mirror)
-            failed = _execute(config, prepared, directory, loggers, saved.path if saved else None)
+            loggers, checkpoint = _loggers(directory, mirror), saved.path if saved else None
+            failed = _execute(experiment, RunContext(config, launch, directory, loggers, checkpoint), prepared)
     return Finished(directory, failed)
+
+
+def tables(directory: RunDirectory, failures: Failures) -> list[Table]:
+    """Return what is shown of a complete run: its headline numbers, and its analyses' tables.
+
+    Args:
+        directory: the run's.
+        failures: collects what fails.
+
+    Raises:
+        ConfigError: if its config cannot be read.
+    """
+    experiment = configs.find_experiment(configs.load(directory.config_path).experiment)
+    shown, records = [], directory.read_analyses()
+    with failures.of("the table of the summary"):
+        shown.append(experiment.table(directory.read_summary() or {}, directory.path.parent.name))
+    for name, analysis in experiment.analyses.items():
+        if name in records and analysis.table is not None:
+            with failures.of(f"table {name}"):
+                shown.append(analysis.table(records[name]))
+    return shown
 
 
 def _where_to_go_on(directory: RunDirectory, config: ExperimentConfig, tell: Tell) -> Saved | None:
@@ -166,33 +197,26 @@ def _nobody(line: str) -> None:
     """Leave it to the first process to tell."""
 
 
-def _prepare(config: ExperimentConfig) -> Any:
+def _prepare(experiment: Experiment[C, P], config: C) -> P:
     """Load and build what the experiment needs; bad input is found here, before anything is written."""
     prepare_process(config.trainer.threads_per_process)
-    experiment = configs.experiment_module(config.experiment)
     try:
         return experiment.prepare(config)
     except Exception as error:
         if is_exhausted(error):
-            raise TooLargeError(advice(experiment.NEEDS_MEMORY)) from error
+            raise TooLargeError(advice(experiment.needs_memory)) from error
         raise
 
 
-def _execute(
-    config: ExperimentConfig,
-    prepared: Any,
-    directory: RunDirectory | None,
-    loggers: list[Logger],
-    checkpoint: Path | None,
-) -> list[str]:
+def _execute(experiment: Experiment[C, P], context: RunContext[C], prepared: P) -> list[str]:
     """Do what the experiment does, and write the results; return what failed after the numbers."""
     stop_requests.answer()
-    experiment = configs.experiment_module(config.experiment)
+    directory = context.directory
     try:
-        summary = experiment.execute(config, prepared, directory, loggers, checkpoint)
+        summary = experiment.execute(context, prepared)
         if directory is None:
             return []
-        may_be_undefined = experiment.MAY_BE_UNDEFINED
+        may_be_undefined = experiment.may_be_undefined
         undefined = [name for name, value in summary.items() if not math.isfinite(value)]
         if unusable := [name for name in undefined if not name.rpartition("/")[2].startswith(may_be_undefined)]:
             others = f" and {len(unusable) - NUM_NAMED} more" if len(unusable) > NUM_NAMED else ""
@@ -201,30 +225,30 @@ def _execute(
             directory.write_summary(summary)  # the run is complete; what follows adds to it
             directory.keep_checkpoints(1)
     except (KeyboardInterrupt, LaunchError, LostProcessError):
-        close_tracking(loggers)
+        close_tracking(context.loggers)
         raise
     except Exception as error:
         if is_exhausted(error):
-            raise OutOfMemoryError(advice(experiment.NEEDS_MEMORY)) from error
+            raise OutOfMemoryError(advice(experiment.needs_memory)) from error
         raise
-    return _look_at(config, prepared, directory, summary, loggers)
+    return _look_at(experiment, context.config, prepared, directory, summary, context.loggers)
 
 
 def _look_at(
-    config: ExperimentConfig,
-    prepared: Any,
+    experiment: Experiment[C, P],
+    config: C,
+    prepared: P,
     directory: RunDirectory,
     summary: dict[str, float],
     loggers: list[Logger],
 ) -> list[str]:
     """Add analyses and figures to a complete run, and finish its mirror; return what failed."""
-    experiment = configs.experiment_module(config.experiment)
     failures = Failures(directory.path / "failures.log")
     try:
-        for name in experiment.analyses(config):
+        for name in experiment.chosen_analyses(config):
             with failures.of(f"analysis {name}", "analysis.num_tasks or analysis.num_resamples"):
                 directory.write_analysis(name, experiment.analyze(name, config, prepared, directory))
-        draw_figures(directory, summary, failures)
+        draw_figures(directory, summary, experiment.drawings(), failures)
         with stop_requests.deferred():
             for logger in loggers:
                 if isinstance(logger, RunDirectoryLogger):
@@ -235,10 +259,11 @@ def _look_at(
     return failures.failed
 
 
-def _lacks_something(config: ExperimentConfig, directory: RunDirectory) -> bool:
+def _lacks_something(experiment: Experiment[C, P], config: C, directory: RunDirectory) -> bool:
     """Say whether a complete run has not all of its analyses, or was interrupted before its figures."""
-    wanted = configs.experiment_module(config.experiment).analyses(config)
-    return not set(wanted) <= set(directory.read_analyses()) or not directory.figures.is_dir()
+    return (
+        not set(experiment.chosen_analyses(config)) <= set(directory.read_analyses()) or not directory.figures.is_dir()
+    )
 
 
 def _loggers(directory: RunDirectory, mirror: Mirror) -> list[Logger]:
@@ -269,13 +294,13 @@ def _ending_quietly() -> Iterator[None]:
         raise
 
 
-def _find_rank(config: ExperimentConfig) -> int:
-    """Return this process's rank, and tell Lightning, which would find out later, and take other variables for it."""
+def _find_launch(config: ExperimentConfig) -> Launch:
+    """Find out which process this is, and tell Lightning, which would later take other variables for its rank."""
     launch = find_launch(config.trainer.devices, config.trainer.num_nodes)
     rank_zero_only.rank = launch.rank  # type: ignore[attr-defined]
     if config.trainer.devices * config.trainer.num_nodes > 1:
         check_meeting_place(launch.environment, launch.rank)
-    return launch.rank
+    return launch
 
 
 def _device(config: ExperimentConfig) -> str:

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from iclgd.analysis.subject import Subject
-from iclgd.analysis.suite import AnalysisConfig, run_analyses
 from iclgd.data import LinearRegressionTask
+from iclgd.experiments.analyses import ANALYSES, AnalysisConfig
 from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descent_transformer
 from iclgd.models.transformer import TransformerConfig
 from iclgd.tracking.run_directory import RunDirectory
@@ -250,7 +250,7 @@ def test_a_bounded_model_is_compared_with_bounded_gd_plus_plus() -> None:
     bounded = gd_plus_plus_transformer(4, [0.6], [0.1], num_layers=2, clip=bound.clip)
     subject = Subject(0, task, bounded, {"gd_plus_plus": bounded})
     config = AnalysisConfig(run=["which_algorithm"], num_tasks=500, num_resamples=20)
-    (found,) = run_analyses(config, [subject])["which_algorithm"]["seeds"]
+    (found,) = ANALYSES["which_algorithm"].run([subject], config)["seeds"]
     assert [verdict["learner"] for verdict in found["verdicts"]] == ["gd_plus_plus(1 of 2)", "gd_plus_plus(2)"]
     assert all(verdict["distance"] == 0 for verdict in found["verdicts"])
 

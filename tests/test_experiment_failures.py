@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from iclgd.analysis import suite
-from iclgd.report import figures
+from iclgd.experiments import analyses, regression
 from tests.test_experiment import Cli, numbers, run_directory
 
 ANALYSES = "analysis={run: [iterated, out_of_distribution], num_tasks: 30, num_applications: 2, shifts: [weight_scale]}"
@@ -40,7 +39,7 @@ def test_an_analysis_that_fails_is_named_and_made_again_by_resume(
     options = [ANALYSES, *SHORT, f"trainer.precision={precision}"]
     whole = run_directory(cli("run", small_config, *options)[1])
     with monkeypatch.context() as patch:
-        patch.setattr(suite, "iterated", lambda *_: fail())
+        patch.setattr(analyses, "iterated", lambda *_: fail())
         code, out, err = cli("run", small_config, *options)
     assert code == 1
     assert [line for line in err.splitlines() if "failed" in line] == [f"analysis iterated failed: {message}"]
@@ -71,7 +70,7 @@ def test_an_analysis_that_cannot_fit_does_not_cost_the_training(cli: Cli, small_
 
 
 def test_a_figure_that_fails_is_named(cli: Cli, small_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(figures.FIGURES, "alignment", lambda _: defect())
+    monkeypatch.setitem(regression.FIGURES, "alignment", lambda _: defect())
     code, out, err = cli("run", small_config, *SHORT)
     assert code == 1
     assert "figure alignment failed: AssertionError: a defect\n" in err

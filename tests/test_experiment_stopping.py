@@ -125,7 +125,7 @@ def test_after_training_a_signal_interrupts_at_once(
         raise AssertionError("it goes on")
 
     target = {
-        "analyses": "iclgd.experiments.regression.run_analyses",
+        "analyses": "iclgd.analysis.iterated.losses_per_application",
         "figures": "iclgd.experiment.draw_figures",
     }[where]
     with monkeypatch.context() as patch:

@@ -11,14 +11,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iclgd.analysis.candidates import Candidate as Candidate
 from iclgd.analysis.candidates import candidate_learners as candidate_learners
 from iclgd.analysis.sensitivity import predict_with_sensitivity
-from iclgd.data import RegressionBatch
+from iclgd.analysis.subject import Subject
+from iclgd.data import LinearRegressionTask, RegressionBatch
+from iclgd.data.seeding import named_generator
 from iclgd.models import Predictor
+from iclgd.models.transformer import Transformer
 
 LEVELS = (0.025, 0.975)  # of a 95 % interval
 OWN_DISTANCE = 0.2  # of the nearest learner's distance to the model: learners that near to each other are one
@@ -175,6 +178,46 @@ def algorithms_by_layer(
             found |= {"learner": NONE_IS_NEAR if math.isfinite(verdict.distance) else NOT_A_NUMBER}
         verdicts.append({**found, "simplest": verdict.learner})
     return {"rows": rows, "verdicts": verdicts}
+
+
+def which_algorithm(subjects: Sequence[Subject], num_tasks: int, num_resamples: int) -> dict[str, Any]:
+    """Compare every layer of every seed's transformer with every candidate.
+
+    Args:
+        subjects: one for each seed, of linear tasks.
+        num_tasks: to fit the candidates on, and as many to compare on.
+        num_resamples: as in :func:`nearest_algorithm`.
+
+    Returns:
+        ``seeds``: for each its ``seed`` and what :func:`algorithms_by_layer` returns.
+    """
+    found = []
+    for subject in subjects:
+        task, depth = subject.task, subject.transformer.config.num_layers
+        assert isinstance(task, LinearRegressionTask)
+        generator = named_generator(subject.seed, "which_algorithm")
+        fitted_on, compared_on = (task.sample(num_tasks, generator, subject.dtype) for _ in range(2))
+        candidates = candidate_learners(fitted_on, depth, task)
+        if subject.transformer.config.clip:
+            candidates |= _bounded(subject.references, depth)
+        layers = [_after(subject.transformer, layer) for layer in range(1, depth + 1)]
+        result = algorithms_by_layer(layers, candidates, compared_on, num_resamples, generator)
+        found.append({"seed": subject.seed, **result})
+    return {"seeds": found}
+
+
+def _bounded(references: Mapping[str, nn.Module], depth: int) -> dict[str, Candidate]:
+    """Return the GD++ that was tuned with the transformer's bound on activations, which the textbook one has not."""
+    reference = references.get("gd_plus_plus")
+    if not isinstance(reference, Transformer) or reference.config.num_layers != depth:
+        return {}
+    num_parameters = 2 * len(reference.layers)
+    steps = {f"gd_plus_plus({k} of {depth})": k for k in range(1, depth)} | {f"gd_plus_plus({depth})": depth}
+    return {name: Candidate(_after(reference, k), num_parameters) for name, k in steps.items()}
+
+
+def _after(transformer: Transformer, num_layers: int) -> Predictor:
+    return lambda x, y, query: transformer(x, y, query, num_layers=num_layers)
 
 
 def _verdict(

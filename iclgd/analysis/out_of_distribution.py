@@ -9,11 +9,14 @@ from typing import Any, TypedDict
 
 import torch
 
+from iclgd.analysis.subject import Subject
 from iclgd.data import LinearRegressionTask
 from iclgd.data.covariates import DISTRIBUTIONS
 from iclgd.data.seeding import named_generator
 from iclgd.metrics.functional import half_mean_squared_error
 from iclgd.models import Predictor
+from iclgd.models.constructions import interpolated
+from iclgd.models.transformer import TransformerConfig
 
 Value = float | str  # int too: every int is a float to the type checker
 
@@ -150,3 +153,46 @@ def losses_under_shifts(
         if shifted:
             results[name] = {"values": [value for value, _ in shifted], "losses": losses}
     return results
+
+
+def possible_shifts(names: Iterable[str], model: TransformerConfig) -> list[str]:
+    """Return the shifts that a model can see; the places of separate tokens end with the context of training."""
+    return [name for name in names if name != "num_context" or model.tokens == "joint"]
+
+
+def shifts_with_values(names: Iterable[str], task: LinearRegressionTask, model: TransformerConfig) -> list[str]:
+    """Return the shifts that have values for a task and a model."""
+    return [name for name in possible_shifts(names, model) if SHIFTS[name].values(task)]
+
+
+def predictors(subject: Subject) -> dict[str, Predictor]:
+    """Return the transformer, its references, and where it is defined the mean of transformer and gradient descent."""
+    named: dict[str, Predictor] = {"transformer": subject.transformer, **subject.references}
+    if (mixture := interpolated(subject.transformer, subject.references)) is not None:
+        named["interpolated"] = mixture
+    return named
+
+
+def out_of_distribution(subjects: Sequence[Subject], num_tasks: int, shifts: Sequence[str]) -> dict[str, Any]:
+    """Compare every seed's predictors under shifts.
+
+    Args:
+        subjects: one for each seed, of linear tasks.
+        num_tasks: for each value.
+        shifts: which of ``SHIFTS``.
+
+    Returns:
+        For each shift ``values`` and every predictor's ``losses``, a list over seeds of lists over values.
+    """
+    record: dict[str, Any] = {}
+    for subject in subjects:
+        assert isinstance(subject.task, LinearRegressionTask)
+        names = possible_shifts(shifts, subject.transformer.config)
+        results = losses_under_shifts(
+            subject.task, predictors(subject), subject.seed, num_tasks, names, dtype=subject.dtype
+        )
+        for name, result in results.items():
+            entry = record.setdefault(name, {"values": result["values"], "losses": {}})
+            for predictor, losses in result["losses"].items():
+                entry["losses"].setdefault(predictor, []).append(losses)
+    return record

@@ -29,22 +29,19 @@ def _show(directory: RunDirectory | None, failed: list[str]) -> int:
     """Print the run's tables and, last and alone, its path; other processes than the first have nothing to say."""
     if directory is None:
         return 0
-    from iclgd.report.comparison_table import comparison_table
-    from iclgd.report.tables import algorithm_table, summary_table
+    from iclgd.experiment import tables
+    from iclgd.failures import Failures
 
-    summary = directory.read_summary() or {}
-    table = comparison_table if "sim_aou" in summary else summary_table
-    analyses = directory.read_analyses()
+    failures = Failures(directory.path / "failures.log")
     try:
-        show_table(table(summary, directory.path.parent.name))
-        if "which_algorithm" in analyses:
-            show_table(algorithm_table(analyses["which_algorithm"]))
+        for table in tables(directory, failures):
+            show_table(table)
         show(directory.path)
     except BrokenPipeError:
         raise
     except OSError as error:  # the run is whole, and its path is not to be lost
         raise OSError(error.errno, error.strerror, f"standard output (the run is in {directory.path})") from None
-    return 1 if failed else 0
+    return 1 if failed or failures.failed else 0
 
 
 def export(arguments: argparse.Namespace) -> int:

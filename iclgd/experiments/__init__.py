@@ -1,7 +1,34 @@
-"""The experiments, each a straight line.
+"""The experiments, each a straight line behind one typed protocol: see :class:`Experiment`."""
 
-Every module has a ``Config``; ``CHOSEN_GROUPS``, the groups of it that a name in them chooses, with that name's
-default; ``MAY_BE_UNDEFINED``, how names begin that are NaN by a stated rule; ``prepare``, which loads and builds, and
-where bad input ends; ``execute``, which returns the summary; ``analyses``, the names of what is looked at afterwards,
-each by a call of ``analyze``; ``NEEDS_MEMORY``, which keys to reduce where memory is not enough.
-"""
+from typing import Any
+
+from iclgd.experiments.protocol import Experiment as Experiment
+from iclgd.experiments.protocol import ExperimentEntry as ExperimentEntry
+from iclgd.experiments.protocol import RunContext as RunContext
+
+
+def _regression() -> Experiment[Any, Any]:
+    from iclgd.experiments.regression import EXPERIMENT
+
+    return EXPERIMENT
+
+
+def _text() -> Experiment[Any, Any]:
+    from iclgd.experiments.text import EXPERIMENT
+
+    return EXPERIMENT
+
+
+def _language_modeling() -> Experiment[Any, Any]:
+    from iclgd.experiments.language_modeling import EXPERIMENT
+
+    return EXPERIMENT
+
+
+EXPERIMENTS: dict[str, ExperimentEntry] = {
+    "regression": ExperimentEntry(
+        "in-context regression: train a toy transformer, compare it with gradient descent", _regression
+    ),
+    "text": ExperimentEntry("in-context learning against finetuning of a language model on text tasks", _text),
+    "language_modeling": ExperimentEntry("train a small language model that learns in context", _language_modeling),
+}

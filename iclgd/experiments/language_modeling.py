@@ -7,28 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from lightning.pytorch.loggers import Logger
 from omegaconf import MISSING
 from transformers import GPT2LMHeadModel
 
 from iclgd.data.few_shot_language import FewShotLanguageConfig, make_tokenizer
 from iclgd.data.language_datamodule import LanguageDataModule
 from iclgd.data.seeding import named_generator
+from iclgd.experiments.protocol import ChosenGroup, Experiment, RunContext
 from iclgd.memory import Need, check
 from iclgd.models.gpt import GPTConfig, build_gpt
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
+from iclgd.report.figures import Draw
+from iclgd.report.language_figures import learning_to_learn
 from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
-from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
 LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig}
-MAY_BE_UNDEFINED: tuple[str, ...] = ()
-NEEDS_MEMORY = "training.batch_size, evaluation.num_sequences or the sizes of model and task"
-CHOSEN_GROUPS: dict[str, tuple[str, dict[str, Any]]] = {"task": ("few_shot", LANGUAGES)}
+FIGURES: dict[str, Draw] = {"learning_to_learn": learning_to_learn}
 
 
 @dataclass(frozen=True)
@@ -103,25 +102,12 @@ def _memory_needs(config: Config) -> list[Need]:
     ]
 
 
-def execute(
-    config: Config,
-    prepared: Prepared,
-    directory: RunDirectory | None,
-    loggers: list[Logger],
-    checkpoint: Path | None,
-) -> dict[str, float]:
+def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:
     """Train; on the first process also write the trained model in Hugging Face's form, as ``model/``.
 
-    Args:
-        config: what to run.
-        prepared: its data and model.
-        directory: where results go; ``None`` on all processes but the first.
-        loggers: where metrics go.
-        checkpoint: from which to go on.
-
-    Returns:
-        the summary.
+    Returns the summary.
     """
+    config, directory = context.config, context.directory
     data, module = prepared
     stopwatch = Stopwatch()
     numbers = shown_numbers(config.task.num_demonstrations)
@@ -129,26 +115,22 @@ def execute(
     trainer = make_trainer(
         config.trainer,
         checkpoints=KeepCheckpoints(directory),
-        loggers=loggers,
+        loggers=context.loggers,
         callbacks=[
-            Participants(config, checkpoint, directory),
+            Participants(config, context.checkpoint, directory),
             stopwatch,
             MetricsRecorder(),
             TrainingProgress(quantities),
         ],
+        launch=context.launch,
     )
-    summary = train_and_test(trainer, module, data, checkpoint)
+    summary = train_and_test(trainer, module, data, context.checkpoint)
     if directory is not None:
         write_model(module.model, config, directory.path / "model")
     num_tokens = module.num_tokens * trainer.world_size
     tokens_per_second = num_tokens / stopwatch.seconds if stopwatch.seconds else float("nan")
     speeds = {"train/steps_per_second": stopwatch.steps_per_second, "train/tokens_per_second": tokens_per_second}
     return {**summary, **speeds}
-
-
-def analyses(config: Config) -> list[str]:
-    """Return no name: there is nothing to look at afterwards."""
-    return []
 
 
 def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:
@@ -166,3 +148,13 @@ def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:
         unfinished.rename(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+EXPERIMENT = Experiment(
+    config=Config,
+    prepare=prepare,
+    execute=execute,
+    needs_memory="training.batch_size, evaluation.num_sequences or the sizes of model and task",
+    chosen_groups={"task": ChosenGroup("few_shot", LANGUAGES)},
+    figures=FIGURES,
+)

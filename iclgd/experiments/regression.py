@@ -1,20 +1,18 @@
 """In-context regression: train a toy transformer, compare it with gradient descent."""
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
-from lightning.pytorch.loggers import Logger
 from omegaconf import MISSING
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from iclgd.analysis.subject import Subject
-from iclgd.analysis.suite import AnalysisConfig, Record, run_analyses
 from iclgd.data import REGRESSION_TASKS, RegressionTask
 from iclgd.data.datamodules import RegressionDataModule
 from iclgd.data.seeding import named_generator
+from iclgd.experiments.analyses import ANALYSES, AnalysisConfig
+from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
 from iclgd.experiments.regression_memory import analysis_needs, memory_needs
 from iclgd.memory import check
 from iclgd.models import LeastSquares, Predictor, Ridge
@@ -22,6 +20,9 @@ from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.modules.references import make_references
 from iclgd.modules.regression import EvaluationConfig, RegressionModule, TrainingConfig, over_seeds
 from iclgd.modules.regression_evaluation import RegressionEvaluation
+from iclgd.report.figures import Draw
+from iclgd.report.training_figures import alignment, copying, layers, learning_curve
+from iclgd.report.weight_figures import weight_products
 from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
@@ -30,10 +31,14 @@ from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
-MAY_BE_UNDEFINED: tuple[str, ...] = ()
 WEIGHTS = "weights.safetensors"
-NEEDS_MEMORY = "training.batch_size, evaluation.num_tasks, training.num_seeds or the sizes of model and task"
-CHOSEN_GROUPS: dict[str, tuple[str, dict[str, Any]]] = {"task": ("linear", dict(REGRESSION_TASKS))}
+FIGURES: dict[str, Draw] = {
+    "learning_curve": learning_curve,
+    "alignment": alignment,
+    "weights": weight_products,
+    "layers": layers,
+    "copying": copying,
+}
 
 
 @dataclass(frozen=True)
@@ -115,25 +120,9 @@ def prepare(config: Config) -> Prepared:
     return data, RegressionModule(comparisons, config.training, seeds), all_chosen
 
 
-def execute(
-    config: Config,
-    prepared: Prepared,
-    directory: RunDirectory | None,
-    loggers: list[Logger],
-    checkpoint: Path | None,
-) -> dict[str, float]:
-    """Train and compare; on the first process also write the models' weights.
-
-    Args:
-        config: what to run.
-        prepared: its data and models.
-        directory: where results go; ``None`` on all processes but the first.
-        loggers: where metrics go.
-        checkpoint: from which to go on.
-
-    Returns:
-        the summary.
-    """
+def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:
+    """Train and compare; on the first process also write the models' weights; return the summary."""
+    config, directory = context.config, context.directory
     data, module, chosen = prepared
     stopwatch = Stopwatch()
     (reference, *_) = module.comparisons[0].references  # type: ignore[misc]
@@ -141,23 +130,19 @@ def execute(
     trainer = make_trainer(
         config.trainer,
         checkpoints=KeepCheckpoints(directory),
-        loggers=loggers,
+        loggers=context.loggers,
         callbacks=[
-            Participants(config, checkpoint, directory),
+            Participants(config, context.checkpoint, directory),
             stopwatch,
             MetricsRecorder(),
             TrainingProgress(quantities),
         ],
+        launch=context.launch,
     )
-    summary = train_and_test(trainer, module, data, checkpoint)
+    summary = train_and_test(trainer, module, data, context.checkpoint)
     if directory is not None:
         directory.write_bytes(WEIGHTS, save(_weights(module.subjects(config.task))))
     return {**summary, **chosen, "train/steps_per_second": stopwatch.steps_per_second}
-
-
-def analyses(config: Config) -> list[str]:
-    """Return the names of the analyses to make."""
-    return config.analysis.run
 
 
 def analyze(name: str, config: Config, prepared: Prepared, directory: RunDirectory) -> Record:
@@ -166,14 +151,15 @@ def analyze(name: str, config: Config, prepared: Prepared, directory: RunDirecto
     Raises:
         TooLargeError: if it cannot fit into memory.
     """
-    check(analysis_needs(config, name))
+    analysis = ANALYSES[name]
+    check(analysis_needs(config, analysis.memory(config)))
     subjects = prepared[1].cpu().subjects(config.task)  # on the CPU, where analyses draw their tasks
     weights = load_file(directory.path / WEIGHTS)
     for prefix, model in _models(subjects).items():
         own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
         # Copied into the tensors that are there: how weights lie in memory has a say in the last bit of their products.
         model.to(next(iter(own.values())).dtype).load_state_dict(own)
-    return run_analyses(replace(config.analysis, run=[name]), subjects)[name]
+    return analysis.run(subjects, config.analysis)
 
 
 def _weights(subjects: list[Subject]) -> dict[str, Tensor]:
@@ -192,3 +178,16 @@ def _models(subjects: list[Subject]) -> dict[str, nn.Module]:
         for subject in subjects
         for name, model in {"transformer": subject.transformer, **subject.references}.items()
     }
+
+
+EXPERIMENT = Experiment(
+    config=Config,
+    prepare=prepare,
+    execute=execute,
+    needs_memory="training.batch_size, evaluation.num_tasks, training.num_seeds or the sizes of model and task",
+    chosen_groups={"task": ChosenGroup("linear", REGRESSION_TASKS)},
+    figures=FIGURES,
+    analyses=ANALYSES,
+    chosen_analyses=lambda config: config.analysis.run,
+    analyze=analyze,
+)

@@ -43,19 +43,23 @@ def memory_needs(config: "Config") -> list[Need]:
     ]
 
 
-def analysis_needs(config: "Config", name: str) -> list[Need]:
-    """Return the needs of one analysis.
+def analysis_needs(config: "Config", of_task_beside: float) -> list[Need]:
+    """Return the needs of one analysis, which has so many bytes for each task beside the task and its tokens.
 
     Asked when its turn comes: one that cannot be made is no reason to throw away a training.
     """
     of_task, _, tokens = _sizes(config)
-    of_analysis = of_task * (SINGLE + DOUBLE) + tokens * _bytes_of_number(config)
-    if name == "which_algorithm":
-        of_analysis += _of_reference(config, of_task) + 2 * DOUBLE * config.analysis.num_resamples
+    of_analysis = of_task * (SINGLE + DOUBLE) + tokens * _bytes_of_number(config) + of_task_beside
     num_tasks = config.analysis.num_tasks
     return [
         Need(num_tasks * of_analysis, f"an analysis of {num_tasks:,} tasks", "analysis.num_tasks"),
     ]
+
+
+def of_which_algorithm(config: "Config") -> float:
+    """Return the bytes of a task that which_algorithm holds beside it: candidates' fits and resamples."""
+    of_task, _, _ = _sizes(config)
+    return _of_reference(config, of_task) + 2 * DOUBLE * config.analysis.num_resamples
 
 
 def _sizes(config: "Config") -> tuple[int, int, int]:

@@ -6,10 +6,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning.pytorch.loggers import Logger
 from omegaconf import MISSING
 
 from iclgd.analysis.finetune import FinetuneConfig
@@ -27,6 +25,7 @@ from iclgd.data.text import (
     task_path,
 )
 from iclgd.data.text_datamodule import TextDataModule
+from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.models.language import (
     LanguageModel,
     LanguageModelConfig,
@@ -37,17 +36,17 @@ from iclgd.models.language import (
 )
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
+from iclgd.report.comparison_table import comparison_table
+from iclgd.report.figures import Draw
+from iclgd.report.similarity_figures import accuracy, similarity
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.stopping import interruptible
 from iclgd.runtime.text_progress import TextProgress
 from iclgd.runtime.trainer import DeviceConfig, make_trainer
 from iclgd.terminal import say
-from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
-MAY_BE_UNDEFINED = ("rec2ftp",)
-NEEDS_MEMORY = "evaluation.batch_size or demonstrations.num, or take a smaller model"
-CHOSEN_GROUPS: dict[str, tuple[str, dict[str, Any]]] = {}
+FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy}
 ANY_LENGTH = sys.maxsize  # for models without a limit of their own
 
 
@@ -132,17 +131,12 @@ def prepare(config: Config) -> Prepared:
     return data, module, list(comparisons[0].prompts.notes)
 
 
-def execute(
-    config: Config,
-    prepared: Prepared,
-    directory: RunDirectory | None,
-    loggers: list[Logger],
-    checkpoint: Path | None,
-) -> dict[str, float]:
-    """Finetune, see all queries in all settings, and return the summary; arguments as of the other experiments.
+def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:
+    """Finetune, see all queries in all settings, and return the summary.
 
     There are no checkpoints: an interrupted comparison starts over, and the base model's weights are nobody's copy.
     """
+    config, directory = context.config, context.directory
     data, module, notes = prepared
     if directory is not None:
         for note in notes:
@@ -150,9 +144,10 @@ def execute(
     trainer = make_trainer(
         config.trainer,
         checkpoints=None,
-        loggers=loggers,
-        callbacks=[Participants(config, checkpoint, directory), TextProgress()],
+        loggers=context.loggers,
+        callbacks=[Participants(config, context.checkpoint, directory), TextProgress()],
         is_replicated=True,
+        launch=context.launch,
     )
     with interruptible(trainer):
         trainer.fit(module, data)
@@ -160,11 +155,6 @@ def execute(
     speed = len(data.prompts[0].queries) / module.seconds
     peak_memory = _peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
     return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
-
-
-def analyses(config: Config) -> list[str]:
-    """Return no name: there is nothing to look at afterwards."""
-    return []
 
 
 def _check_tokens(comparison: Comparison) -> None:
@@ -193,3 +183,14 @@ def _peak_memory(device: torch.device) -> int:
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+
+
+EXPERIMENT = Experiment(
+    config=Config,
+    prepare=prepare,
+    execute=execute,
+    needs_memory="evaluation.batch_size or demonstrations.num, or take a smaller model",
+    may_be_undefined=("rec2ftp",),
+    figures=FIGURES,
+    table=comparison_table,
+)

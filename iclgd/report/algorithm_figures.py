@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from iclgd.report.results import Results, drawable
+from iclgd.report.results import drawable
 from iclgd.report.verdicts import verdict_text
 
 NUM_LEARNERS, NUM_COLUMNS = 12, 3
@@ -20,9 +20,8 @@ COLOURS = {
 }
 
 
-def algorithms(results: Results) -> Figure | None:
+def algorithms(record: dict[str, Any]) -> Figure | None:
     """Show the distances to the nearest learners, a panel for each layer of each seed, with 95 % intervals."""
-    record = results.analyses.get("which_algorithm")
     if not record or not record["seeds"]:
         return None
     seeds = record["seeds"]

@@ -1,7 +1,7 @@
 """Every figure of one run, from its directory alone."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,34 +9,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from iclgd.failures import Failures
-from iclgd.report.algorithm_figures import algorithms
-from iclgd.report.function_figures import functions
-from iclgd.report.language_figures import learning_to_learn
 from iclgd.report.results import Results
-from iclgd.report.shift_figures import iterated, out_of_distribution
-from iclgd.report.similarity_figures import accuracy, similarity
-from iclgd.report.training_figures import alignment, copying, layers, learning_curve
-from iclgd.report.weight_figures import weight_products
 from iclgd.tracking.run_directory import RunDirectory
 
 DOTS_PER_INCH = 130
-FIGURES: dict[str, Callable[[Results], Figure | None]] = {  # None: the run has nothing to show there
-    "learning_curve": learning_curve,
-    "alignment": alignment,
-    "weights": weight_products,
-    "layers": layers,
-    "copying": copying,
-    "out_of_distribution": out_of_distribution,
-    "iterated": iterated,
-    "which_algorithm": algorithms,
-    "functions": functions,
-    "learning_to_learn": learning_to_learn,
-    "similarity": similarity,
-    "accuracy": accuracy,
-}
+Draw = Callable[[Results], Figure | None]  # None: the run has nothing to show there
 
 
-def draw_figures(directory: RunDirectory, summary: dict[str, float], failures: Failures | None = None) -> list[Path]:
+def draw_figures(
+    directory: RunDirectory, summary: dict[str, float], figures: Mapping[str, Draw], failures: Failures | None = None
+) -> list[Path]:
     """Draw the figures that a run has data for into its ``figures/``; return their paths.
 
     The folder is made once all have been drawn. A figure that fails is named, and costs nothing else.
@@ -44,13 +26,14 @@ def draw_figures(directory: RunDirectory, summary: dict[str, float], failures: F
     Args:
         directory: a run.
         summary: the run's final numbers.
+        figures: what can be drawn of it, by file name.
         failures: collects what fails.
     """
     failures = failures or Failures(directory.path / "failures.log")
     images: dict[str, bytes] = {}
     with failures.of("reading the run for its figures"):
         results = Results.read(directory, summary)
-        for name, draw in FIGURES.items():
+        for name, draw in figures.items():
             with failures.of(f"figure {name}"), np.errstate(all="ignore"):  # a diverged run has figures, with gaps
                 if (figure := draw(results)) is not None:
                     images[name] = _as_png(figure)

@@ -6,18 +6,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from iclgd.report.results import Array, Results, drawable
+from iclgd.report.results import Array, drawable
 from iclgd.report.style import colour, label
 
 LEARNERS = ("transformer", "mlp_gd")
 
 
-def functions(results: Results) -> Figure | None:
+def functions(record: dict[str, Any]) -> Figure | None:
     """Show each function with its context, and predictions before and after seeing it; [vO] figure 5.
 
     The last panel has the first function's kernels: the weight of its first example for a query at each x.
     """
-    drawn = results.analyses.get("functions", {}).get("functions")
+    drawn = record["functions"]
     if not drawn:
         return None
     figure = Figure(figsize=(4.4 * (len(drawn) + 1), 3.8), layout="constrained")

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from iclgd.report.results import Array, Curve, Results, mean_and_deviation
+from iclgd.report.results import Array, Curve, mean_and_deviation
 from iclgd.report.style import colour, draw_losses, in_range, label, scale_losses
 
 NUM_COLUMNS = 4
@@ -19,9 +19,8 @@ X_LABELS = {
 }
 
 
-def out_of_distribution(results: Results) -> Figure | None:
+def out_of_distribution(record: dict[str, Any]) -> Figure | None:
     """Plot losses over the values of every shift; [vO] figure 4."""
-    record = results.analyses.get("out_of_distribution")
     if not record:
         return None
     num_columns = min(NUM_COLUMNS, len(record))
@@ -65,9 +64,8 @@ def _points(axes: Axes, words: list[str], losses: dict[str, Array]) -> None:
     axes.set_xticks(x, words, rotation=30, ha="right")
 
 
-def iterated(results: Results) -> Figure | None:
+def iterated(record: dict[str, Any]) -> Figure | None:
     """Plot the loss over how often one layer, or as many gradient steps, are applied; [vO] figure 4, right."""
-    record = results.analyses.get("iterated")
     if not record:
         return None
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")

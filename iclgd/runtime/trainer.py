@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from iclgd import checks
 from iclgd.runtime.checkpointing import SealedCheckpointIO
-from iclgd.runtime.launch import find_launch
+from iclgd.runtime.launch import Launch, find_launch
 from iclgd.runtime.meeting import MeetingStrategy
 from iclgd.runtime.signals import stop_requests
 from iclgd.runtime.stopping import StopTogether, interruptible, leave_signals_alone
@@ -131,6 +131,7 @@ def make_trainer(
     loggers: list[Logger],
     callbacks: list[Callback],
     is_replicated: bool = False,
+    launch: Launch | None = None,
 ) -> Trainer:
     """Return a Trainer that evaluates, and then saves a checkpoint, after every epoch.
 
@@ -140,10 +141,12 @@ def make_trainer(
         loggers: where metrics go.
         callbacks: ours, beside the checkpoint's.
         is_replicated: whether all processes train in the same way.
+        launch: how this process was started; found out if it is not given.
 
     Raises:
         LaunchError: if the processes that were started are not those of the config.
     """
+    launch = launch or find_launch(config.devices, config.num_nodes)
     callbacks = [StopTogether(), KeepThreads(), *callbacks]
     if checkpoints is not None:
         callbacks.append(checkpoints)
@@ -158,7 +161,7 @@ def make_trainer(
         logger=loggers or False,
         callbacks=callbacks,
         enable_checkpointing=checkpoints is not None,
-        plugins=[SealedCheckpointIO(), find_launch(config.devices, config.num_nodes).environment],
+        plugins=[SealedCheckpointIO(), launch.environment],
         reload_dataloaders_every_n_epochs=1,  # each epoch has its own stream of fresh tasks
         num_sanity_val_steps=0,
         inference_mode=False,  # sensitivities are gradients

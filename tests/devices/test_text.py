@@ -18,7 +18,7 @@ from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiment import prepare_process
-from iclgd.experiments import text
+from iclgd.experiments import RunContext, text
 from iclgd.modules.dual_form import Comparison
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.trainer import DeviceConfig
@@ -75,7 +75,7 @@ def compare(name: str, method: str, precision: str, there: There | None = None) 
     with there() if there else contextlib.nullcontext(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "TextProgress", lambda: places)
         device = DeviceConfig(accelerator="gpu" if there else "cpu", precision=precision)
-        summary = text.execute(text.Config(finetune=finetune, trainer=device), (data, module, []), None, [], None)
+        summary = text.execute(RunContext.alone(text.Config(finetune=finetune, trainer=device)), (data, module, []))
     assert places.devices == {"cuda" if there else "cpu"}
     return summary
 
@@ -123,7 +123,7 @@ def embedded(accelerator: str, *overrides: str) -> dict[str, float]:
     prepare_process(num_threads=1)
     config = configs.load(EMBEDDED, [*FEW, *overrides, f"trainer.accelerator={accelerator}"])
     assert isinstance(config, text.Config)
-    return text.execute(config, text.prepare(config), None, [], None)
+    return text.execute(RunContext.alone(config), text.prepare(config))
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from iclgd.analysis.suite import AnalysisConfig
 from iclgd.data import REGRESSION_TASKS
 from iclgd.experiments import regression
+from iclgd.experiments.analyses import AnalysisConfig
 from iclgd.models.transformer import TransformerConfig
 from iclgd.modules.regression import EvaluationConfig, TrainingConfig
 from iclgd.runtime.trainer import TrainerConfig
@@ -157,7 +157,7 @@ REFUSED = {
     "model={num_layers: 2, clip: 1e-300}": "model.clip must be 0 or at least 1e-15, got 1e-300",
     "analysis.dampening=1e-40": "analysis.dampening must be from 1e-15 to ",
     "model={tokens: separate, positional_encoding: add} task.input_dim=3": "task.input_dim must be even with model.",
-    "analysis={run: [out_of_distribution], shifts: [condition_number]} task.input_dim=1": "analysis.shifts: condition_",
+    "analysis={run: [out_of_distribution], shifts: [condition_number]} task.input_dim=1": "analysis.run: out_of_d",
     "analysis.run=[iterated] model.out_projection=true": "analysis.run: iterated needs tokens with target channels of",
     # What no machine has.
     "model.num_layers=100000000": "model.num_layers must be at most 1,000, got 100000000",

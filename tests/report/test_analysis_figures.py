@@ -4,13 +4,12 @@ from matplotlib.colors import to_hex
 
 from iclgd.report.algorithm_figures import COLOURS, MOST_PANELS, NUM_LEARNERS, algorithms
 from iclgd.report.function_figures import functions
-from iclgd.report.results import Results
 from iclgd.report.shift_figures import iterated, out_of_distribution
 from tests.report.records import ALGORITHMS, FUNCTIONS, ITERATED, SHIFTS
 
 
 def test_every_shift_has_a_panel_with_every_learner() -> None:
-    figure = out_of_distribution(Results(analyses={"out_of_distribution": SHIFTS}))
+    figure = out_of_distribution(SHIFTS)
     assert figure is not None
     ranges, distributions, condition = figure.axes
     transformer, gd, interpolated = ranges.get_lines()
@@ -26,7 +25,7 @@ def test_every_shift_has_a_panel_with_every_learner() -> None:
 
 
 def test_words_have_points_with_bars_and_no_line() -> None:
-    figure = out_of_distribution(Results(analyses={"out_of_distribution": {"distribution": SHIFTS["distribution"]}}))
+    figure = out_of_distribution({"distribution": SHIFTS["distribution"]})
     assert figure is not None
     (axes,) = figure.axes
     points = axes.get_lines()[0]
@@ -40,14 +39,14 @@ def test_words_have_points_with_bars_and_no_line() -> None:
 
 def test_a_band_of_losses_stays_positive() -> None:
     shift = {"values": [1.0, 2.0], "losses": {"transformer": [[0.1, 0.1], [0.1, 100.0]]}}
-    figure = out_of_distribution(Results(analyses={"out_of_distribution": {"weight_scale": shift}}))
+    figure = out_of_distribution({"weight_scale": shift})
     assert figure is not None
     band = np.asarray(figure.axes[0].collections[0].get_paths()[0].vertices)
     assert band[:, 1].min() == pytest.approx(0.1)
 
 
 def test_iterated_shows_means_over_seeds_from_no_application_on() -> None:
-    figure = iterated(Results(analyses={"iterated": ITERATED}))
+    figure = iterated(ITERATED)
     assert figure is not None
     transformer, gd = figure.axes[0].get_lines()
     assert transformer.get_xydata() == pytest.approx(np.array([[0, 0.5], [1, 0.4], [2, 0.3]]))
@@ -55,7 +54,7 @@ def test_iterated_shows_means_over_seeds_from_no_application_on() -> None:
 
 
 def test_every_layer_shows_its_nearest_learners_and_the_verdict() -> None:
-    figure = algorithms(Results(analyses={"which_algorithm": ALGORITHMS}))
+    figure = algorithms(ALGORITHMS)
     assert figure is not None
     first, second, *other_seed = figure.axes
     names = [text.get_text() for text in first.get_yticklabels()]
@@ -79,7 +78,7 @@ def test_every_layer_shows_its_nearest_learners_and_the_verdict() -> None:
 def test_a_single_seed_needs_no_name_and_none_is_near_is_said() -> None:
     seed = ALGORITHMS["seeds"][0]
     verdict = {**seed["verdicts"][0], "learner": "none is near"}
-    figure = algorithms(Results(analyses={"which_algorithm": {"seeds": [{**seed, "verdicts": [verdict]}]}}))
+    figure = algorithms({"seeds": [{**seed, "verdicts": [verdict]}]})
     assert figure is not None
     assert figure.axes[0].get_title(loc="left").startswith("Layer 1: none is near. Nearest: gd(10), at 0.5")
     colours = {to_hex(bar.get_facecolor()) for bar in figure.axes[0].patches}
@@ -88,7 +87,7 @@ def test_a_single_seed_needs_no_name_and_none_is_near_is_said() -> None:
 
 def test_an_image_has_no_more_panels_than_can_be_shown() -> None:
     seeds = [{**ALGORITHMS["seeds"][0], "seed": seed} for seed in range(40)]
-    figure = algorithms(Results(analyses={"which_algorithm": {"seeds": seeds}}))
+    figure = algorithms({"seeds": seeds})
     assert figure is not None
     assert len(figure.axes) == MOST_PANELS == 24
     assert figure.get_suptitle().startswith("the first 24 of 80 layers")
@@ -97,7 +96,7 @@ def test_an_image_has_no_more_panels_than_can_be_shown() -> None:
 def test_the_named_learner_is_shown_even_if_many_are_nearer() -> None:
     seed = ALGORITHMS["seeds"][0]
     verdict = {**seed["verdicts"][0], "learner": "gd(0)", "indistinguishable": ["gd(0)"]}
-    figure = algorithms(Results(analyses={"which_algorithm": {"seeds": [{**seed, "verdicts": [verdict]}]}}))
+    figure = algorithms({"seeds": [{**seed, "verdicts": [verdict]}]})
     assert figure is not None
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert len(names) == NUM_LEARNERS + 1
@@ -105,7 +104,7 @@ def test_the_named_learner_is_shown_even_if_many_are_nearer() -> None:
 
 
 def test_functions_show_context_target_and_predictions_and_one_panel_kernels() -> None:
-    figure = functions(Results(analyses={"functions": FUNCTIONS}))
+    figure = functions(FUNCTIONS)
     assert figure is not None
     first, second, kernels = figure.axes
     lines = {str(line.get_label()): line for line in second.get_lines()}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save
 
+from iclgd.experiments.regression import EXPERIMENT
 from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descent_transformer
 from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.report.figures import draw_figures
@@ -258,7 +259,7 @@ def test_a_run_has_every_figure_even_if_it_diverged(bad: float | None) -> None:
     directory.write_bytes("weights.safetensors", save(weights))
     for name, content in analyses.items():
         directory.write_analysis(name, content)
-    paths = draw_figures(directory, summary)
+    paths = draw_figures(directory, summary, EXPERIMENT.drawings())
     names = [path.stem for path in paths]
     assert names == ["learning_curve", "alignment", "weights", "layers", "copying", *analyses]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
@@ -272,11 +273,11 @@ def _spoilt(record: dict[str, object], bad: float) -> dict[str, object]:
 
 def test_a_run_without_numbers_has_no_figures() -> None:
     directory = RunDirectory.create("run", "", {})
-    assert draw_figures(directory, {}) == []
+    assert draw_figures(directory, {}, EXPERIMENT.drawings()) == []
     assert list(directory.figures.iterdir()) == []
 
 
 def test_a_single_evaluation_is_enough(tmp_path: Path) -> None:
     directory = RunDirectory.create("run", "", {})
     directory.append_metrics(0, {"loss/transformer": 1.0, "loss/gd": 0.5, "alignment/sensitivity_cosine": 0.1})
-    assert [path.stem for path in draw_figures(directory, {})] == ["learning_curve", "alignment"]
+    assert [path.stem for path in draw_figures(directory, {}, EXPERIMENT.drawings())] == ["learning_curve", "alignment"]
