@@ -21,6 +21,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from iclgd import config as configs
+from iclgd.analysis.gradients import add_gradients, clip_by_global_norm
 from iclgd.data import LinearRegressionTask
 from iclgd.data.datamodules import TaskStream
 from iclgd.data.seeding import named_generator
@@ -28,7 +29,6 @@ from iclgd.experiment import prepare_process
 from iclgd.experiments.regression import Config as RegressionConfig
 from iclgd.experiments.regression import prepare
 from iclgd.models.learners import best_learning_rate
-from iclgd.modules.gradients import add_gradients, clip_by_global_norm
 from iclgd.modules.regression import RegressionModule
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch

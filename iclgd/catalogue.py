@@ -5,7 +5,9 @@ from typing import Any
 
 from iclgd.analysis.finetune import METHODS
 from iclgd.analysis.identities import IDENTITIES
+from iclgd.analysis.learners import LEARNERS
 from iclgd.analysis.out_of_distribution import SHIFTS
+from iclgd.analysis.references import GD_PLUS_PLUS
 from iclgd.checks import InputError
 from iclgd.data import REGRESSION_TASKS
 from iclgd.data.covariance import COVARIANCES
@@ -16,11 +18,9 @@ from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.analyses import ANALYSES
 from iclgd.experiments.language_modeling import LANGUAGES
 from iclgd.files import read_text
-from iclgd.models import LEARNERS
 from iclgd.models.attention import ATTENTIONS
 from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS
 from iclgd.modules.optimizer_config import SCHEDULES
-from iclgd.modules.references import GD_PLUS_PLUS
 from iclgd.modules.similarities import CONTROLS, RANDOM_UPDATES
 from iclgd.runtime.trainer import ACCELERATORS, PRECISIONS, STRATEGIES
 from iclgd.tracking.wandb import MODES
@@ -55,7 +55,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "trainer.precision": PRECISIONS,
         "trainer.strategy": STRATEGIES,
         "tracking.mode": MODES,
-        "learner": _described(LEARNERS),
+        "learner": {name: learner.description for name, learner in LEARNERS.items()},
         "identity": {identity.name: identity.statement for identity in IDENTITIES},
     }
 

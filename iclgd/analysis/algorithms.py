@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iclgd.analysis.candidates import Candidate as Candidate
-from iclgd.analysis.candidates import candidate_learners as candidate_learners
+from iclgd.analysis.learners import candidate_learners as candidate_learners
 from iclgd.analysis.sensitivity import predict_with_sensitivity
 from iclgd.analysis.subject import Subject
 from iclgd.data import LinearRegressionTask, RegressionBatch

@@ -1,9 +1,9 @@
-"""The learners that a trained model may have become, each at its best for given tasks."""
+"""What a trained model may have become: each learner at its best for given tasks."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from iclgd.data import LinearRegressionTask, RegressionBatch
+from iclgd.data import LinearRegressionTask, RegressionBatch, RegressionTask
 from iclgd.models import BayesOptimal, GradientDescent, LeastSquares, Newton, Predictor, Ridge
 from iclgd.models.bayes import MAX_SUBSETS
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus, best_gd_plus_plus
@@ -22,60 +22,89 @@ class Candidate:
     num_parameters: int
 
 
-def candidate_learners(batch: RegressionBatch, depth: int, task: LinearRegressionTask) -> dict[str, Candidate]:
-    """Fit the candidates for a model of ``depth`` layers.
+Candidates = dict[str, Candidate]
 
-    They are ``zero``, which predicts 0; ``least_squares``; ``bayes_optimal``; ``newton(k)`` for k up to 8;
-    ``ridge(lambda)`` for 11 values from 1e-4 to 10; ``gd(k)`` for k up to ``depth``, and of twice as many steps; and
-    for k up to ``depth`` ``gd_plus_plus(k)`` with one pair of rates for all steps, ``preconditioned_gd_diagonal(k)``
-    and ``preconditioned_gd_full(k)``. For the layers before
-    the last there are also the first k steps of the best ``depth`` ones, ``gd(k of depth)`` and
-    ``gd_plus_plus(k of depth)``. Left out are Newton where there is but one context point or input, for which it
-    is not defined, and the Bayes-optimal learner where it would have to sum over more than 5000 choices.
+
+@dataclass(frozen=True)
+class Fit:
+    """What candidates are fitted to.
 
     Args:
         batch: tasks for the fit, other ones than the model is compared on; some thousand.
-        depth: number of layers, at least 1.
+        depth: layers of the model, at least 1.
         task: what the batch was drawn from.
-
-    Returns:
-        The candidates by name.
-
-    Raises:
-        ValueError: if ``depth`` is below 1.
-
-    Example:
-        >>> import torch
-        >>> task = LinearRegressionTask(num_context=4, input_dim=2)
-        >>> candidates = candidate_learners(task.sample(100, torch.Generator().manual_seed(0)), 1, task)
-        >>> [name for name in candidates if name.startswith("gd")]
-        ['gd(1)', 'gd(2)', 'gd_plus_plus(1)']
+        found: the candidates so far.
     """
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1, got {depth}")
-    dim = task.input_dim
-    candidates = {
-        "zero": Candidate(GradientDescent(0.0, num_steps=0), 0),
-        "least_squares": Candidate(LeastSquares(), 0),
-    }
-    if math.comb(task.num_context, task.num_noise) <= MAX_SUBSETS:
-        candidates["bayes_optimal"] = Candidate(BayesOptimal(task.weight_scale, task.num_noise), 0)
-    if min(task.num_context, dim) > 1:
-        candidates |= {f"newton({k})": Candidate(Newton(k), 0) for k in range(1, NEWTON_STEPS + 1)}
-    candidates |= {f"ridge({penalty:g})": Candidate(Ridge(penalty), 1) for penalty in RIDGE_PENALTIES}
-    for k in [*range(1, depth + 1), 2 * depth]:
-        rate = best_learning_rate(*batch, k).learning_rate
-        candidates[f"gd({k})"] = Candidate(GradientDescent(rate, k), 1)
-    for k in range(1, depth + 1):
-        plus_plus = best_gd_plus_plus(*batch, k, shared=True)
-        diagonal, full = (best_preconditioner(*batch, k, only) for only in (True, False))
-        candidates[f"gd_plus_plus({k})"] = Candidate(plus_plus, 2)
-        candidates[f"preconditioned_gd_diagonal({k})"] = Candidate(diagonal, dim)
-        candidates[f"preconditioned_gd_full({k})"] = Candidate(full, dim * (dim + 1) // 2)
-    rate, deep = best_learning_rate(*batch, depth).learning_rate, candidates[f"gd_plus_plus({depth})"].predictor
+
+    batch: RegressionBatch
+    depth: int
+    task: RegressionTask
+    found: Candidates = field(default_factory=dict)
+
+
+def zero(fit: Fit) -> Candidates:
+    """Return the learner that predicts 0."""
+    return {"zero": Candidate(GradientDescent(0.0, num_steps=0), 0)}
+
+
+def least_squares(fit: Fit) -> Candidates:
+    """Return least squares."""
+    return {"least_squares": Candidate(LeastSquares(), 0)}
+
+
+def bayes_optimal(fit: Fit) -> Candidates:
+    """Return the Bayes-optimal learner of linear tasks, unless it would have to sum over more than 5000 choices."""
+    task = fit.task
+    if not isinstance(task, LinearRegressionTask) or math.comb(task.num_context, task.num_noise) > MAX_SUBSETS:
+        return {}
+    return {"bayes_optimal": Candidate(BayesOptimal(task.weight_scale, task.num_noise), 0)}
+
+
+def newton(fit: Fit) -> Candidates:
+    """Return Newton's iterations, up to 8; they are not defined where there is but one context point or input."""
+    if min(fit.task.num_context, fit.task.input_dim) == 1:
+        return {}
+    return {f"newton({k})": Candidate(Newton(k), 0) for k in range(1, NEWTON_STEPS + 1)}
+
+
+def ridge(fit: Fit) -> Candidates:
+    """Return ridge regression with 11 penalties from 1e-4 to 10."""
+    return {f"ridge({penalty:g})": Candidate(Ridge(penalty), 1) for penalty in RIDGE_PENALTIES}
+
+
+def gradient_descent(fit: Fit) -> Candidates:
+    """Return gradient descent of up to ``depth`` steps, and of twice as many, each with its best learning rate."""
+    steps = [*range(1, fit.depth + 1), 2 * fit.depth]
+    return {f"gd({k})": Candidate(GradientDescent(_best_rate(fit, k), k), 1) for k in steps}
+
+
+def first_steps_of_gradient_descent(fit: Fit, k: int) -> Candidates:
+    """Return the first k steps of the best ``depth`` ones."""
+    return {f"gd({k} of {fit.depth})": Candidate(GradientDescent(_best_rate(fit, fit.depth), k), 1)}
+
+
+def gd_plus_plus(fit: Fit, k: int) -> Candidates:
+    """Return k steps of GD++ with one pair of rates for all of them."""
+    return {f"gd_plus_plus({k})": Candidate(best_gd_plus_plus(*fit.batch, k, shared=True), 2)}
+
+
+def first_steps_of_gd_plus_plus(fit: Fit, k: int) -> Candidates:
+    """Return the first k steps of the best ``depth`` ones."""
+    deep = fit.found[f"gd_plus_plus({fit.depth})"].predictor
     assert isinstance(deep, GradientDescentPlusPlus)
-    for k in range(1, depth):
-        candidates[f"gd({k} of {depth})"] = Candidate(GradientDescent(rate, k), 1)
-        first_steps = GradientDescentPlusPlus(deep.learning_rates[:k], deep.gammas[:k])
-        candidates[f"gd_plus_plus({k} of {depth})"] = Candidate(first_steps, 2)
-    return candidates
+    first = GradientDescentPlusPlus(deep.learning_rates[:k], deep.gammas[:k])
+    return {f"gd_plus_plus({k} of {fit.depth})": Candidate(first, 2)}
+
+
+def preconditioned(fit: Fit, k: int) -> Candidates:
+    """Return k steps of gradient descent with the best diagonal and the best full preconditioner."""
+    dim = fit.task.input_dim
+    diagonal, full = (best_preconditioner(*fit.batch, k, only) for only in (True, False))
+    return {
+        f"preconditioned_gd_diagonal({k})": Candidate(diagonal, dim),
+        f"preconditioned_gd_full({k})": Candidate(full, dim * (dim + 1) // 2),
+    }
+
+
+def _best_rate(fit: Fit, num_steps: int) -> float:
+    return best_learning_rate(*fit.batch, num_steps).learning_rate

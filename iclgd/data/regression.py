@@ -7,7 +7,7 @@ contiguous tasks than as thousands of tiny matrix products.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,11 +37,15 @@ class RegressionBatch(NamedTuple):
 class RegressionTask(ABC):
     """What all regression tasks share: the keys that models and shifts read, and noise in the context.
 
-    ``num_noise`` randomly chosen context targets are replaced by ``N(0, 1)``.
+    ``num_noise`` randomly chosen context targets are replaced by ``N(0, 1)``. ``references`` are the learners (of
+    ``iclgd.analysis.learners.LEARNERS``) with which every evaluation compares a transformer; alignment to the first
+    has the plain names.
 
     Raises:
         ValueError: if a count or a scale is out of its range.
     """
+
+    references: ClassVar[tuple[str, ...]] = ("gd", "gd_plus_plus")
 
     name: str
     num_context: int = 10

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class SineTask(RegressionTask):
     Raises:
         ValueError: if a value is out of its range, or for more than one input or output.
     """
+
+    references: ClassVar[tuple[str, ...]] = ("mlp_gd",)
 
     name: str = "sine"
     input_dim: int = 1

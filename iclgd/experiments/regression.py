@@ -7,6 +7,8 @@ from omegaconf import MISSING
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from iclgd.analysis.learners import make_baselines, make_references
+from iclgd.analysis.references import Setting
 from iclgd.analysis.subject import Subject
 from iclgd.data import REGRESSION_TASKS, RegressionTask
 from iclgd.data.datamodules import RegressionDataModule
@@ -15,9 +17,7 @@ from iclgd.experiments.analyses import ANALYSES, AnalysisConfig
 from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
 from iclgd.experiments.regression_memory import analysis_needs, memory_needs
 from iclgd.memory import check
-from iclgd.models import LeastSquares, Predictor, Ridge
 from iclgd.models.transformer import Transformer, TransformerConfig
-from iclgd.modules.references import make_references
 from iclgd.modules.regression import EvaluationConfig, RegressionModule, TrainingConfig, over_seeds
 from iclgd.modules.regression_evaluation import RegressionEvaluation
 from iclgd.report.figures import Draw
@@ -107,11 +107,17 @@ def prepare(config: Config) -> Prepared:
         transformer = Transformer(config.model, task.input_dim, task.output_dim)
         transformer.initialize(named_generator(seed, "initialization"))
         batch = data.evaluation_batch(seed, dtype)
-        references, numbers = make_references(
-            task, config.model, config.evaluation.gd_plus_plus, config.evaluation.gd_plus_plus_steps, batch, seed
+        setting = Setting(
+            task,
+            config.model,
+            batch,
+            seed,
+            tuning=config.evaluation.gd_plus_plus,
+            num_tuning_steps=config.evaluation.gd_plus_plus_steps,
+            ridge_lambda=config.evaluation.ridge_lambda,
         )
-        final: dict[str, Predictor] = {"ridge": Ridge(config.evaluation.ridge_lambda), "least_squares": LeastSquares()}
-        comparisons.append(RegressionEvaluation(transformer, references, final))
+        references, numbers = make_references(setting)
+        comparisons.append(RegressionEvaluation(transformer, references, make_baselines(setting)))
         chosen.append(numbers)
     all_chosen: dict[str, float] = {}
     for name in chosen[0]:

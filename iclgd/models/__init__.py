@@ -17,13 +17,3 @@ from iclgd.models.newton import Newton as Newton
 from iclgd.models.preconditioned import PreconditionedGradientDescent as PreconditionedGradientDescent
 
 Predictor = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-LEARNERS = {
-    "gd": GradientDescent,
-    "gd_plus_plus": GradientDescentPlusPlus,
-    "preconditioned_gd": PreconditionedGradientDescent,
-    "newton": Newton,
-    "ridge": Ridge,
-    "least_squares": LeastSquares,
-    "bayes_optimal": BayesOptimal,
-}

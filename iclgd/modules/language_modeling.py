@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import GPT2LMHeadModel
 
 from iclgd import checks
+from iclgd.analysis.gradients import clip_by_global_norm
 from iclgd.data.few_shot_language import TokenBatch
 from iclgd.modules.finiteness import LossWatch
-from iclgd.modules.gradients import clip_by_global_norm
 from iclgd.modules.optimizer_config import OptimizerConfig
 
 

@@ -9,13 +9,13 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from iclgd import checks
+from iclgd.analysis.gradients import add_gradients, clip_by_global_norm, training_loss
+from iclgd.analysis.references import GD_PLUS_PLUS
 from iclgd.analysis.subject import Subject
 from iclgd.data import RegressionBatch, RegressionTask
 from iclgd.data.datamodules import SeedBatch
 from iclgd.modules.finiteness import LossWatch
-from iclgd.modules.gradients import add_gradients, clip_by_global_norm, training_loss
 from iclgd.modules.optimizer_config import OptimizerConfig
-from iclgd.modules.references import GD_PLUS_PLUS
 from iclgd.modules.regression_evaluation import RegressionEvaluation
 
 

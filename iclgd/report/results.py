@@ -19,6 +19,7 @@ from iclgd.tracking.run_directory import RunDirectory
 Array = NDArray[Any]
 OF_A_SEED = re.compile(r"/seed_\d+$")
 OF_A_LAYER = re.compile(r"/layer_\d+")
+TRANSFORMER, MIXTURE = "transformer", "interpolated"  # predictors that are no references
 LARGEST = 1e100  # beyond it axes overflow
 
 
@@ -74,10 +75,15 @@ class Results:
     def references(self) -> list[str]:
         """Return the names of the learners whose alignment was recorded; the first one's has no suffix."""
         names = {name for record in self.metrics for name in record}
-        first = "gd" if "loss/gd" in names else "mlp_gd"
         measure = "alignment/sensitivity_cosine"
-        others = {name.removeprefix(f"{measure}_") for name in names if name.startswith(f"{measure}_")}
-        return [first, *sorted({OF_A_SEED.sub("", name) for name in others})] if measure in names else []
+        if measure not in names:
+            return []
+        others = {
+            OF_A_SEED.sub("", name.removeprefix(f"{measure}_")) for name in names if name.startswith(f"{measure}_")
+        }
+        losses = [name.split("/")[1] for record in self.metrics for name in record if name.startswith("loss/")]
+        first = next(name for name in losses if name not in {TRANSFORMER, MIXTURE, *others})
+        return [first, *sorted(others)]
 
     def weights_of_first_seed(self) -> dict[str, Array]:
         """Return the weights of the first seed's models, ``MODEL.PARAMETER``."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from iclgd.report.results import Array, Curve, drawable, mean_and_deviation
+from iclgd.report.results import MIXTURE, Array, Curve, drawable, mean_and_deviation
 
 COLOURS = {
     "transformer": "#1f77b4",
@@ -22,7 +22,6 @@ LABELS = {
     "interpolated": "mean of both weights",
     "mlp_gd": "MLP + gradient descent",
 }
-MIXTURE = "interpolated"
 LINES = {"transformer": "-", "interpolated": ":"}  # all others are dashed: they may lie on the transformer's
 OTHER = "#7f7f7f"
 LOSS = "loss (0.5 x mean squared error)"

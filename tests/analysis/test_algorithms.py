@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from iclgd.analysis.algorithms import Answers, algorithms_by_layer, answer, nearest_algorithm
-from iclgd.analysis.candidates import RIDGE_PENALTIES, Candidate, candidate_learners
+from iclgd.analysis.candidates import RIDGE_PENALTIES, Candidate
+from iclgd.analysis.learners import candidate_learners
 from iclgd.data import LinearRegressionTask, RegressionBatch
 from iclgd.metrics import functional
 from iclgd.models import GradientDescent, LeastSquares, Predictor, Ridge

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from iclgd.analysis.gradients import clip_by_global_norm
 from iclgd.data import LinearRegressionTask
 from iclgd.models.attention import SelfAttention
 from iclgd.models.transformer import Transformer, TransformerConfig
-from iclgd.modules.gradients import clip_by_global_norm
 from iclgd.modules.regression import TrainingConfig
 from tests.fixtures import FOLDER, assert_close, layer_weights, load_reference, problem, transformer
 

@@ -5,11 +5,11 @@ import torch
 from lightning.pytorch import Callback
 
 from iclgd import config as configs
+from iclgd.analysis.gradients import add_gradients, clip_by_global_norm, stacked_losses
 from iclgd.data.datamodules import TaskStream
 from iclgd.experiment import prepare_process
 from iclgd.experiments.regression import Config as RegressionConfig
 from iclgd.experiments.regression import prepare
-from iclgd.modules.gradients import add_gradients, clip_by_global_norm, stacked_losses
 from iclgd.modules.regression import RegressionModule
 from iclgd.runtime.recording import Stopwatch
 from iclgd.runtime.trainer import make_trainer

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from iclgd.analysis.gd_plus_plus_tuning import keep_diagonals_, tuned_as_published
+from iclgd.analysis.gradients import training_loss
 from iclgd.data import LinearRegressionTask
 from iclgd.models.gd_plus_plus import best_gd_plus_plus
 from iclgd.models.transformer import Transformer, TransformerConfig
-from iclgd.modules.gd_plus_plus_tuning import keep_diagonals_, tuned_as_published
-from iclgd.modules.gradients import training_loss
 from tests.fixtures import assert_close, layer_weights, load_reference, problem
 
 

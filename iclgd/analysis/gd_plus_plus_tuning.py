@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from iclgd.analysis.gradients import clip_by_global_norm, training_loss
 from iclgd.data import RegressionTask
 from iclgd.models.attention import SelfAttention
 from iclgd.models.constructions import gd_plus_plus_transformer
 from iclgd.models.transformer import Transformer, TransformerConfig
-from iclgd.modules.gradients import clip_by_global_norm, training_loss
 
 SCAN = torch.arange(0.001, 25, 0.1).tolist()  # of the published code's ``lr``
 NUM_SCAN_TASKS = 2000
