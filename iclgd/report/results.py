@@ -78,12 +78,10 @@ class Results:
         measure = "alignment/sensitivity_cosine"
         if measure not in names:
             return []
-        others = {
-            OF_A_SEED.sub("", name.removeprefix(f"{measure}_")) for name in names if name.startswith(f"{measure}_")
-        }
+        suffixed = {name.removeprefix(f"{measure}_") for name in names if name.startswith(f"{measure}_")}
+        others = sorted({OF_A_SEED.sub("", name) for name in suffixed})
         losses = [name.split("/")[1] for record in self.metrics for name in record if name.startswith("loss/")]
-        first = next(name for name in losses if name not in {TRANSFORMER, MIXTURE, *others})
-        return [first, *sorted(others)]
+        return [*[name for name in losses if name not in (TRANSFORMER, MIXTURE, *others)][:1], *others]
 
     def weights_of_first_seed(self) -> dict[str, Array]:
         """Return the weights of the first seed's models, ``MODEL.PARAMETER``."""

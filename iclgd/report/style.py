@@ -1,5 +1,6 @@
 """How figures look: a colour and a name for each learner, bands over seeds, axes of losses."""
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,13 +25,14 @@ LABELS = {
 }
 LINES = {"transformer": "-", "interpolated": ":"}  # all others are dashed: they may lie on the transformer's
 OTHER = "#7f7f7f"
+MORE_COLOURS = ("#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")  # for learners that have none of their own
 LOSS = "loss (0.5 x mean squared error)"
 DECADES = 30.0  # a loss that varies by more than this factor needs a logarithmic axis
 
 
 def colour(predictor: str) -> str:
-    """Return a learner's colour."""
-    return COLOURS.get(predictor, OTHER)
+    """Return a learner's colour; one without an own colour has the same in all figures."""
+    return COLOURS.get(predictor) or MORE_COLOURS[zlib.crc32(predictor.encode()) % len(MORE_COLOURS)]
 
 
 def label(predictor: str) -> str:
