@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -16,14 +16,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.table import Table
 
 from iclgd import config as configs
+from iclgd import own_entries
 from iclgd.config import Experiment, ExperimentConfig
 from iclgd.experiments import RunContext
 from iclgd.failures import Failures
 from iclgd.memory import OutOfMemoryError, TooLargeError, advice, is_exhausted
+from iclgd.own_entries import ImportedFile
 from iclgd.report.figures import draw_figures
 from iclgd.runtime.launch import Launch, find_launch
 from iclgd.runtime.meeting import LostProcessError, check_meeting_place
-from iclgd.runtime.ranks import PARENT, LaunchError
+from iclgd.runtime.ranks import PARENT, LaunchError, is_first_process
 from iclgd.runtime.signals import stop_requests
 from iclgd.runtime.stopping import EXIT_INTERRUPTED, close_tracking
 from iclgd.terminal import say
@@ -47,12 +49,13 @@ class Finished(NamedTuple):
     failed: list[str]  # the parts that came after the numbers and failed
 
 
-def run(config: ExperimentConfig, name: str) -> Finished:
+def run(config: ExperimentConfig, name: str, imported: Sequence[ImportedFile] = ()) -> Finished:
     """Run an experiment in a new run directory.
 
     Args:
         config: what to run.
         name: of the config; part of the directory's path.
+        imported: files of the user's own entries, to be recorded.
 
     Returns:
         The run directory, and which analyses or figures failed.
@@ -74,7 +77,8 @@ def run(config: ExperimentConfig, name: str) -> Finished:
     with Mirror(config.tracking) as mirror:
         prepared = _prepare(experiment, config)
         mirror.resolve()
-        directory = RunDirectory.create(name, configs.to_yaml(config), describe_environment(_device(config)))
+        environment = own_entries.record(describe_environment(_device(config)), imported)
+        directory = RunDirectory.create(name, configs.to_yaml(config), environment)
         with directory.lock(), _saying_how_to_continue(directory):
             try:
                 context = RunContext(config, launch, directory, _loggers(directory, mirror))
@@ -85,7 +89,7 @@ def run(config: ExperimentConfig, name: str) -> Finished:
     return Finished(directory, failed)
 
 
-def resume(path: Path) -> Finished:
+def resume(path: Path, imported: Sequence[ImportedFile] = ()) -> Finished:
     """Continue an interrupted run from its last checkpoint.
 
     Of a complete run only analyses are made that it lacks, as they failed or were interrupted, and then all figures.
@@ -93,14 +97,17 @@ def resume(path: Path) -> Finished:
 
     Args:
         path: the run directory.
+        imported: files of the user's own entries, which must be those that the run was made with.
 
     Raises:
+        OwnEntriesError: if such a file is missing.
         RunDirectoryError: if it is no run directory, another process works on it, its checkpoints are damaged, or its
             config is no longer the one of its checkpoint.
         ConfigError: if its config cannot be read.
         KeyboardInterrupt: if it is interrupted; the message says how to go on.
     """
     directory = RunDirectory(path)
+    _refuse_missing_entries(directory, imported)
     restore_config(directory)
     config = configs.load(directory.config_path)
     experiment, launch = configs.find_experiment(config.experiment), _find_launch(config)
@@ -113,6 +120,8 @@ def resume(path: Path) -> Finished:
         return Finished(None, [])
     # Locked before looking: a run that is still going changes what is there.
     with directory.lock(), _saying_how_to_continue(directory):
+        if imported:
+            directory.write_environment(own_entries.record(directory.read_environment(_nobody) or {}, imported))
         summary = directory.read_summary()
         if summary is not None:
             restore_curve(directory)
@@ -181,6 +190,12 @@ def _where_to_go_on(directory: RunDirectory, config: ExperimentConfig, tell: Tel
             f"new run with: iclgd run {directory.config_path}"
         )
     return saved
+
+
+def _refuse_missing_entries(directory: RunDirectory, imported: Sequence[ImportedFile]) -> None:
+    """Refuse to go on without a file of own entries; before the config is read, which may name one of them."""
+    environment = directory.read_environment(_nobody) or {}
+    own_entries.compare(environment, imported, f"iclgd resume {directory.path}", is_first_process())
 
 
 def _refuse_edits(directory: RunDirectory, config: ExperimentConfig) -> None:

@@ -10,19 +10,20 @@ from iclgd.tracking.run_directory import RunDirectory
 def run(arguments: argparse.Namespace) -> int:
     """Run an experiment."""
     with stop_requests.handled():
-        from iclgd import config, experiment
+        from iclgd import config, experiment, own_entries
         from iclgd.files import name_for_folder
 
+        imported = own_entries.load(arguments.imports)
         loaded = config.load(arguments.config, arguments.overrides)
-        return _show(*experiment.run(loaded, name_for_folder(arguments.config)))
+        return _show(*experiment.run(loaded, name_for_folder(arguments.config), imported))
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """Go on with an interrupted run."""
     with stop_requests.handled():
-        from iclgd import experiment
+        from iclgd import experiment, own_entries
 
-        return _show(*experiment.resume(arguments.run_directory))
+        return _show(*experiment.resume(arguments.run_directory, own_entries.load(arguments.imports)))
 
 
 def _show(directory: RunDirectory | None, failed: list[str]) -> int:

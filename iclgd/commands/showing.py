@@ -11,16 +11,19 @@ from iclgd.terminal import show, show_table
 
 def show_config(arguments: argparse.Namespace) -> int:
     """Print a resolved config."""
-    from iclgd import config
+    from iclgd import config, own_entries
 
+    own_entries.load(arguments.imports)
     sys.stdout.write(config.to_yaml(config.load(arguments.config, arguments.overrides)))
     return 0
 
 
 def list_choices(arguments: argparse.Namespace) -> int:
     """Print everything that can be chosen."""
+    from iclgd import own_entries
     from iclgd.catalogue import catalogue
 
+    own_entries.load(arguments.imports)
     for kind, choices in catalogue().items():
         for name, description in choices.items():
             show(f"{kind:<20} {name:<36} {description}".rstrip())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from iclgd.sweeps.arguments import add_commands as add_sweep_commands
+from iclgd.sweeps.arguments import add_imports
 from iclgd.terminal import say
 
 COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
@@ -65,6 +66,7 @@ def make_parser() -> Parser:
         f"iclgd resume {RUN}",
     )
     command.add_argument("run_directory", type=Path, metavar="RUN_DIR", help="the run's directory")
+    add_imports(command)
 
     command = add(
         "export",
@@ -92,7 +94,7 @@ def make_parser() -> Parser:
 
     add_sweep_commands(add)
 
-    add("list", _in("showing", "list_choices"), "list everything that can be chosen", "iclgd list")
+    add_imports(add("list", _in("showing", "list_choices"), "list everything that can be chosen", "iclgd list"))
 
     command = add(
         "verify",
@@ -121,3 +123,4 @@ def _in(module: str, function: str) -> Command:
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
     command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDES_HELP)
+    add_imports(command)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from iclgd import own_entries
+
 ACTIONS = ("status", "stop", "best", "upload", "work")  # iclgd sweep ACTION DIR
 Add = Callable[[str, Callable[[argparse.Namespace], int], str, str], argparse.ArgumentParser]
 
@@ -57,6 +59,7 @@ def add_commands(add: Add) -> None:
         "--resume", action="store_true", help="go on with a sweep, or help with one: that of --dir, or the newest"
     )
     command.add_argument("--dry-run", action="store_true", help="print commands or batch scripts; start nothing")
+    add_imports(command)
     slurm = command.add_argument_group("with --launcher slurm")
     slurm.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="e.g. --sbatch=--time=4:00:00")
     _add_worker_options(command)
@@ -90,6 +93,7 @@ def add_commands(add: Add) -> None:
         "iclgd sweep work runs/sweeps/smoke/DIR",
     )
     _add_folder(command)
+    add_imports(command)
     command.add_argument("--worker", metavar="NAME", help="of this worker, which no other one has (default: made up)")
     command.add_argument("--position", type=int, default=0, help="among the workers started together (default: 0)")
     command.add_argument("--parent", type=int, metavar="PID", help="end when this process does")
@@ -104,10 +108,24 @@ def worker_arguments(arguments: argparse.Namespace) -> list[str]:
     given = ["--retries", str(arguments.retries), "--grace", str(arguments.grace)]
     given += ["--time-limit", str(arguments.time_limit)] if arguments.time_limit is not None else []
     given += ["--retry-failed"] if arguments.resume else []
+    given += own_entries.arguments(arguments.imports)
     if arguments.launcher == "slurm":
         given += ["--launcher", "slurm", "--nodes-per-trial", str(arguments.nodes_per_trial)]
         given += ["--gpus-per-node", str(arguments.gpus_per_node)]
     return given
+
+
+def add_imports(command: argparse.ArgumentParser) -> None:
+    """Add the option that names files of the user's own entries."""
+    command.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE.py",
+        help="a file of own entries (tasks, learners, analyses, experiments); may stand several times",
+    )
 
 
 def _add_folder(command: argparse.ArgumentParser) -> None:

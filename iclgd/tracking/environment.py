@@ -75,7 +75,7 @@ def record_processes(directory: RunDirectory, processes: list[dict[str, Any]]) -
     """
     environment = directory.read_environment() or describe_environment(processes[0]["device"])
     environment |= {"world_size": len(processes), "processes": processes}
-    directory.write_text("environment.json", json.dumps(environment, indent=2) + "\n")
+    directory.write_environment(environment)
 
 
 def _version(package: str) -> str | None:

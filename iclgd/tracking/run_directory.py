@@ -160,6 +160,10 @@ class RunDirectory:
             tell(f"{self.path / 'environment.json'}: {wrong}; going on without it")
         return content
 
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Write ``environment.json``."""
+        self.write_text("environment.json", _to_json(environment))
+
     def append_metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Add a line to ``metrics.jsonl``; it is on the disk before the checkpoint that counts on it."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
