@@ -88,9 +88,7 @@ def compare(environment: dict[str, Any], imported: Sequence[ImportedFile], again
     if missing := [file for name, file in then.items() if name not in now]:
         options = " ".join(f"--import {file.path}" for file in then.values())
         names = ", ".join(f"{Path(file.path).name} (sha256 {file.sha256[:8]}...)" for file in missing)
-        raise OwnEntriesError(
-            f"made with own entries of {names}, which only the command line can name: {again} {options}"
-        )
+        raise OwnEntriesError(f"it was made with own entries of {names}; name them again: {again} {options}")
     for name, file in then.items():
         if now[name].sha256 != file.sha256 and is_first:
             say(

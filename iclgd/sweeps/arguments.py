@@ -5,8 +5,6 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from iclgd import own_entries
-
 ACTIONS = ("status", "stop", "best", "upload", "work")  # iclgd sweep ACTION DIR
 Add = Callable[[str, Callable[[argparse.Namespace], int], str, str], argparse.ArgumentParser]
 
@@ -105,6 +103,8 @@ def add_commands(add: Add) -> None:
 
 def worker_arguments(arguments: argparse.Namespace) -> list[str]:
     """Return the arguments of ``iclgd sweep work`` that all workers of a launch share."""
+    from iclgd import own_entries
+
     given = ["--retries", str(arguments.retries), "--grace", str(arguments.grace)]
     given += ["--time-limit", str(arguments.time_limit)] if arguments.time_limit is not None else []
     given += ["--retry-failed"] if arguments.resume else []

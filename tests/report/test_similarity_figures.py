@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from iclgd.experiments.text import FIGURES
 from iclgd.modules.similarities import CONTROLS as KNOWN_CONTROLS
 from iclgd.report import comparisons
-from iclgd.report.figures import FIGURES
 from iclgd.report.results import Results
 from iclgd.report.similarity_figures import CONTROL_STYLES, PANELS, accuracy, similarity
 
@@ -185,4 +185,4 @@ def test_other_runs_have_neither_figure() -> None:
     results = Results(summary={"loss/transformer": 0.5, "loss/transformer/layer_00": 1.0, "accuracy/sst2": 0.5})
     assert similarity(results) is None
     assert accuracy(results) is None
-    assert (FIGURES["similarity"], FIGURES["accuracy"]) == (similarity, accuracy)
+    assert {"similarity": similarity, "accuracy": accuracy} == FIGURES
