@@ -46,20 +46,25 @@ def load(paths: Sequence[Path]) -> list[ImportedFile]:
         paths: in this order; one that is named twice is run once.
 
     Raises:
-        OwnEntriesError: for a file that is missing or no Python, that raises, or whose entries are none.
+        InputError: for a file that is missing or no Python, that raises, or whose entries are none.
     """
+    texts = {path: _read(path) for path in paths}
     imported: list[ImportedFile] = []
-    for path in paths:
-        try:
-            text = read_text(path)
-        except FileNotFoundError:
-            raise no_such_file(path) from None
-        file = ImportedFile(str(path.absolute()), hashlib.sha256(text.encode()).hexdigest())
-        if file not in imported:
+    for path, text in texts.items():
+        if (file := _describe(path, text)) not in imported:
             _run(path, text, file)
             _check_entries(path)
             imported.append(file)
     return imported
+
+
+def describe(paths: Sequence[Path]) -> list[ImportedFile]:
+    """Return what files are without running them.
+
+    Raises:
+        InputError: for a file that is missing.
+    """
+    return [_describe(path, _read(path)) for path in paths]
 
 
 def record(environment: dict[str, Any], imported: Sequence[ImportedFile]) -> dict[str, Any]:
@@ -100,6 +105,17 @@ def compare(environment: dict[str, Any], imported: Sequence[ImportedFile], again
 def arguments(paths: Sequence[Path]) -> list[str]:
     """Return the arguments by which another process gets the same files, wherever it is started."""
     return [text for path in paths for text in ("--import", str(path.absolute()))]
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_text(path)
+    except FileNotFoundError:
+        raise no_such_file(path) from None
+
+
+def _describe(path: Path, text: str) -> ImportedFile:
+    return ImportedFile(str(path.absolute()), hashlib.sha256(text.encode()).hexdigest())
 
 
 def _recorded(environment: dict[str, Any]) -> list[ImportedFile]:

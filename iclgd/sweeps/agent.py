@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from iclgd import own_entries
 from iclgd.sweeps import online, session, slurm, sweep_file
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.liveness import heartbeat
@@ -81,6 +82,7 @@ class AgentWorker:
             with self._claimed(log, directory) as is_ours:
                 if is_ours:
                     command = [sys.executable, "-m", "iclgd.cli", "resume", str(directory)]
+                    command += own_entries.arguments(self.options.imports)
                     prefix = self._prefix()
                     process = TrialProcess([*prefix, *command], environment, log, self._working_directory, guard)
                     self._watch(process, is_agent=False)

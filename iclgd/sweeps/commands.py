@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from iclgd import own_entries
 from iclgd.sweeps import status as progress
 from iclgd.sweeps.errors import SweepError
 from iclgd.sweeps.folder import SweepFolder
@@ -93,6 +94,8 @@ def work(arguments: argparse.Namespace) -> int:
     folder = SweepFolder(arguments.folder)
     if arguments.worker is not None and Path(arguments.worker).name != arguments.worker:
         raise SweepError(f"--worker must be a name that a file can have, got {arguments.worker!r}")
+    again = f"iclgd sweep work {folder.path}"
+    own_entries.compare(folder.own_entries(), own_entries.describe(arguments.imports), again)
     options = WorkerOptions(
         name=arguments.worker or f"{socket.gethostname()}-{os.getpid()}",
         position=arguments.position,
@@ -103,6 +106,7 @@ def work(arguments: argparse.Namespace) -> int:
         time_limit=arguments.time_limit,
         grace=arguments.grace,
         parent=arguments.parent,
+        imports=tuple(arguments.imports),
     )
     if folder.options.engine == "wandb":
         from iclgd.sweeps.agent import AgentWorker

@@ -17,6 +17,7 @@ from iclgd.sweeps.errors import SweepError
 from iclgd.terminal import say
 from iclgd.tracking.run_directory import made_whole, write_atomically
 
+IMPORTS = "imports.json"  # which files of own entries its trials need
 CHECKSUM = "checksum"  # of the other options, in options.json
 
 STOP_MODES = {
@@ -178,6 +179,14 @@ class SweepFolder:
             with write_atomically(self.sweep_file) as file:
                 file.write(text.encode())
             say(f"{self.sweep_file}: damaged; put back from options.json")
+
+    def own_entries(self) -> dict[str, Any]:
+        """Return which files of own entries the sweep was begun with, as ``environment.json`` has them."""
+        try:
+            content = json.loads(read_text(self.path / IMPORTS))
+        except (FileNotFoundError, FileError, ValueError):  # damaged: each trial knows by itself
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def slurm_jobs(self) -> list[str]:
         """Return the ids of the jobs that were submitted."""

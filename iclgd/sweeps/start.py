@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import itertools
+import json
 import math
 import re
 import secrets
@@ -11,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from iclgd import own_entries
+from iclgd.own_entries import ImportedFile
 from iclgd.sweeps import config_check, online, sweep_file
 from iclgd.sweeps.arguments import ACTIONS, worker_arguments
 from iclgd.sweeps.errors import SweepError
-from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
+from iclgd.sweeps.folder import IMPORTS, SweepFolder, SweepOptions, newest
 from iclgd.sweeps.launch_local import LocalWorkers, run_workers
 from iclgd.sweeps.offline import plan
 from iclgd.sweeps.rebuilding import repair, restore_complete_runs
@@ -44,7 +47,8 @@ def begin(arguments: argparse.Namespace) -> int:
     if close and not arguments.sweep.exists():
         raise SweepError(f"{arguments.sweep}: no such file or action; did you mean: iclgd sweep {close[0]}?")
     sweep = sweep_file.read(arguments.sweep)
-    folder = _again(sweep, arguments) if arguments.resume else _new(sweep, arguments)
+    imported = own_entries.load(arguments.imports)
+    folder = _again(sweep, arguments, imported) if arguments.resume else _new(sweep, arguments, imported)
     try:
         problem = _launch(folder, arguments)
     except KeyboardInterrupt as interrupt:
@@ -75,6 +79,7 @@ def begin(arguments: argparse.Namespace) -> int:
 def print_plan(arguments: argparse.Namespace) -> None:
     """Print what would be started: batch scripts, or the trials' commands."""
     _check_arguments(arguments)
+    own_entries.load(arguments.imports)
     sweep = sweep_file.read(arguments.sweep)
     points = _points(sweep, arguments)
     config_check.check(sweep, _typical(sweep, points), arguments.overrides)
@@ -87,6 +92,7 @@ def print_plan(arguments: argparse.Namespace) -> None:
     for point in points:
         settings = sweep.overrides(point) if point else ["(chosen when the trial starts)"]
         command = ["iclgd", "run", str(sweep.config), *sweep.fixed, *settings, *arguments.overrides]
+        command += own_entries.arguments(arguments.imports)
         show(shlex.join(command))
 
 
@@ -126,7 +132,7 @@ def _typical(sweep: SweepFile, points: Points) -> Points:
     return points if points and points[0] else draw(sweep, NUM_TRIED_POINTS, seed=0)
 
 
-def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
+def _new(sweep: SweepFile, arguments: argparse.Namespace, imported: Sequence[ImportedFile]) -> SweepFolder:
     """Check everything and make the sweep's folder."""
     if arguments.dir is not None:
         SweepFolder.refuse_taken(arguments.dir)
@@ -157,6 +163,8 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
     )
 
     def fill(folder: Path) -> None:
+        if imported:
+            (folder / IMPORTS).write_text(json.dumps(own_entries.record({}, imported), indent=2), encoding="utf-8")
         if engine == "local":
             with new_storage(options.storage, folder / "journal.log") as storage:
                 plan(storage, sweep, options, points)
@@ -172,13 +180,14 @@ def _create_online(sweep: SweepFile, arguments: argparse.Namespace) -> str:
         prefix, further = slurm.trial_prefix(*shape), slurm.trial_overrides(*shape)
     else:
         prefix, further = [], []
+    further += own_entries.arguments(arguments.imports)
     command = online.trial_command(prefix, sweep.config, sweep.fixed, [*arguments.overrides, *further])
     content = {**sweep.content, "parameters": online.for_agents(sweep.content["parameters"])}
     content |= {"run_cap": arguments.count} if arguments.count else {}
     return online.create(content, command, content.get("project", "iclgd"), content.get("entity"))
 
 
-def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
+def _again(sweep: SweepFile, arguments: argparse.Namespace, imported: Sequence[ImportedFile]) -> SweepFolder:
     """Return the folder of a sweep that goes on; its failed trials get another chance."""
     path = arguments.dir or newest(sweep.name)
     if path is None:
@@ -187,6 +196,8 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
     if folder.sweep_file.read_text(encoding="utf-8") != sweep.text:
         raise SweepError(f"{folder.path}: {sweep.path} has changed since this sweep began; start a new one")
     _check_agreement(folder, arguments)
+    command = ["iclgd", "sweep", str(arguments.sweep), "--resume", "--dir", str(folder.path)]
+    own_entries.compare(folder.own_entries(), imported, shlex.join(command))
     if folder.options.wandb is not None and folder.stop_mode() is not None:
         try:
             online.resume(folder.options.wandb)
@@ -246,4 +257,5 @@ def _launch(folder: SweepFolder, arguments: argparse.Namespace) -> str | None:
 
 
 def _how_to_go_on(folder: SweepFolder, arguments: argparse.Namespace) -> str:
-    return "go on with: " + shlex.join(["iclgd", "sweep", str(arguments.sweep), "--resume", "--dir", str(folder.path)])
+    command = ["iclgd", "sweep", str(arguments.sweep), "--resume", "--dir", str(folder.path)]
+    return "go on with: " + shlex.join([*command, *own_entries.arguments(arguments.imports)])

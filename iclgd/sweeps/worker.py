@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from iclgd import own_entries
 from iclgd.sweeps import slurm
 from iclgd.sweeps.folder import SweepFolder
 from iclgd.sweeps.guard import Guard
@@ -46,6 +47,7 @@ class WorkerOptions:
     time_limit: float | None = None  # minutes of a trial
     grace: float = 60.0  # seconds from asking a trial for a checkpoint to killing it
     parent: int | None = None  # process without which the worker ends
+    imports: tuple[Path, ...] = ()  # files of own entries, for every trial
     seconds_until_dead: float = SECONDS_UNTIL_DEAD
 
 
@@ -227,11 +229,11 @@ class Worker:
 
     def command(self, claim: Claim) -> list[str]:
         """Return the command of a trial: a new run, or the continuation of what an earlier attempt has left."""
-        iclgd = [sys.executable, "-m", "iclgd.cli"]
+        iclgd, imports = [sys.executable, "-m", "iclgd.cli"], own_entries.arguments(self.options.imports)
         if (begun := self.folder.run_directory(claim.point)) is not None:
-            return [*self._prefix, *iclgd, "resume", str(begun)]
+            return [*self._prefix, *iclgd, "resume", str(begun), *imports]
         point = self.sweep.overrides(claim.raws)
-        run = ["run", str(self.sweep.config), *self.sweep.fixed, *point, *self._overrides]
+        run = ["run", str(self.sweep.config), *self.sweep.fixed, *point, *self._overrides, *imports]
         return [*self._prefix, *iclgd, *run]
 
     def environment(self, claim: Claim) -> dict[str, str]:
