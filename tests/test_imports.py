@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"checks", "experiments", "runtime", "tracking"},
     "experiment": {"config", "experiments", "own_entries", "report", "runtime", "tracking"},
     "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "runtime", "tracking"},
+    "identifying": {"checks", "data", "models", "analysis", "report"},
     "sweeps": {"checks", "config", "own_entries", "tracking"},
     "commands": {
         "sweeps",
