@@ -1,7 +1,6 @@
 """Start a sweep: everything that can be wrong is found first, then the folder is made, then workers start."""
 
 import argparse
-import difflib
 import itertools
 import math
 import re
@@ -11,19 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iclgd.sweeps import config_check, online, sweep_file
-from iclgd.sweeps.arguments import ACTIONS, worker_arguments
-from iclgd.sweeps.errors import SweepError
-from iclgd.sweeps.folder import SweepFolder, SweepOptions, newest
-from iclgd.sweeps.launch_local import LocalWorkers, run_workers
-from iclgd.sweeps.offline import plan
-from iclgd.sweeps.rebuilding import repair, restore_complete_runs
-from iclgd.sweeps.results import results
-from iclgd.sweeps.search import draw
-from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
-from iclgd.sweeps.storage import new_storage, open_database, open_sweep
-from iclgd.sweeps.sweep_file import SweepFile
-from iclgd.sweeps.watching import Display
+from iclgd.sweeps.file import checking, schema
+from iclgd.sweeps.file.errors import SweepError
+from iclgd.sweeps.file.schema import SweepFile
+from iclgd.sweeps.launch import online
+from iclgd.sweeps.launch.local import LocalWorkers, run_workers
+from iclgd.sweeps.progress.display import Display
+from iclgd.sweeps.progress.status import NUM_SHOWN_FAILURES, progress_reader
+from iclgd.sweeps.progress.tables import results
+from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions, newest
+from iclgd.sweeps.trials.plan import plan
+from iclgd.sweeps.trials.rebuilding import repair, restore_complete_runs
+from iclgd.sweeps.trials.search import draw
+from iclgd.sweeps.trials.storage import new_storage, open_database, open_sweep
+from iclgd.sweeps.workers.liveness import Observer
+from iclgd.sweeps.workers.options import worker_arguments
 from iclgd.terminal import say, show, show_table
 
 Points = Sequence[Mapping[str, Any]]
@@ -40,10 +41,7 @@ def begin(arguments: argparse.Namespace) -> int:
         KeyboardInterrupt: on Ctrl-C.
     """
     _check_arguments(arguments)
-    close = difflib.get_close_matches(str(arguments.sweep), ACTIONS, n=1)
-    if close and not arguments.sweep.exists():
-        raise SweepError(f"{arguments.sweep}: no such file or action; did you mean: iclgd sweep {close[0]}?")
-    sweep = sweep_file.read(arguments.sweep)
+    sweep = schema.read(arguments.sweep)
     folder = _again(sweep, arguments) if arguments.resume else _new(sweep, arguments)
     try:
         problem = _launch(folder, arguments)
@@ -75,11 +73,11 @@ def begin(arguments: argparse.Namespace) -> int:
 def print_plan(arguments: argparse.Namespace) -> None:
     """Print what would be started: batch scripts, or the trials' commands."""
     _check_arguments(arguments)
-    sweep = sweep_file.read(arguments.sweep)
+    sweep = schema.read(arguments.sweep)
     points = _points(sweep, arguments)
-    config_check.check(sweep, _typical(sweep, points), arguments.overrides)
+    checking.check(sweep, _typical(sweep, points), arguments.overrides)
     if arguments.launcher == "slurm":
-        from iclgd.sweeps.launch_slurm import script_text
+        from iclgd.sweeps.launch.slurm import script_text
 
         where = Path(arguments.dir or f"runs/sweeps/{sweep.name}/TIMESTAMP-ID")
         print(script_text(where, arguments, arguments.workers), end="")  # noqa: T201
@@ -104,7 +102,7 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
     if arguments.launcher == "local" and (arguments.nodes_per_trial > 1 or arguments.gpus_per_node or arguments.sbatch):
         raise SweepError("--nodes-per-trial, --gpus-per-node and --sbatch need --launcher slurm")
     if arguments.launcher == "slurm":
-        from iclgd.sweeps.launch_slurm import find_slurm, jobs_of
+        from iclgd.sweeps.launch.slurm import find_slurm, jobs_of
 
         jobs_of(arguments, arguments.workers)
         if not arguments.dry_run:
@@ -138,7 +136,7 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
             if getattr(arguments, name) is not None:
                 raise SweepError(f"--{name.replace('_', '-')} needs --engine local: W&B's server and agents have none")
     points = [] if engine == "wandb" and sweep.method != "grid" else _points(sweep, arguments)
-    config_check.check(sweep, _typical(sweep, points), arguments.overrides)
+    checking.check(sweep, _typical(sweep, points), arguments.overrides)
     say(reason)
     path = None
     if engine == "wandb":
@@ -166,10 +164,10 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
 
 def _create_online(sweep: SweepFile, arguments: argparse.Namespace) -> str:
     if arguments.launcher == "slurm":
-        from iclgd.sweeps import slurm
+        from iclgd.sweeps.workers import slurm_commands
 
         shape = (arguments.nodes_per_trial, arguments.gpus_per_node)
-        prefix, further = slurm.trial_prefix(*shape), slurm.trial_overrides(*shape)
+        prefix, further = slurm_commands.trial_prefix(*shape), slurm_commands.trial_overrides(*shape)
     else:
         prefix, further = [], []
     command = online.trial_command(prefix, sweep.config, sweep.fixed, [*arguments.overrides, *further])
@@ -194,7 +192,7 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace) -> SweepFolder:
             say(str(error))
     folder.forget_stop()
     if folder.options.engine == "local":
-        repair(folder)
+        repair(folder, Observer(folder.workers).living)
         _, trials = open_sweep(folder)
         restore_complete_runs(folder, trials)
         if revived := trials.revive():
@@ -236,7 +234,7 @@ def _launch(folder: SweepFolder, arguments: argparse.Namespace) -> str | None:
         return None
     with Display(folder) as display:
         if arguments.launcher == "slurm":
-            from iclgd.sweeps.launch_slurm import run_jobs
+            from iclgd.sweeps.launch.slurm import run_jobs
 
             return run_jobs(folder, arguments, read, display)
         num_left = arguments.workers if now.total is None else now.total - now.done - now.pruned

@@ -1,0 +1,50 @@
+"""How a worker works, and how that is typed, by people after ``iclgd sweep`` and by launchers after ``sweep work``."""
+
+import argparse
+from dataclasses import dataclass
+
+from iclgd.sweeps.workers.liveness import SECONDS_UNTIL_DEAD
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker works."""
+
+    name: str
+    position: int = 0  # among the workers that were started together
+    launcher: str = "local"
+    nodes_per_trial: int = 1
+    gpus_per_node: int = 0
+    retries: int = 3  # of a trial whose process was killed, for want of memory, say
+    time_limit: float | None = None  # minutes of a trial
+    grace: float = 60.0  # seconds from asking a trial for a checkpoint to killing it
+    parent: int | None = None  # process without which the worker ends
+    seconds_until_dead: float = SECONDS_UNTIL_DEAD
+
+
+def add_worker_options(command: argparse.ArgumentParser) -> None:
+    """Add what both take."""
+    command.add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="R",
+        help="of a trial whose process is killed, for memory, say (3)",
+    )
+    command.add_argument("--time-limit", type=float, metavar="MINUTES", help="of a trial; one that takes longer fails")
+    command.add_argument(
+        "--grace", type=float, default=60.0, metavar="SECONDS", help="for a trial to write a checkpoint and stop (60)"
+    )
+    command.add_argument("--nodes-per-trial", type=int, default=1, metavar="M", help="with --launcher slurm (1)")
+    command.add_argument("--gpus-per-node", type=int, default=0, metavar="G", help="with --launcher slurm (0)")
+
+
+def worker_arguments(arguments: argparse.Namespace) -> list[str]:
+    """Return the arguments of ``iclgd sweep work`` that all workers of a launch share."""
+    given = ["--retries", str(arguments.retries), "--grace", str(arguments.grace)]
+    given += ["--time-limit", str(arguments.time_limit)] if arguments.time_limit is not None else []
+    given += ["--retry-failed"] if arguments.resume else []
+    if arguments.launcher == "slurm":
+        given += ["--launcher", "slurm", "--nodes-per-trial", str(arguments.nodes_per_trial)]
+        given += ["--gpus-per-node", str(arguments.gpus_per_node)]
+    return given
