@@ -42,7 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"checks", "experiments", "runtime", "tracking"},
     "experiment": {"config", "report", "runtime", "tracking"},
     "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "runtime", "tracking"},
-    "sweeps": {"checks", "config", "tracking"},
+    "vendors": set(),
+    "sweeps": {"checks", "config", "tracking", "vendors"},
     "commands": {
         "sweeps",
         "checks",

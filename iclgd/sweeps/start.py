@@ -16,7 +16,7 @@ from iclgd.sweeps.file.schema import SweepFile
 from iclgd.sweeps.launch import online
 from iclgd.sweeps.launch.local import LocalWorkers, run_workers
 from iclgd.sweeps.progress.display import Display
-from iclgd.sweeps.progress.status import NUM_SHOWN_FAILURES, progress_reader
+from iclgd.sweeps.progress.status import NUM_SHOWN_FAILURES, Progress, progress_reader
 from iclgd.sweeps.progress.tables import results
 from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions, newest
 from iclgd.sweeps.trials.plan import plan
@@ -55,19 +55,24 @@ def begin(arguments: argparse.Namespace) -> int:
     if final.best:
         show(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")
     show(folder.path)
-    stopped = folder.stop_mode() is not None
-    if final.is_over:  # whatever has become of single workers
-        problem, stopped = None, False
-    if problem is None and final.failed:
-        problem = f"{final.failed}{'' if final.total is None else f' of {final.total}'} trials failed"
-    if problem is None and not stopped and folder.options.wandb is not None and final.waiting:
-        problem = f"{final.waiting} of {final.total} trials were not run"  # its server has lost them, say
-    if problem is None and not stopped and not final.is_over and final.total is not None:
-        problem = "its workers were ended before it was over"
-    if problem is None and not stopped:
+    problem = _what_went_wrong(folder, final, problem)
+    if problem is None and (final.is_over or folder.stop_mode() is None):
         return 0
     say(f"iclgd: {problem or 'stopped as asked'}; {_how_to_go_on(folder, arguments)}")
     return 1 if problem else 130
+
+
+def _what_went_wrong(folder: SweepFolder, final: Progress, problem: str | None) -> str | None:
+    """Return what is wrong with the end of a sweep, if anything is; that with its workers only if it is not over."""
+    if problem is not None and not final.is_over:
+        return problem
+    if final.failed:
+        return f"{final.failed}{'' if final.total is None else f' of {final.total}'} trials failed"
+    if final.is_over or final.total is None or folder.stop_mode() is not None:
+        return None
+    if folder.options.wandb is not None and final.waiting:  # its server has lost them, say
+        return f"{final.waiting} of {final.total} trials were not run"
+    return "its workers were ended before it was over"
 
 
 def print_plan(arguments: argparse.Namespace) -> None:

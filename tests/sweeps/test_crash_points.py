@@ -89,7 +89,7 @@ def _die_at(last: int, torn: bool) -> None:
         num_written += 1
         is_last = num_written == last
         if is_last and torn:
-            with open(backend._file_path, "ab", buffering=0) as file:  # noqa: PTH123
+            with backend.path.open("ab", buffering=0) as file:
                 file.write(lines[: len(lines) // 2])
         else:
             append(backend, lines)

@@ -14,6 +14,7 @@ from iclgd.sweeps.file.space import flat
 from iclgd.terminal import say
 from iclgd.tracking.client_process import ClientProcess
 from iclgd.tracking.wandb import TrackingConfig, TrackingError, resolve_mode
+from iclgd.vendors.wandb_sweeps import CANNOT_PAUSE
 
 SECONDS_TO_ANSWER = 60.0  # of W&B's server
 
@@ -121,7 +122,7 @@ def pause(sweep: str) -> None:
     Raises:
         OnlineSweepError: if the server does not answer or refuses.
     """
-    _change("pause", sweep, unless="Cannot pause ")
+    _change("pause", sweep, unless=CANNOT_PAUSE)
 
 
 def resume(sweep: str) -> None:

@@ -16,7 +16,6 @@ from iclgd.sweeps.progress.status import Progress
 from iclgd.sweeps.trials.folder import SweepFolder
 from iclgd.sweeps.workers import slurm_commands
 from iclgd.sweeps.workers.options import worker_arguments
-from iclgd.sweeps.workers.slurm_commands import SlurmError
 from iclgd.terminal import say
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -28,7 +27,7 @@ MAX_FRUITLESS = 3  # arrays of workers in a row that end without ending a trial
 def find_slurm() -> None:
     """Raise a SlurmError if jobs cannot be submitted from here."""
     if shutil.which("sbatch") is None:
-        raise SlurmError("sbatch not found: run this where Slurm's commands are, or use --launcher local")
+        raise slurm_commands.not_found("sbatch")
 
 
 def jobs_of(arguments: argparse.Namespace, num_workers: int) -> SlurmJobs:

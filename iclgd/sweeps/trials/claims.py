@@ -18,23 +18,16 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from iclgd.sweeps.file.schema import SweepFile
 from iclgd.sweeps.trials import search
 from iclgd.sweeps.trials.folder import SweepOptions
 from iclgd.sweeps.trials.plan import told
+from iclgd.vendors.optuna import id_of, trial_in_progress
 
 MAX_WORKER_DEATHS = 20  # of one point's workers: the machine is at fault, but a trial can bring a machine down
 SECONDS_WITHOUT_OWNER = 120.0  # between taking a trial and signing for it: a thousand workers queue for the journal
-
-WAITING, RUNNING, COMPLETE, PRUNED, FAIL = (
-    TrialState.WAITING,
-    TrialState.RUNNING,
-    TrialState.COMPLETE,
-    TrialState.PRUNED,
-    TrialState.FAIL,
-)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -77,27 +70,27 @@ class OfflineSweep:
             worker: who takes it.
             position: which of the waiting trials to try first; workers that try different ones do not collide.
         """
-        while waiting := sorted(self._trials(WAITING), key=lambda trial: "copy_of" not in trial.user_attrs):
+        while waiting := sorted(self._trials(TrialState.WAITING), key=lambda trial: "copy_of" not in trial.user_attrs):
             trial = waiting[position % len(waiting)]
             try:
-                if not self.storage.set_trial_state_values(trial._trial_id, RUNNING):
+                if not self.storage.set_trial_state_values(id_of(trial), TrialState.RUNNING):
                     continue
                 if self._counts(trial):
                     return self._sign(trial, worker)
-                self._end(trial._trial_id, "another copy came first", again=False)
+                self._end(id_of(trial), "another copy came first", again=False)
             except optuna.exceptions.UpdateFinishedTrialError:  # others were quicker
                 continue
         return None
 
     def _sign(self, trial: FrozenTrial, worker: str) -> Claim:
-        self.storage.set_trial_user_attr(trial._trial_id, "worker", worker)
+        self.storage.set_trial_user_attr(id_of(trial), "worker", worker)
         attrs = trial.user_attrs
         counts = attrs.get("kills", 0), attrs.get("worker_deaths", 0)
-        return Claim(trial._trial_id, attrs["point"], self._parameters(trial), *counts)
+        return Claim(id_of(trial), attrs["point"], self._parameters(trial), *counts)
 
     def holds(self, claim: Claim) -> bool:
         """Say whether a trial is still in the hands of the one who took it; others may have taken that one for dead."""
-        return self.storage.get_trial(claim.trial_id).state == RUNNING
+        return self.storage.get_trial(claim.trial_id).state == TrialState.RUNNING
 
     def complete(self, claim: Claim, value: float | None) -> bool:
         """Tell the value of a trial that is done; return whether it counts.
@@ -108,7 +101,7 @@ class OfflineSweep:
                 its sign: a loss of minus infinity is an overflow, not a success.
         """
         maximize = self._study.direction == optuna.study.StudyDirection.MAXIMIZE
-        return self._finish(claim.trial_id, COMPLETE, told(value, maximize))
+        return self._finish(claim.trial_id, TrialState.COMPLETE, told(value, maximize))
 
     def should_prune(self, claim: Claim, step: int, value: float) -> bool:
         """Report the metric after so many evaluations; return whether the trial is not among the best.
@@ -118,7 +111,7 @@ class OfflineSweep:
             step: number of the evaluation, from 1.
             value: of the metric.
         """
-        trial = Trial(self._study, claim.trial_id)
+        trial = trial_in_progress(self._study, claim.trial_id)
         try:
             trial.report(value if math.isfinite(value) else math.nan, step)  # NaN: the pruner ends the trial
         except optuna.exceptions.UpdateFinishedTrialError:  # others took this worker for dead
@@ -129,7 +122,7 @@ class OfflineSweep:
         """End a trial early; return whether that counts."""
         trial = self.storage.get_trial(claim.trial_id)
         last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
-        return self._finish(claim.trial_id, PRUNED, last)
+        return self._finish(claim.trial_id, TrialState.PRUNED, last)
 
     def fail(self, claim: Claim, reason: str) -> None:
         """End a trial for good: the same would happen again."""
@@ -159,10 +152,10 @@ class OfflineSweep:
         Args:
             is_alive: tells of a worker by name.
         """
-        for trial in self._trials(RUNNING):
+        for trial in self._trials(TrialState.RUNNING):
             worker = trial.user_attrs.get("worker")
             if worker is None:
-                since = self._ownerless.setdefault(trial._trial_id, time.monotonic())
+                since = self._ownerless.setdefault(id_of(trial), time.monotonic())
                 is_lost = time.monotonic() - since > SECONDS_WITHOUT_OWNER
             else:
                 is_lost = not is_alive(worker)
@@ -172,7 +165,7 @@ class OfflineSweep:
                 again = deaths <= MAX_WORKER_DEATHS
                 reason = asked or ("worker died" if again else f"its worker died {deaths} times")
                 kills = trial.user_attrs.get("kills", 0)
-                self._end(trial._trial_id, reason, again=again, kills=kills, worker_deaths=deaths)
+                self._end(id_of(trial), reason, again=again, kills=kills, worker_deaths=deaths)
         self._replace_lost()
 
     def revive(self) -> int:
@@ -195,7 +188,9 @@ class OfflineSweep:
 
     def is_finished(self) -> bool:
         """Say whether every point is done, pruned or has failed for good."""
-        return all(trial.state in (COMPLETE, PRUNED) or has_failed(trial) for trial in self.latest())
+        return all(
+            trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or has_failed(trial) for trial in self.latest()
+        )
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.storage.get_all_trials(self._study_id, deepcopy=False, states=states or None)
@@ -217,7 +212,7 @@ class OfflineSweep:
             # A study of its own: one that is kept would show its sampler for ever the trials of the first suggestion.
             study = self._load_study()
             study.sampler = search.bayes_sampler(self.options.seed, trial.user_attrs["point"])
-            asked = Trial(study, trial._trial_id)
+            asked = trial_in_progress(study, id_of(trial))
             planned |= {each.key: search.suggest(asked, each.key, each.distribution) for each in missing}
         return planned
 
@@ -225,14 +220,16 @@ class OfflineSweep:
         """Add a copy of every trial that shall run again and has none."""
         for trial in self.latest():
             end = trial.user_attrs.get("end")
-            if trial.state == FAIL and end and end["again"]:
+            if trial.state == TrialState.FAIL and end and end["again"]:
                 self._add_copy(trial, end["kills"], end["worker_deaths"])
 
     def _add_copy(self, trial: FrozenTrial, kills: int, worker_deaths: int) -> None:
         attrs: dict[str, Any] = {name: value for name, value in trial.user_attrs.items() if name in ("point", "raws")}
         attrs |= {"copy_of": trial.number, "kills": kills, "worker_deaths": worker_deaths}
         self._study.add_trial(
-            create_trial(state=WAITING, params=trial.params, distributions=trial.distributions, user_attrs=attrs)
+            create_trial(
+                state=TrialState.WAITING, params=trial.params, distributions=trial.distributions, user_attrs=attrs
+            )
         )
 
     def _end(self, trial_id: int, reason: str, again: bool, kills: int = 0, worker_deaths: int = 0) -> None:
@@ -240,7 +237,7 @@ class OfflineSweep:
         end = {"reason": reason, "again": again, "kills": kills, "worker_deaths": worker_deaths}
         try:
             self.storage.set_trial_user_attr(trial_id, "end", end)
-            self.storage.set_trial_state_values(trial_id, FAIL)
+            self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
         except optuna.exceptions.UpdateFinishedTrialError:
             return
 
@@ -261,7 +258,7 @@ class OfflineSweep:
 
 def has_failed(trial: FrozenTrial) -> bool:
     """Say whether a trial has ended for good without a result."""
-    return trial.state == FAIL and not (trial.user_attrs.get("end") or {}).get("again")
+    return trial.state == TrialState.FAIL and not (trial.user_attrs.get("end") or {}).get("again")
 
 
 def raws_of(trial: FrozenTrial) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.trials.entries import entry_of
 from iclgd.terminal import say
 from iclgd.tracking.run_directory import made_whole, write_atomically
+from iclgd.vendors.optuna import study_attributes
 
 CHECKSUM = "checksum"  # of the other options, in options.json
 
@@ -58,6 +59,12 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self.sweep_file = self.path / "sweep.yaml"  # as it was when the sweep began
+        self.journal = self.path / "journal.log"  # Optuna's
+        self.runs = self.path / "runs"  # the trials' run directories
+        self.logs = self.path / "logs"  # what workers and trials print
+        self.workers = self.path / "workers"  # their heartbeats
+        self.slurm = self.path / "slurm"  # batch scripts and job ids
         self.options = self._read_options(path)
         self._restore_sweep_file()
 
@@ -101,36 +108,6 @@ class SweepFolder:
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise SweepError(f"{path}: is there already and not a sweep's folder; choose another one")
 
-    @property
-    def sweep_file(self) -> Path:
-        """Return the path of the sweep file as it was when the sweep began."""
-        return self.path / "sweep.yaml"
-
-    @property
-    def journal(self) -> Path:
-        """Return the path of Optuna's journal."""
-        return self.path / "journal.log"
-
-    @property
-    def runs(self) -> Path:
-        """Return the folder of the trials' run directories."""
-        return self.path / "runs"
-
-    @property
-    def logs(self) -> Path:
-        """Return the folder of what workers and trials print."""
-        return self.path / "logs"
-
-    @property
-    def workers(self) -> Path:
-        """Return the folder of the workers' heartbeats."""
-        return self.path / "workers"
-
-    @property
-    def slurm(self) -> Path:
-        """Return the folder of batch scripts and job ids."""
-        return self.path / "slurm"
-
     def _read_options(self, path: Path) -> SweepOptions:
         """Return ``options.json``; if it is damaged, the journal's copy, which takes its place."""
         file = path / "options.json"
@@ -158,7 +135,7 @@ class SweepFolder:
             with self.journal.open("rb") as file:
                 for line in file:
                     with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-                        options = _options(entry_of(line)["user_attr"]["options"])
+                        options = _options(study_attributes(entry_of(line))["options"])
                         text = self.sweep_file.read_text(encoding="utf-8")
                         return dataclasses.replace(options, sweep_file=text)
         except OSError:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import BaseJournalBackend, JournalFileSymlinkLock
 
 from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.trials.entries import entry_of, line_of
 from iclgd.sweeps.trials.machine import machine_id
+from iclgd.vendors.optuna import lock_of
 
 GRACE_SECONDS = 30  # as Optuna's
 SETTLE_SECONDS = 1.0
@@ -70,7 +71,7 @@ class MachineLock:
     """
 
     def __init__(self, journal: Path, grace_seconds: float = GRACE_SECONDS) -> None:
-        self._link = journal.with_name(f"{journal.name}.lock")  # Optuna's name
+        self._link = lock_of(journal)
         self._machine_file = journal.with_name(f".{journal.name}.{machine_id()}")
         self._grace_seconds = grace_seconds
         self._plain = JournalFileSymlinkLock(str(journal))
@@ -158,7 +159,7 @@ class MachineLock:
         return status.st_ino, status.st_mtime_ns
 
 
-class SafeJournalBackend(JournalFileBackend):
+class SafeJournalBackend(BaseJournalBackend):
     """Optuna's journal file, of which every line is a whole entry.
 
     Optuna's readers overlook an unfinished last line, as a full disk or a crash of the machine leave it; but its
@@ -171,9 +172,12 @@ class SafeJournalBackend(JournalFileBackend):
     """
 
     def __init__(self, path: Path, private: bool = False, grace_seconds: float = GRACE_SECONDS) -> None:
-        super().__init__(str(path.absolute()))
-        self._machine_lock = MachineLock(path.absolute(), grace_seconds)
+        self.path = path.absolute()
+        if not self.path.exists():
+            self.path.touch()
+        self._machine_lock = MachineLock(self.path, grace_seconds)
         self._private = private
+        self._offsets = {0: 0}  # in the file, of entries by their number
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Give the entries from a number on; a last line that is unfinished is overlooked.
@@ -181,24 +185,24 @@ class SafeJournalBackend(JournalFileBackend):
         Raises:
             SweepError: for a line that is damaged.
         """
-        number = log_number_from if log_number_from in self._log_number_offset else 0
-        offset, problem = self._log_number_offset[number], None
-        with open(self._file_path, "rb") as file:  # noqa: PTH123
+        number = log_number_from if log_number_from in self._offsets else 0
+        offset, problem = self._offsets[number], None
+        with self.path.open("rb") as file:
             file.seek(offset)
             for number, line in enumerate(file, start=number):  # noqa: B020
                 if problem is not None:  # and it was not the last line
-                    raise SweepError(f"{self._file_path}: damaged; line {number}: {problem}")
+                    raise SweepError(f"{self.path}: damaged; line {number}: {problem}")
                 if not line.endswith(b"\n"):
                     return
                 try:
                     entry = entry_of(line)
                 except SweepError as error:
-                    raise SweepError(f"{self._file_path}: damaged; line {number + 1}: {error}") from None
+                    raise SweepError(f"{self.path}: damaged; line {number + 1}: {error}") from None
                 except ValueError as error:
                     problem = error
                     continue
                 offset += len(line)
-                self._log_number_offset[number + 1] = offset
+                self._offsets[number + 1] = offset
                 if number >= log_number_from:
                     yield entry
 
@@ -220,7 +224,7 @@ class SafeJournalBackend(JournalFileBackend):
             self._machine_lock.release()
 
     def _append(self, lines: bytes) -> None:
-        descriptor = os.open(self._file_path, os.O_RDWR | os.O_APPEND)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND)
         try:
             _cut_unfinished(descriptor)
             try:

@@ -4,7 +4,6 @@ An agent ends with success whatever its trials do, and the server need not be th
 """
 
 import math
-import re
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -14,9 +13,8 @@ from iclgd.sweeps.file.schema import SweepFile
 from iclgd.sweeps.trials.folder import SweepFolder
 from iclgd.sweeps.trials.outcome import NoMetricError, final_value
 from iclgd.tracking.run_directory import RunDirectory
+from iclgd.vendors.wandb_sweeps import said_by_agent
 
-OF_THE_AGENT = re.compile(r"[-\d]+ [:,\d]+ - wandb\.wandb_agent - [A-Z]+ - (.*)")
-BEGINS, ENDS, ENDS_EARLY = "About to run command: ", "Cleaning up finished run: ", "Stop: "
 INTERRUPTED = "iclgd: interrupted"
 
 
@@ -45,16 +43,16 @@ class AgentLog:
                 self._take(line.decode(errors="replace").strip())
 
     def _take(self, line: str) -> None:
-        said = OF_THE_AGENT.fullmatch(line)
-        if said is None:
-            if line.startswith("iclgd: ") or (line and not self._words.startswith("iclgd: ")):
-                self._words = line
-        elif said[1].startswith(BEGINS):
-            self._words = ""
-        elif said[1].startswith(ENDS):
-            self.last_words[said[1].removeprefix(ENDS)] = self._words
-        elif said[1].startswith(ENDS_EARLY):
-            self.ended_early.add(said[1].removeprefix(ENDS_EARLY))
+        match said_by_agent(line):
+            case None:
+                if line.startswith("iclgd: ") or (line and not self._words.startswith("iclgd: ")):
+                    self._words = line
+            case "begins", _:
+                self._words = ""
+            case "ends", run:
+                self.last_words[run] = self._words
+            case "ends early", run:
+                self.ended_early.add(run)
 
 
 class OnlineTrials:

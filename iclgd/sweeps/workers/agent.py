@@ -22,6 +22,7 @@ from iclgd.sweeps.workers.session import SessionGuard
 from iclgd.sweeps.workers.trial_process import TrialProcess
 from iclgd.sweeps.workers.worker import SECONDS_BETWEEN_LOOKS, WorkerError
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
+from iclgd.vendors.wandb_sweeps import WITHOUT_FLAPPING
 
 SECONDS_WITHOUT_TRIAL = 2.0  # after which an agent that gets no more trials is ended
 
@@ -64,8 +65,7 @@ class AgentWorker:
         self._is_signalled = True
 
     def _must_end(self) -> bool:
-        is_orphan = self.options.parent is not None and os.getppid() != self.options.parent
-        return self._is_signalled or is_orphan or self.folder.stop_mode() == "now"
+        return self._is_signalled or self.options.is_orphan() or self.folder.stop_mode() == "now"
 
     def _go_on(self, guard: SessionGuard, retry_failed: bool) -> None:
         """Run trials on that nobody runs now, each from its checkpoint."""
@@ -83,7 +83,7 @@ class AgentWorker:
             with self._claimed(log, directory) as is_ours:
                 if is_ours:
                     command = [sys.executable, "-m", "iclgd.cli", "resume", str(directory)]
-                    prefix = self._prefix()
+                    prefix = self.options.trial_prefix()
                     process = TrialProcess([*prefix, *command], environment, log, self._working_directory, guard)
                     self._watch(process, is_agent=False)
 
@@ -105,7 +105,7 @@ class AgentWorker:
         environment = {
             **os.environ,
             "ICLGD_RUNS": str(self.folder.runs),
-            "WANDB_AGENT_DISABLE_FLAPPING": "true",  # else three quick failures end it; five first ones still do
+            **WITHOUT_FLAPPING,
             "WANDB_DIR": str(self.folder.logs),  # where agents write the values of each trial
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         }
@@ -139,18 +139,13 @@ class AgentWorker:
                 session.kill(process.pid)
         session.kill(process.pid)
         was_asked = is_told or deadline is not None
-        if self.options.launcher == "slurm" and (was_asked or process.exit_code != 0):
+        if self.options.is_on_slurm and (was_asked or process.exit_code != 0):
             slurm_commands.end_steps()  # of an srun that was killed, the tasks go on
         return was_asked
 
     @property
     def _working_directory(self) -> Path:
         return Path(self.folder.options.working_directory)
-
-    def _prefix(self) -> list[str]:
-        if self.options.launcher != "slurm":
-            return []
-        return slurm_commands.trial_prefix(self.options.nodes_per_trial, self.options.gpus_per_node)
 
 
 def agent_command(sweep: str, count: int | None) -> list[str]:

@@ -1,8 +1,10 @@
 """How a worker works, and how that is typed, by people after ``iclgd sweep`` and by launchers after ``sweep work``."""
 
 import argparse
+import os
 from dataclasses import dataclass
 
+from iclgd.sweeps.workers import slurm_commands
 from iclgd.sweeps.workers.liveness import SECONDS_UNTIL_DEAD
 
 
@@ -20,6 +22,23 @@ class WorkerOptions:
     grace: float = 60.0  # seconds from asking a trial for a checkpoint to killing it
     parent: int | None = None  # process without which the worker ends
     seconds_until_dead: float = SECONDS_UNTIL_DEAD
+
+    @property
+    def is_on_slurm(self) -> bool:
+        """Return whether trials are started with ``srun``."""
+        return self.launcher == "slurm"
+
+    def is_orphan(self) -> bool:
+        """Say whether the process is gone without which the worker ends."""
+        return self.parent is not None and os.getppid() != self.parent
+
+    def trial_prefix(self) -> list[str]:
+        """Return what comes before the command of a trial."""
+        return slurm_commands.trial_prefix(self.nodes_per_trial, self.gpus_per_node) if self.is_on_slurm else []
+
+    def trial_overrides(self) -> list[str]:
+        """Return the config's keys that tell a trial of its processes."""
+        return slurm_commands.trial_overrides(self.nodes_per_trial, self.gpus_per_node) if self.is_on_slurm else []
 
 
 def add_worker_options(command: argparse.ArgumentParser) -> None:

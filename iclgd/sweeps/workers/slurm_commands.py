@@ -224,9 +224,12 @@ def _run(command: list[str] | tuple[str, ...], environment: Mapping[str, str]) -
             timeout=SECONDS_PER_COMMAND,
         )
     except (FileNotFoundError, PermissionError):
-        raise SlurmError(
-            f"{command[0]} not found: run this where Slurm's commands are, or use --launcher local"
-        ) from None
+        raise not_found(command[0]) from None
+
+
+def not_found(command: str) -> SlurmError:
+    """Return the error that says that there is no Slurm."""
+    return SlurmError(f"{command} not found: run this where Slurm's commands are, or use --launcher local")
 
 
 def _message(result: subprocess.CompletedProcess[str]) -> str:

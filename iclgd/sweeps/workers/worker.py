@@ -51,10 +51,6 @@ class Worker:
         self._observer = Observer(folder.workers, options.seconds_until_dead)
         self._signal: int | None = None
         self._successes = self._failures = 0
-        on_slurm = options.launcher == "slurm"
-        shape = (options.nodes_per_trial, options.gpus_per_node)
-        self._prefix = slurm_commands.trial_prefix(*shape) if on_slurm else []
-        self._overrides = [*folder.options.overrides, *(slurm_commands.trial_overrides(*shape) if on_slurm else [])]
 
     def work(self) -> None:
         """Run trials until every point is done, or somebody asks to stop.
@@ -72,12 +68,12 @@ class Worker:
                     self._run(claim, guard)
                     last_busy = time.monotonic()
                 elif self._is_over() or (
-                    self.options.launcher == "slurm" and time.monotonic() - last_busy > SECONDS_OF_PATIENCE
+                    self.options.is_on_slurm and time.monotonic() - last_busy > SECONDS_OF_PATIENCE
                 ):
                     return
                 else:  # others may yet die
                     time.sleep(SECONDS_BETWEEN_SEARCHES)
-        if self._signal == signal.SIGUSR1 and self.options.launcher == "slurm":
+        if self._signal == signal.SIGUSR1 and self.options.is_on_slurm:
             slurm_commands.requeue_self()
 
     def _is_over(self) -> bool:
@@ -89,8 +85,7 @@ class Worker:
         self._signal = number
 
     def _must_stop(self) -> bool:
-        parent = self.options.parent
-        return self._signal is not None or (parent is not None and os.getppid() != parent)
+        return self._signal is not None or self.options.is_orphan()
 
     def _run(self, claim: Claim, guard: Guard) -> None:
         """Run a trial to its end, whichever that is, and tell the others."""
@@ -102,7 +97,7 @@ class Worker:
             self.command(claim), self.environment(claim), log, Path(self.folder.options.working_directory), guard
         )
         asked_because = self._watch(process, claim)
-        if process.exit_code != 0 and self.options.launcher == "slurm":
+        if process.exit_code != 0 and self.options.is_on_slurm:
             slurm_commands.end_steps()  # of an srun that was killed, the tasks go on
         run_directory = self.folder.run_directory(claim.point)
         if run_directory is not None and _has_result(process.exit_code, run_directory):
@@ -211,12 +206,12 @@ class Worker:
 
     def command(self, claim: Claim) -> list[str]:
         """Return the command of a trial: a new run, or the continuation of what an earlier attempt has left."""
-        iclgd = [sys.executable, "-m", "iclgd.cli"]
+        iclgd = [*self.options.trial_prefix(), sys.executable, "-m", "iclgd.cli"]
         if (begun := self.folder.run_directory(claim.point)) is not None:
-            return [*self._prefix, *iclgd, "resume", str(begun)]
+            return [*iclgd, "resume", str(begun)]
         point = self.sweep.overrides(claim.raws)
-        run = ["run", str(self.sweep.config), *self.sweep.fixed, *point, *self._overrides]
-        return [*self._prefix, *iclgd, *run]
+        overrides = [*self.folder.options.overrides, *self.options.trial_overrides()]
+        return [*iclgd, "run", str(self.sweep.config), *self.sweep.fixed, *point, *overrides]
 
     def environment(self, claim: Claim) -> dict[str, str]:
         """Return the environment of a trial: where its run goes, and how W&B files it."""

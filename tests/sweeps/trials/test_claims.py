@@ -137,13 +137,13 @@ def test_a_point_whose_workers_always_die_fails_in_the_end(grid: list[OfflineSwe
     list(claims(trials, "alive"))
     for trial in trials._trials(TrialState.RUNNING)[1:]:
         trials.complete(Claim(trial._trial_id, trial.user_attrs["point"], {}, 0, 0), 1.0)
-    for _ in range(claims.MAX_WORKER_DEATHS + 1):
+    for _ in range(claims_module.MAX_WORKER_DEATHS + 1):
         trials.recover(lambda _: False)
         trials.claim("dies too")
     trials.recover(lambda _: False)
     assert trials.is_finished()
     (failed,) = [trial for trial in trials.latest() if has_failed(trial)]
-    assert failed.user_attrs["end"]["reason"] == f"its worker died {claims.MAX_WORKER_DEATHS + 1} times"
+    assert failed.user_attrs["end"]["reason"] == f"its worker died {claims_module.MAX_WORKER_DEATHS + 1} times"
     assert trials.revive() == 1
     assert not trials.is_finished()
 
