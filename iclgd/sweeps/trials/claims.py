@@ -128,17 +128,15 @@ class OfflineSweep:
         """End a trial for good: the same would happen again."""
         self._end(claim.trial_id, reason, again=False)
 
-    def give_back(self, claim: Claim, reason: str, kills: int = 0, worker_deaths: int = 0) -> None:
+    def give_back(self, claim: Claim, reason: str, kills: int = 0) -> None:
         """Return a trial that others shall go on with.
 
         Args:
             claim: the trial.
             reason: why.
             kills: how often its process was killed, in all.
-            worker_deaths: of its workers, in all.
         """
-        counts = {"kills": kills or claim.kills, "worker_deaths": worker_deaths or claim.worker_deaths}
-        self._end(claim.trial_id, reason, again=True, **counts)
+        self._end(claim.trial_id, reason, again=True, kills=kills or claim.kills, worker_deaths=claim.worker_deaths)
         self._replace_lost()
 
     def announce_return(self, claim: Claim, reason: str) -> None:

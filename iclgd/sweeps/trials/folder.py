@@ -20,11 +20,6 @@ from iclgd.vendors.optuna import study_attributes
 
 CHECKSUM = "checksum"  # of the other options, in options.json
 
-STOP_MODES = {
-    "after": "trials in progress end, no others start",
-    "now": "trials in progress are checkpointed and given back",
-}
-
 
 @dataclass(frozen=True)
 class SweepOptions:
@@ -176,7 +171,7 @@ class SweepFolder:
         return next(self.runs.glob(f"*/{self.run_id(point)}"), None)
 
     def request_stop(self, mode: str) -> None:
-        """Ask all workers to stop; modes are those of ``STOP_MODES``."""
+        """Ask all workers to stop: ``"after"`` trials in progress, or ``"now"``, which gives these back."""
         with write_atomically(self.path / "stop") as file:
             file.write(mode.encode())
 
