@@ -1,6 +1,6 @@
 """Many workers on one journal, as a simulation of discrete events: what would a thousand of them wait for?
 
-It follows iclgd/sweeps/offline.py and journal.py step by step. Every change of a trial is an entry that a worker
+It follows iclgd/sweeps/trials/claims.py and journal.py step by step. Every change of a trial is an entry that a worker
 appends under the one lock of the journal: two to take a trial, one to end it. The processes of a machine queue for the
 lock; the first of each machine polls the link between machines, ever less often. A worker that looks at the trials
 replays what others have appended, on a core of its machine, and takes the waiting trial of its own position, for which
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
-from iclgd.sweeps.journal import LONGEST_PAUSE
+from iclgd.sweeps.trials.journal import LONGEST_PAUSE
 
 WAITING, RUNNING, COMPLETE = range(3)
 SPREAD = 0.2  # trials take up to this share less or more than they should on average

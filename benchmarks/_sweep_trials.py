@@ -15,13 +15,15 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks._sweep_simulation import SPREAD
-from iclgd.sweeps.folder import SweepFolder, SweepOptions
-from iclgd.sweeps.journal import open_journal
-from iclgd.sweeps.offline import Claim, plan
-from iclgd.sweeps.search import draw
-from iclgd.sweeps.storage import new_storage, open_sweep
-from iclgd.sweeps.sweep_file import read
-from iclgd.sweeps.worker import Worker, WorkerOptions
+from iclgd.sweeps.file.schema import read
+from iclgd.sweeps.trials.claims import Claim
+from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions
+from iclgd.sweeps.trials.journal import open_journal
+from iclgd.sweeps.trials.plan import plan
+from iclgd.sweeps.trials.search import draw
+from iclgd.sweeps.trials.storage import new_storage, open_sweep
+from iclgd.sweeps.workers.options import WorkerOptions
+from iclgd.sweeps.workers.worker import Worker
 
 SWEEP = """\
 method: random

@@ -32,8 +32,8 @@ from benchmarks._sweep_trials import (
     run_sleeping_trials,
     run_workers,
 )
-from iclgd.sweeps.journal import open_journal
-from iclgd.sweeps.worker import WorkerOptions
+from iclgd.sweeps.trials.journal import open_journal
+from iclgd.sweeps.workers.options import WorkerOptions
 
 WINDOW = 100  # trials, at the beginning and at the end of a sweep
 NUM_APPENDS = 200  # that are timed

@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "experiment": {"config", "experiments", "own_entries", "report", "runtime", "tracking"},
     "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "runtime", "tracking"},
     "identifying": {"checks", "data", "models", "analysis", "report"},
-    "sweeps": {"checks", "config", "own_entries", "tracking"},
+    "vendors": set(),
+    "sweeps": {"checks", "config", "own_entries", "tracking", "vendors"},
     "commands": {
         "sweeps",
         "checks",

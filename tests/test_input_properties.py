@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from iclgd import config as configs
 from iclgd.cli import main
 from iclgd.data.text import TASKS_FOLDER, load_examples, load_task
-from iclgd.sweeps import sweep_file
-from iclgd.sweeps.parameter import Choices
+from iclgd.sweeps.file import schema
+from iclgd.sweeps.file.parameter import Choices
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -224,6 +224,6 @@ def test_text_is_text_on_every_way(text: str) -> None:
 def test_sweep_files_of_the_tests_are_read() -> None:
     """The properties would hold of inputs that are all refused: most files are fine before they are changed."""
     for path in SWEEPS:
-        assert sweep_file.read(path).parameters
+        assert schema.read(path).parameters
     for path in TASKS:
         assert load_task(str(path)).answers

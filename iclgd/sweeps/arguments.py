@@ -1,9 +1,13 @@
 """What can be typed after ``iclgd sweep``; nothing is imported until a command is chosen."""
 
 import argparse
+import difflib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+
+from iclgd.sweeps.file.errors import SweepError
+from iclgd.sweeps.workers.options import add_worker_options
 
 ACTIONS = ("status", "stop", "best", "upload", "work")  # iclgd sweep ACTION DIR
 Add = Callable[[str, Callable[[argparse.Namespace], int], str, str], argparse.ArgumentParser]
@@ -30,7 +34,7 @@ def add_commands(add: Add) -> None:
     """
     command = add(
         "sweep",
-        _command("start"),
+        _start,
         "run all trials of a sweep file, with W&B's server or without",
         "iclgd sweep sweeps/smoke.yaml --workers 2",
     )
@@ -60,7 +64,7 @@ def add_commands(add: Add) -> None:
     add_imports(command)
     slurm = command.add_argument_group("with --launcher slurm")
     slurm.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="e.g. --sbatch=--time=4:00:00")
-    _add_worker_options(command)
+    add_worker_options(command)
 
     command = add(
         "sweep status", _command("status"), "show how far a sweep is", "iclgd sweep status runs/sweeps/smoke/DIR"
@@ -98,21 +102,14 @@ def add_commands(add: Add) -> None:
     command.add_argument("--launcher", choices=("local", "slurm"), default="local", help="how trials are started")
     command.add_argument("--count", type=int, metavar="K", help="of W&B's engine: the most trials to take")
     command.add_argument("--retry-failed", action="store_true", help="of W&B's engine: first run failed trials again")
-    _add_worker_options(command)
+    add_worker_options(command)
 
 
-def worker_arguments(arguments: argparse.Namespace) -> list[str]:
-    """Return the arguments of ``iclgd sweep work`` that all workers of a launch share."""
-    from iclgd import own_entries
-
-    given = ["--retries", str(arguments.retries), "--grace", str(arguments.grace)]
-    given += ["--time-limit", str(arguments.time_limit)] if arguments.time_limit is not None else []
-    given += ["--retry-failed"] if arguments.resume else []
-    given += own_entries.arguments(arguments.imports)
-    if arguments.launcher == "slurm":
-        given += ["--launcher", "slurm", "--nodes-per-trial", str(arguments.nodes_per_trial)]
-        given += ["--gpus-per-node", str(arguments.gpus_per_node)]
-    return given
+def _start(arguments: argparse.Namespace) -> int:
+    close = difflib.get_close_matches(str(arguments.sweep), ACTIONS, n=1)
+    if close and not arguments.sweep.exists():
+        raise SweepError(f"{arguments.sweep}: no such file or action; did you mean: iclgd sweep {close[0]}?")
+    return _command("start")(arguments)
 
 
 def add_imports(command: argparse.ArgumentParser) -> None:
@@ -130,22 +127,6 @@ def add_imports(command: argparse.ArgumentParser) -> None:
 
 def _add_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, metavar="DIR", help="the sweep's folder")
-
-
-def _add_worker_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--retries",
-        type=int,
-        default=3,
-        metavar="R",
-        help="of a trial whose process is killed, for memory, say (3)",
-    )
-    command.add_argument("--time-limit", type=float, metavar="MINUTES", help="of a trial; one that takes longer fails")
-    command.add_argument(
-        "--grace", type=float, default=60.0, metavar="SECONDS", help="for a trial to write a checkpoint and stop (60)"
-    )
-    command.add_argument("--nodes-per-trial", type=int, default=1, metavar="M", help="with --launcher slurm (1)")
-    command.add_argument("--gpus-per-node", type=int, default=0, metavar="G", help="with --launcher slurm (0)")
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:

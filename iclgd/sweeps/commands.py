@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 from iclgd import own_entries
-from iclgd.sweeps import status as progress
-from iclgd.sweeps.errors import SweepError
-from iclgd.sweeps.folder import SweepFolder
-from iclgd.sweeps.watching import Display
-from iclgd.sweeps.worker import Worker, WorkerOptions
+from iclgd.sweeps.file.errors import SweepError
+from iclgd.sweeps.progress import status as progress
+from iclgd.sweeps.progress.display import Display
+from iclgd.sweeps.progress.tables import table
+from iclgd.sweeps.trials.folder import SweepFolder
+from iclgd.sweeps.workers.options import WorkerOptions
+from iclgd.sweeps.workers.worker import Worker
 from iclgd.terminal import say, show, show_table
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -37,7 +39,7 @@ def status(arguments: argparse.Namespace) -> int:
             while not (now := read()).is_over and now.workers:
                 display.show(now)
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-    show_table(progress.table(folder, read()))
+    show_table(table(folder, read()))
     return 0
 
 
@@ -51,16 +53,16 @@ def stop(arguments: argparse.Namespace) -> int:
     if folder.options.wandb is None:
         folder.request_stop(mode)
     else:
-        from iclgd.sweeps import online
+        from iclgd.sweeps.launch import online
 
         try:
             online.pause(folder.options.wandb)  # first: agents are to end when they get no more trials
         finally:
             folder.request_stop(mode)
     for job in folder.slurm_jobs():
-        from iclgd.sweeps import slurm
+        from iclgd.sweeps.workers import slurm_commands
 
-        slurm.cancel_pending(job)
+        slurm_commands.cancel_pending(job)
     how = "are given back" if arguments.now else "end first"
     say(f"stopping: trials in progress {how}; go on later with --resume --dir {folder.path}")
     return 0
@@ -109,7 +111,7 @@ def work(arguments: argparse.Namespace) -> int:
         imports=tuple(arguments.imports),
     )
     if folder.options.engine == "wandb":
-        from iclgd.sweeps.agent import AgentWorker
+        from iclgd.sweeps.workers.agent import AgentWorker
 
         AgentWorker(folder, options).work(arguments.count, arguments.retry_failed)
     else:

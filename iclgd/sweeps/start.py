@@ -1,7 +1,6 @@
 """Start a sweep: everything that can be wrong is found first, then the folder is made, then workers start."""
 
 import argparse
-import difflib
 import itertools
 import json
 import math
@@ -14,19 +13,21 @@ from typing import Any
 
 from iclgd import own_entries
 from iclgd.own_entries import ImportedFile
-from iclgd.sweeps import config_check, online, sweep_file
-from iclgd.sweeps.arguments import ACTIONS, worker_arguments
-from iclgd.sweeps.errors import SweepError
-from iclgd.sweeps.folder import IMPORTS, SweepFolder, SweepOptions, newest
-from iclgd.sweeps.launch_local import LocalWorkers, run_workers
-from iclgd.sweeps.offline import plan
-from iclgd.sweeps.rebuilding import repair, restore_complete_runs
-from iclgd.sweeps.results import results
-from iclgd.sweeps.search import draw
-from iclgd.sweeps.status import NUM_SHOWN_FAILURES, progress_reader
-from iclgd.sweeps.storage import new_storage, open_database, open_sweep
-from iclgd.sweeps.sweep_file import SweepFile
-from iclgd.sweeps.watching import Display
+from iclgd.sweeps.file import checking, schema
+from iclgd.sweeps.file.errors import SweepError
+from iclgd.sweeps.file.schema import SweepFile
+from iclgd.sweeps.launch import online
+from iclgd.sweeps.launch.local import LocalWorkers, run_workers
+from iclgd.sweeps.progress.display import Display
+from iclgd.sweeps.progress.status import NUM_SHOWN_FAILURES, Progress, progress_reader
+from iclgd.sweeps.progress.tables import results
+from iclgd.sweeps.trials.folder import IMPORTS, SweepFolder, SweepOptions, newest
+from iclgd.sweeps.trials.plan import plan
+from iclgd.sweeps.trials.rebuilding import repair, restore_complete_runs
+from iclgd.sweeps.trials.search import draw
+from iclgd.sweeps.trials.storage import new_storage, open_database, open_sweep
+from iclgd.sweeps.workers.liveness import Observer
+from iclgd.sweeps.workers.options import worker_arguments
 from iclgd.terminal import say, show, show_table
 
 Points = Sequence[Mapping[str, Any]]
@@ -43,10 +44,7 @@ def begin(arguments: argparse.Namespace) -> int:
         KeyboardInterrupt: on Ctrl-C.
     """
     _check_arguments(arguments)
-    close = difflib.get_close_matches(str(arguments.sweep), ACTIONS, n=1)
-    if close and not arguments.sweep.exists():
-        raise SweepError(f"{arguments.sweep}: no such file or action; did you mean: iclgd sweep {close[0]}?")
-    sweep = sweep_file.read(arguments.sweep)
+    sweep = schema.read(arguments.sweep)
     imported = own_entries.load(arguments.imports)
     folder = _again(sweep, arguments, imported) if arguments.resume else _new(sweep, arguments, imported)
     try:
@@ -61,30 +59,35 @@ def begin(arguments: argparse.Namespace) -> int:
     if final.best:
         show(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")
     show(folder.path)
-    stopped = folder.stop_mode() is not None
-    if final.is_over:  # whatever has become of single workers
-        problem, stopped = None, False
-    if problem is None and final.failed:
-        problem = f"{final.failed}{'' if final.total is None else f' of {final.total}'} trials failed"
-    if problem is None and not stopped and folder.options.wandb is not None and final.waiting:
-        problem = f"{final.waiting} of {final.total} trials were not run"  # its server has lost them, say
-    if problem is None and not stopped and not final.is_over and final.total is not None:
-        problem = "its workers were ended before it was over"
-    if problem is None and not stopped:
+    problem = _what_went_wrong(folder, final, problem)
+    if problem is None and (final.is_over or folder.stop_mode() is None):
         return 0
     say(f"iclgd: {problem or 'stopped as asked'}; {_how_to_go_on(folder, arguments)}")
     return 1 if problem else 130
+
+
+def _what_went_wrong(folder: SweepFolder, final: Progress, problem: str | None) -> str | None:
+    """Return what is wrong with the end of a sweep, if anything is; that with its workers only if it is not over."""
+    if problem is not None and not final.is_over:
+        return problem
+    if final.failed:
+        return f"{final.failed}{'' if final.total is None else f' of {final.total}'} trials failed"
+    if final.is_over or final.total is None or folder.stop_mode() is not None:
+        return None
+    if folder.options.wandb is not None and final.waiting:  # its server has lost them, say
+        return f"{final.waiting} of {final.total} trials were not run"
+    return "its workers were ended before it was over"
 
 
 def print_plan(arguments: argparse.Namespace) -> None:
     """Print what would be started: batch scripts, or the trials' commands."""
     _check_arguments(arguments)
     own_entries.load(arguments.imports)
-    sweep = sweep_file.read(arguments.sweep)
+    sweep = schema.read(arguments.sweep)
     points = _points(sweep, arguments)
-    config_check.check(sweep, _typical(sweep, points), arguments.overrides)
+    checking.check(sweep, _typical(sweep, points), arguments.overrides)
     if arguments.launcher == "slurm":
-        from iclgd.sweeps.launch_slurm import script_text
+        from iclgd.sweeps.launch.slurm import script_text
 
         where = Path(arguments.dir or f"runs/sweeps/{sweep.name}/TIMESTAMP-ID")
         print(script_text(where, arguments, arguments.workers), end="")  # noqa: T201
@@ -110,7 +113,7 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
     if arguments.launcher == "local" and (arguments.nodes_per_trial > 1 or arguments.gpus_per_node or arguments.sbatch):
         raise SweepError("--nodes-per-trial, --gpus-per-node and --sbatch need --launcher slurm")
     if arguments.launcher == "slurm":
-        from iclgd.sweeps.launch_slurm import find_slurm, jobs_of
+        from iclgd.sweeps.launch.slurm import find_slurm, jobs_of
 
         jobs_of(arguments, arguments.workers)
         if not arguments.dry_run:
@@ -144,7 +147,7 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace, imported: Sequence[Imp
             if getattr(arguments, name) is not None:
                 raise SweepError(f"--{name.replace('_', '-')} needs --engine local: W&B's server and agents have none")
     points = [] if engine == "wandb" and sweep.method != "grid" else _points(sweep, arguments)
-    config_check.check(sweep, _typical(sweep, points), arguments.overrides)
+    checking.check(sweep, _typical(sweep, points), arguments.overrides)
     say(reason)
     path = None
     if engine == "wandb":
@@ -174,10 +177,10 @@ def _new(sweep: SweepFile, arguments: argparse.Namespace, imported: Sequence[Imp
 
 def _create_online(sweep: SweepFile, arguments: argparse.Namespace) -> str:
     if arguments.launcher == "slurm":
-        from iclgd.sweeps import slurm
+        from iclgd.sweeps.workers import slurm_commands
 
         shape = (arguments.nodes_per_trial, arguments.gpus_per_node)
-        prefix, further = slurm.trial_prefix(*shape), slurm.trial_overrides(*shape)
+        prefix, further = slurm_commands.trial_prefix(*shape), slurm_commands.trial_overrides(*shape)
     else:
         prefix, further = [], []
     further += own_entries.arguments(arguments.imports)
@@ -205,7 +208,7 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace, imported: Sequence[I
             say(str(error))
     folder.forget_stop()
     if folder.options.engine == "local":
-        repair(folder)
+        repair(folder, Observer(folder.workers).living)
         _, trials = open_sweep(folder)
         restore_complete_runs(folder, trials)
         if revived := trials.revive():
@@ -247,7 +250,7 @@ def _launch(folder: SweepFolder, arguments: argparse.Namespace) -> str | None:
         return None
     with Display(folder) as display:
         if arguments.launcher == "slurm":
-            from iclgd.sweeps.launch_slurm import run_jobs
+            from iclgd.sweeps.launch.slurm import run_jobs
 
             return run_jobs(folder, arguments, read, display)
         num_left = arguments.workers if now.total is None else now.total - now.done - now.pruned

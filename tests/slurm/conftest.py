@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iclgd.sweeps import slurm
+from iclgd.sweeps.workers import slurm_commands
 
 PATIENCE = 240.0  # seconds: on a real cluster a requeued job waits two minutes
 
@@ -30,7 +30,7 @@ def jobs() -> Iterator[list[str]]:
     for job in ids:
         subprocess.run(["scancel", job], capture_output=True, check=False)
     for job in ids:
-        until(lambda job=job: not slurm.unfinished(job), f"the end of job {job}")  # type: ignore[misc]
+        until(lambda job=job: not slurm_commands.unfinished(job), f"the end of job {job}")  # type: ignore[misc]
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from iclgd.sweeps import slurm
-from iclgd.sweeps.slurm import SlurmJobs
+from iclgd.sweeps.launch import slurm_script
+from iclgd.sweeps.launch.slurm_script import SlurmJobs
+from iclgd.sweeps.workers import slurm_commands
 from tests.conftest import ROOT
 from tests.slurm.conftest import lines, until
 
@@ -50,14 +51,14 @@ for _ in range(1200):
 note(who, "ends")
 """
 WORKER = """\
-from iclgd.sweeps import slurm
+from iclgd.sweeps.workers import slurm_commands
 
 got = []
 for number in (signal.SIGUSR1, signal.SIGTERM):
     signal.signal(number, lambda number, frame: (got.append(number), note("worker", signal.Signals(number).name)))
 
 def start_trial():
-    command = [*slurm.trial_prefix({nodes}, 0), sys.executable, str(folder / "trial.py")]
+    command = [*slurm_commands.trial_prefix({nodes}, 0), sys.executable, str(folder / "trial.py")]
     return subprocess.Popen(command, process_group=0)
 
 def wait_for_ranks(times):
@@ -88,15 +89,15 @@ def start(folder: Path, jobs: list[str]) -> Start:
         worker.chmod(0o755)
         (folder / "trial.py").write_text(COMMON + TRIAL)
         script = folder / "workers.sh"
-        script.write_text(slurm.script(SlurmJobs(workers, nodes, gpus), folder, str(worker), ROOT, {}))
-        jobs.append(slurm.submit(script))
+        script.write_text(slurm_script.script(SlurmJobs(workers, nodes, gpus), folder, str(worker), ROOT, {}))
+        jobs.append(slurm_commands.submit(script))
         return jobs[-1]
 
     return submit
 
 
 def states(job: str) -> dict[int, str]:
-    return {task.index: task.state for task in slurm.unfinished(job)}
+    return {task.index: task.state for task in slurm_commands.unfinished(job)}
 
 
 def signal_workers(job: str, name: str) -> None:
@@ -129,7 +130,7 @@ process = start_trial()
 wait_for_ranks(1)
 os.killpg(process.pid, signal.SIGKILL)
 process.wait()
-slurm.end_steps()
+slurm_commands.end_steps()
 before = [len(noted(f"rank{rank}.beats")) for rank in range(2)]
 time.sleep(1)
 after = [len(noted(f"rank{rank}.beats")) for rank in range(2)]
@@ -148,7 +149,7 @@ note("worker", f"exit:{process.wait()}")
 def test_first_process_outlives_the_others_but_not_their_failure(folder: Path, start: Start) -> None:
     job = start(
         """\
-prefix = slurm.trial_prefix(2, 0)
+prefix = slurm_commands.trial_prefix(2, 0)
 for code in (0, 3):
     last = f'if [ $SLURM_PROCID = 1 ]; then exit {code}; fi; sleep 4; echo done >> "$0"'
     started = time.monotonic()
@@ -177,8 +178,8 @@ time.sleep(2)
     )
     assert set(states(job)) == set(range(20))
     until(lambda: lines(folder / "rank1"), "a worker that runs")
-    assert {task.state for task in slurm.unfinished(job)} == {"RUNNING", "PENDING"}
-    slurm.cancel_pending(job)
+    assert {task.state for task in slurm_commands.unfinished(job)} == {"RUNNING", "PENDING"}
+    slurm_commands.cancel_pending(job)
     until(lambda: set(states(job).values()) == {"RUNNING"}, "the end of those that waited")
     num_workers = len(states(job))
     until(lambda: lines(folder / "rank1").count("begins") == num_workers, "their trials")
@@ -194,7 +195,7 @@ def test_worker_that_requeues_itself_begins_again_under_another_name(folder: Pat
 note("names", sys.argv[sys.argv.index("--worker") + 1])
 print("life", os.environ.get("SLURM_RESTART_COUNT", "0"), flush=True)
 if "SLURM_RESTART_COUNT" not in os.environ:
-    slurm.requeue_self()
+    slurm_commands.requeue_self()
     time.sleep(60)
 """,
         nodes=1,
@@ -207,15 +208,15 @@ if "SLURM_RESTART_COUNT" not in os.environ:
 
 def test_jobs_that_slurm_does_not_know_are_over() -> None:
     job = "67000000"  # above the ids that Slurm gives
-    assert slurm.unfinished(job) == []
-    slurm.cancel_pending(job)
+    assert slurm_commands.unfinished(job) == []
+    slurm_commands.cancel_pending(job)
 
 
 def test_sbatch_says_why_it_refuses(folder: Path) -> None:
     script = folder / "workers.sh"
-    script.write_text(slurm.script(SlurmJobs(1, options=("--partition=nowhere",)), folder, "python", ROOT, {}))
-    with pytest.raises(slurm.SlurmError, match="invalid partition specified: nowhere"):
-        slurm.submit(script)
+    script.write_text(slurm_script.script(SlurmJobs(1, options=("--partition=nowhere",)), folder, "python", ROOT, {}))
+    with pytest.raises(slurm_commands.SlurmError, match="invalid partition specified: nowhere"):
+        slurm_commands.submit(script)
 
 
 def test_all_processes_see_the_gpus_of_their_node_and_no_others(folder: Path, start: Start) -> None:
@@ -226,7 +227,7 @@ def test_all_processes_see_the_gpus_of_their_node_and_no_others(folder: Path, st
     start(
         """\
 show = 'echo "$SLURM_NODEID/$SLURM_LOCALID sees $CUDA_VISIBLE_DEVICES" >> "$0"'
-subprocess.run([*slurm.trial_prefix(2, 2), "sh", "-c", show, folder / "seen"])
+subprocess.run([*slurm_commands.trial_prefix(2, 2), "sh", "-c", show, folder / "seen"])
 """,
         gpus=2,
     )

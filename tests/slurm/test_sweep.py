@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from iclgd.sweeps import slurm
-from iclgd.sweeps.folder import SweepFolder
+from iclgd.sweeps.trials.folder import SweepFolder
+from iclgd.sweeps.workers import slurm_commands
 from tests.conftest import ROOT
 from tests.slurm.conftest import PATIENCE, lines, until
 
@@ -119,7 +119,7 @@ def test_smoke_sweep_is_done_by_two_workers(launch: Launch) -> None:
     assert len(summaries(launch)) == 4
     for point, run in enumerate(launch.runs()):
         assert launch.log(point).splitlines()[-1] == str(run)
-    until(lambda: not slurm.unfinished(launch.jobs[0]), "the end of the workers")
+    until(lambda: not slurm_commands.unfinished(launch.jobs[0]), "the end of the workers")
 
 
 def test_trial_has_a_process_on_each_of_its_nodes_and_one_wandb_run(launch: Launch) -> None:
@@ -190,7 +190,7 @@ def test_worker_that_is_lost_with_its_node_is_replaced(launch: Launch) -> None:
     launch.start("evaluation.num_tasks=20000", "--workers", "1")
     launch.wait_for_step(50, 0)
     subprocess.run(["scancel", "--batch", "--signal=KILL", launch.jobs[0]], check=True)
-    until(lambda: not slurm.unfinished(launch.jobs[0]), "the end of the worker", 60)
+    until(lambda: not slurm_commands.unfinished(launch.jobs[0]), "the end of the worker", 60)
     subprocess.run(["scontrol", "requeue", f"{launch.jobs[0]}_0"], check=True)
     code, _ = launch.end()
     assert code == 0, launch.errors.read_text()

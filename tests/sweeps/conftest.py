@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from iclgd.sweeps import sweep_file
-from iclgd.sweeps.folder import SweepFolder, SweepOptions
-from iclgd.sweeps.offline import plan
-from iclgd.sweeps.search import draw
-from iclgd.sweeps.storage import new_storage
+from iclgd.sweeps.file import schema
+from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions
+from iclgd.sweeps.trials.plan import plan
+from iclgd.sweeps.trials.search import draw
+from iclgd.sweeps.trials.storage import new_storage
 from tests.conftest import ROOT
 
 MakeSweep = Callable[..., SweepFolder]
@@ -55,7 +55,7 @@ def make_sweep(tmp_path: Path) -> MakeSweep:
     def make(text: str, count: int = 0, path: Path | None = None, overrides: tuple[str, ...] = ()) -> SweepFolder:
         file = tmp_path / "quick.yaml"
         file.write_text(text)
-        sweep = sweep_file.read(file)
+        sweep = schema.read(file)
         points = {"grid": lambda: list(sweep.grid()), "random": lambda: draw(sweep, count, 0)}
         planned = points.get(sweep.method, lambda: [{}] * count)()
         options = SweepOptions("quick", "abc123", "local", str(ROOT), overrides)

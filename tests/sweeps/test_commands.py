@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from iclgd.sweeps.launch_local import share
-from iclgd.sweeps.offline import raws_of
-from iclgd.sweeps.storage import open_sweep
+from iclgd.sweeps.launch.local import share
+from iclgd.sweeps.trials.claims import raws_of
+from iclgd.sweeps.trials.storage import open_sweep
 from tests.conftest import ROOT
 from tests.sweeps.conftest import MakeSweep
 

@@ -19,13 +19,15 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from iclgd.sweeps import liveness, offline
-from iclgd.sweeps import worker as worker_module
-from iclgd.sweeps.folder import SweepFolder
-from iclgd.sweeps.journal import SafeJournalBackend
-from iclgd.sweeps.liveness import Observer
-from iclgd.sweeps.storage import open_sweep
-from iclgd.sweeps.worker import Worker, WorkerOptions
+from iclgd.sweeps.trials import claims
+from iclgd.sweeps.trials.folder import SweepFolder
+from iclgd.sweeps.trials.journal import SafeJournalBackend
+from iclgd.sweeps.trials.storage import open_sweep
+from iclgd.sweeps.workers import liveness
+from iclgd.sweeps.workers import worker as worker_module
+from iclgd.sweeps.workers.liveness import Observer
+from iclgd.sweeps.workers.options import WorkerOptions
+from iclgd.sweeps.workers.worker import Worker
 from tests.sweeps.conftest import MakeSweep
 
 HEAD = """\
@@ -46,7 +48,7 @@ def _quick(quick_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
     for name in ("PYTHONPATH", "QUICK_RECORD"):
         monkeypatch.setenv(name, quick_environment[name])
     monkeypatch.setenv("QUICK_SECONDS", "0")
-    monkeypatch.setattr(offline, "SECONDS_WITHOUT_OWNER", 0.1)
+    monkeypatch.setattr(claims, "SECONDS_WITHOUT_OWNER", 0.1)
     monkeypatch.setattr(worker_module, "SECONDS_BETWEEN_SEARCHES", 0.02)
 
 
@@ -87,7 +89,7 @@ def _die_at(last: int, torn: bool) -> None:
         num_written += 1
         is_last = num_written == last
         if is_last and torn:
-            with open(backend._file_path, "ab", buffering=0) as file:  # noqa: PTH123
+            with backend.path.open("ab", buffering=0) as file:
                 file.write(lines[: len(lines) // 2])
         else:
             append(backend, lines)

@@ -14,10 +14,11 @@ import pytest
 
 from iclgd.cli import main
 from iclgd.sweeps import start as starting
-from iclgd.sweeps import worker as working
-from iclgd.sweeps.folder import SweepFolder
-from iclgd.sweeps.storage import open_sweep
-from iclgd.sweeps.worker import Worker, WorkerOptions
+from iclgd.sweeps.trials.folder import SweepFolder
+from iclgd.sweeps.trials.storage import open_sweep
+from iclgd.sweeps.workers import worker as working
+from iclgd.sweeps.workers.options import WorkerOptions
+from iclgd.sweeps.workers.worker import Worker
 from iclgd.tracking.run_directory import RunDirectory
 from tests.processes import signal_now
 from tests.sweeps.conftest import MakeSweep
@@ -41,7 +42,7 @@ METHODS = {
 
 
 class TrialHere:
-    """A trial in this process; stands in for :class:`iclgd.sweeps.trial_process.TrialProcess`."""
+    """A trial in this process; stands in for :class:`iclgd.sweeps.workers.trial_process.TrialProcess`."""
 
     started: list[str] = []  # noqa: RUF012
 
@@ -69,7 +70,7 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(starting, "run_workers", work)
     monkeypatch.setattr(working, "TrialProcess", TrialHere)
     monkeypatch.setattr(working, "Guard", contextlib.nullcontext)
-    monkeypatch.setattr(starting.config_check, "check", lambda *_: None)
+    monkeypatch.setattr(starting.checking, "check", lambda *_: None)
     numbers_of_signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers_of_signals}
     yield

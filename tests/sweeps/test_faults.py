@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from iclgd.sweeps.liveness import Observer
+from iclgd.sweeps.workers.liveness import Observer
 from tests.conftest import ROOT
 from tests.sweeps.conftest import MakeSweep, start_sweep
 

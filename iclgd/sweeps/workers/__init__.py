@@ -1,0 +1,1 @@
+"""Workers: who takes trials, and the processes in which these run."""

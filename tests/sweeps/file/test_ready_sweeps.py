@@ -1,0 +1,44 @@
+"""The sweeps that come with the project."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from iclgd.sweeps.file import checking, schema
+from tests.conftest import ROOT
+
+SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_point_can_be_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert path.read_text().startswith("# ")
+    sweep = schema.read(path)
+    assert sweep.metric is not None
+    points = list(sweep.grid())
+    assert len(points) == sweep.num_points <= 120
+    checking.check(sweep, points, [])
+
+
+def test_each_has_a_twin_for_a_laptop_on_the_same_keys() -> None:
+    names = {path.stem for path in SWEEPS} - {"smoke"}
+    assert len(names) == 4
+    for name in names:
+        other = name.removesuffix("_laptop") if name.endswith("_laptop") else f"{name}_laptop"
+        keys = [
+            {parameter.key for parameter in schema.read(ROOT / "sweeps" / f"{stem}.yaml").parameters}
+            for stem in (name, other)
+        ]
+        assert keys[0] == keys[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in SWEEPS if "laptop" in path.stem], ids=lambda path: path.stem)
+def test_twins_run(path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "iclgd.cli", "sweep", str(path), "--workers", "2", "--dir", str(tmp_path / "s")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 trials done" in done.stdout
