@@ -112,8 +112,11 @@ def complete(config: Typed, path: Path) -> ExperimentConfig:
 
 
 def to_yaml(config: ExperimentConfig) -> str:
-    """Return the resolved config as YAML, every key included."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """Return the resolved config as YAML, every key included; it holds no character that a terminal might obey."""
+    text = OmegaConf.to_yaml(OmegaConf.structured(config))
+    if all(line.isprintable() for line in text.split("\n")):
+        return text
+    return yaml.dump(to_dict(config), Dumper=_Escaping, sort_keys=False)
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
@@ -121,6 +124,13 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+class _Escaping(yaml.SafeDumper):
+    """Writes texts in double quotes, with all but ASCII escaped."""
+
+
+_Escaping.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
 class _MissingKeyError(ValueError):

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -48,6 +49,16 @@ def test_resolved_config_round_trips(tmp_path: Path) -> None:
     saved.write_text(configs.to_yaml(config))
     assert configs.load(saved) == config
     assert configs.to_dict(config)["trainer"]["max_steps"] == 5000
+
+
+@pytest.mark.parametrize("group", ["\u00ad", "a\u202eb\u0007", "\u2028"])
+def test_a_resolved_config_holds_no_character_that_a_terminal_obeys(tmp_path: Path, group: str) -> None:
+    config = configs.load(ONE_LAYER, ["seed=3", "model.attention=linear"])
+    config = dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, group=group, project="1e3"))
+    text = configs.to_yaml(config)
+    assert all(line.isprintable() for line in text.split("\n"))
+    (tmp_path / "config.yaml").write_text(text)
+    assert configs.load(tmp_path / "config.yaml") == config
 
 
 @pytest.mark.parametrize(
