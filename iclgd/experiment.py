@@ -12,7 +12,6 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from rich.table import Table
 
 from iclgd import config as configs
@@ -34,6 +33,7 @@ from iclgd.tracking.environment import describe_environment
 from iclgd.tracking.logger import RunDirectoryLogger
 from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, Tell
+from iclgd.vendors.lightning import set_rank
 
 WEIGHTS = "weights.safetensors"
 NUM_NAMED = 8  # of numbers that are not finite
@@ -313,7 +313,7 @@ def _ending_quietly() -> Iterator[None]:
 def _find_launch(config: ExperimentConfig) -> Launch:
     """Find out which process this is, and tell Lightning, which would later take other variables for its rank."""
     launch = find_launch(config.trainer.devices, config.trainer.num_nodes)
-    rank_zero_only.rank = launch.rank  # type: ignore[attr-defined]
+    set_rank(launch.rank)
     if config.trainer.devices * config.trainer.num_nodes > 1:
         check_meeting_place(launch.environment, launch.rank)
     return launch

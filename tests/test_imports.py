@@ -18,6 +18,7 @@ ANYWHERE = {
     "streams",
     "terminal",
     "typed_values",
+    "vendors",
     "yaml_files",
 }  # import nothing of the others
 PACKAGE = Path(__file__).parents[1] / "iclgd"
@@ -35,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "own_entries": {"checks", "files", "terminal"},
     "assets": set(),
     "hub": set(),
+    "vendors": set(),
     "data": {"checks", "hub"},
     "models": {"checks", "hub"},
     "metrics": set(),
@@ -49,8 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "experiment": {"config", "experiments", "own_entries", "report", "runtime", "tracking"},
     "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "runtime", "tracking"},
     "identifying": {"checks", "data", "models", "analysis", "report"},
-    "vendors": set(),
-    "sweeps": {"checks", "config", "own_entries", "tracking", "vendors"},
+    "sweeps": {"checks", "config", "own_entries", "tracking"},
     "commands": {
         "sweeps",
         "checks",

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from iclgd.data import RegressionBatch
+from iclgd.vendors.torch import multiply_, norms
 
 
 def training_loss(model: nn.Module, batch: RegressionBatch) -> Tensor:
@@ -67,5 +68,5 @@ def clip_by_global_norm(parameters: Sequence[nn.Parameter], max_norm: float) -> 
     ``max_norm`` of 0.001 is only 1000 times the 1e-6 that PyTorch adds.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_mul_(gradients, (max_norm / norm).clamp_max(1.0))
+    norm = torch.linalg.vector_norm(torch.stack(norms(gradients)))
+    multiply_(gradients, (max_norm / norm).clamp_max(1.0))

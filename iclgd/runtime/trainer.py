@@ -14,7 +14,8 @@ from iclgd.runtime.checkpointing import SealedCheckpointIO
 from iclgd.runtime.launch import Launch, find_launch
 from iclgd.runtime.meeting import MeetingStrategy
 from iclgd.runtime.signals import stop_requests
-from iclgd.runtime.stopping import StopTogether, interruptible, leave_signals_alone
+from iclgd.runtime.stopping import StopTogether, interruptible
+from iclgd.vendors.lightning import leave_signals_alone
 
 ACCELERATORS = {"auto": "a CUDA GPU if there is one, else the CPU", "cpu": "the CPU", "gpu": "a CUDA GPU"}
 PRECISIONS = {
@@ -110,8 +111,7 @@ def train_and_test(
 class ReplicatedStrategy(MeetingStrategy):
     """One process per device, each doing the same training: there is nothing to average."""
 
-    def configure_ddp(self) -> None:
-        """Leave the module as it is, without hooks on its gradients."""
+    averages_gradients = False
 
 
 class KeepThreads(Callback):
