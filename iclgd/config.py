@@ -18,6 +18,7 @@ from iclgd.checks import InputError
 from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.protocol import Experiment as Experiment
 from iclgd.experiments.protocol import ExperimentConfig as ExperimentConfig
+from iclgd.messages import first_line
 from iclgd.typed_values import check_known, kinds_of, read_group, read_node, read_text
 
 
@@ -108,7 +109,7 @@ def complete(config: Typed, path: Path) -> ExperimentConfig:
     except _MissingKeyError as error:
         raise ConfigError(f"{path}: {error}") from None
     except (ValueError, OverflowError) as error:
-        raise ConfigError((str(error).splitlines() or [type(error).__name__])[0]) from None
+        raise ConfigError(first_line(error)) from None
 
 
 def to_yaml(config: ExperimentConfig) -> str:

@@ -15,6 +15,7 @@ ANYWHERE = {
     "failures",
     "files",
     "memory",
+    "messages",
     "streams",
     "terminal",
     "typed_values",
@@ -26,6 +27,7 @@ PACKAGE = Path(__file__).parents[1] / "iclgd"
 # What each part may import of the others. A part may always import itself.
 ALLOWED: dict[str, set[str]] = {
     "checks": set(),
+    "messages": set(),
     "streams": set(),
     "terminal": {"streams"},
     "files": {"checks"},

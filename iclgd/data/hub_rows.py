@@ -3,8 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 
-from iclgd.data.json_lines import Row, RowsError, first_line
+from iclgd.data.json_lines import Row, RowsError
 from iclgd.hub import connection_problem
+from iclgd.messages import first_line
 from iclgd.vendors.datasets import offline
 
 

@@ -1,6 +1,5 @@
 """Language modelling: train a small language model that learns in its context."""
 
-import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.tracking.run_directory import made_whole
 from iclgd.tracking.wandb import TrackingConfig
 
 LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig}
@@ -140,14 +140,10 @@ def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:
         OSError: if it cannot be written.
     """
     transformers.utils.logging.disable_progress_bar()  # of saving, which takes no time
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
-    try:
+    with made_whole(path) as unfinished:
         model.cpu().save_pretrained(unfinished)
         make_tokenizer(config.model.context_length).save_pretrained(unfinished)
         shutil.rmtree(path, ignore_errors=True)  # of a run that was interrupted before its summary
-        unfinished.rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 EXPERIMENT = Experiment(

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.checks import InputError
 from iclgd.hub import connection_problem
+from iclgd.messages import all_lines
 from iclgd.models.projections import KeyValueProjection, find_projections
 
 EMBEDDED = "embedded"  # the name of the model that ships with the package
@@ -263,7 +264,7 @@ def _not_loaded(kind: str, name: str, error: Exception) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    return " ".join(str(error).split()).partition(". ")[0][:200]
+    return all_lines(error).partition(". ")[0][:200]
 
 
 def _silence() -> None:

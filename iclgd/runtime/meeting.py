@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
+from iclgd.messages import first_line
 from iclgd.runtime.ranks import PARENT, LaunchError, is_orphan, number
 from iclgd.runtime.signals import blocked, stop_requests
 from iclgd.vendors.lightning import OwnDDPStrategy, SubprocessLauncher
@@ -95,8 +96,7 @@ def _wait(connect: Callable[[], None], children: list[subprocess.Popen[bytes]], 
     if errors:
         (error,) = errors
         if isinstance(error, RuntimeError | ValueError | OSError):
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise LaunchError(f"the processes of this run cannot meet at {address}: {reason}") from None
+            raise LaunchError(f"the processes of this run cannot meet at {address}: {first_line(error)}") from None
         raise error
 
 

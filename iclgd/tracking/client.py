@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from iclgd.messages import all_lines
 from iclgd.tracking.environment import use_wandb_variables
 from iclgd.tracking.run_copy import RunCopy
 from iclgd.tracking.run_directory import RunDirectory
@@ -205,5 +206,5 @@ def _start(source: RunCopy, job: Message, channel: Channel, folder: str | None) 
 
 def one_line(error: BaseException) -> str:
     """Return what an error says, or else its name."""
-    said = " ".join(str(error).split())
+    said = all_lines(error)
     return said if type(error).__module__.startswith("wandb") and said else f"{type(error).__name__}: {said}"

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iclgd.messages import all_lines
 from iclgd.tracking.rows import Rows
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
@@ -91,7 +92,7 @@ class RunCopy:
             try:
                 images[f"figures/{path.stem}"] = wandb.Image(str(path))
             except Exception as error:
-                problems.append(f"{path}: {' '.join(str(error).split())}")
+                problems.append(f"{path}: {all_lines(error)}")
         number = self._rows.count
         if images and number >= self._first:
             self._run.log(images, step=number - self._offset, commit=True)
