@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from iclgd import config as configs
 from iclgd.analysis.gradients import clip_by_global_norm
+from iclgd.checks import InputError
 from iclgd.data.few_shot_language import VOCABULARY, TokenBatch
 from iclgd.data.language_datamodule import LanguageDataModule, training_batch
 from iclgd.experiment import prepare_process, resume, run
@@ -141,6 +142,13 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeyp
     assert ["train/loss" in record for record in whole.read_metrics()] == [False, True, True, True]
     first, second = ((each.path / "model" / "model.safetensors").read_bytes() for each in (whole, resumed))
     assert first == second
+
+
+def test_a_checkpoint_whose_steps_would_not_be_counted_is_refused() -> None:
+    _, module = prepare(small())
+    module.on_load_checkpoint({"lr_schedulers": [{"last_epoch": 4}]})
+    with pytest.raises(InputError, match="the checkpoint is of an earlier version"):
+        module.on_load_checkpoint({"lr_schedulers": []})
 
 
 def test_the_written_model_is_the_trained_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
