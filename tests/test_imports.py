@@ -41,7 +41,8 @@ ALLOWED: dict[str, set[str]] = {
     "experiments": {"checks", "data", "models", "metrics", "analysis", "modules", "runtime", "tracking", "report"},
     "export": {"checks", "data", "analysis", "modules", "runtime", "experiments", "tracking"},
     "config": {"checks", "experiments", "runtime", "tracking"},
-    "experiment": {"config", "experiments", "own_entries", "report", "runtime", "tracking"},
+    "runs": {"checks", "config", "experiments", "own_entries", "report", "runtime", "tracking"},
+    "experiment": {"config", "experiments", "own_entries", "report", "runs", "runtime", "tracking"},
     "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "runtime", "tracking"},
     "sweeps": {"checks", "config", "own_entries", "tracking"},
     "commands": {
@@ -55,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         "export",
         "own_entries",
         "report",
+        "runs",
         "runtime",
         "tracking",
     },

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from iclgd.analysis.answers import Answers, CollectedAnswers, Place
 from iclgd.analysis.capture import check_capture
 from iclgd.analysis.finetune import FinetuneConfig, Finetuned, make_loss
 from iclgd.analysis.kv_context import Context, run_context
@@ -42,7 +43,8 @@ class DualFormModule(LightningModule):
 
     ``fit`` takes each demonstration once, in order. It is the same on all processes: nothing is averaged. ``test``
     sees each query zero-shot, after the demonstrations and with the finetuned weights; queries may be divided among
-    processes. After testing, ``results`` has the summary. Logs ``finetune/loss``, each demonstration's before its step.
+    processes. After testing, ``results`` has the summary and ``answers`` every query's answer in every setting. Logs
+    ``finetune/loss``, each demonstration's before its step.
 
     Args:
         comparisons: the comparison itself and its controls.
@@ -76,6 +78,8 @@ class DualFormModule(LightningModule):
         self.attention: list[FinetuningAttention] = []
         self.contexts: list[Context] = []
         self.results: dict[str, float] = {}
+        self.collected = CollectedAnswers()
+        self.answers: dict[Place, Answers] = {}
         self.failures: dict[tuple[int, str], Tensor] = {}  # of each comparison's settings: see first_failure
         self.seconds = 0.0
 
@@ -144,8 +148,11 @@ class DualFormModule(LightningModule):
                 self._look(index, "finetuned", finetuned)
             assert isinstance(similarities, Similarities)
             similarities.update(batch, zero_shot[id(model)], in_context, finetuned, self.attention[index])
+            settings = {"zero_shot": zero_shot[id(model)], "in_context": in_context, "finetuned": finetuned}
+            for setting, seen in settings.items():
+                self.collected.add(index, setting, batch.indices, seen)
             if index == 0:
-                first = {"zero_shot": zero_shot[id(model)], "in_context": in_context, "finetuned": finetuned}
+                first = settings
         return first
 
     def on_test_epoch_end(self) -> None:
@@ -153,6 +160,7 @@ class DualFormModule(LightningModule):
         for item, similarities in zip(self.comparisons, self.similarities, strict=True):
             assert isinstance(similarities, Similarities)
             self.results |= {f"{self._prefix(item)}{name}": value for name, value in similarities.results().items()}
+        self.answers = self.collected.gathered(self.trainer.world_size)
         for (index, setting), counts in self.failures.items():
             total = self.trainer.strategy.reduce(counts, reduce_op="sum")
             assert isinstance(total, Tensor)
