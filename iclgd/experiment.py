@@ -249,7 +249,8 @@ def _where_to_go_on(directory: RunDirectory, config: ExperimentConfig, tell: Tel
 def _refuse_missing_entries(directory: RunDirectory, imported: Sequence[ImportedFile]) -> None:
     """Refuse to go on without a file of own entries; before the config is read, which may name one of them."""
     environment = directory.read_environment(_nobody) or {}
-    own_entries.compare(environment, imported, f"iclgd resume {directory.path}", is_first_process())
+    again = f"iclgd resume {directory.path}"
+    own_entries.compare(environment, imported, directory.path, again, is_first_process())
 
 
 def _refuse_edits(directory: RunDirectory, config: ExperimentConfig) -> None:

@@ -73,8 +73,10 @@ def record(environment: dict[str, Any], imported: Sequence[ImportedFile]) -> dic
     return {**environment, RECORDED: [asdict(file) for file in dict.fromkeys(files)]} if files else environment
 
 
-def compare(environment: dict[str, Any], imported: Sequence[ImportedFile], again: str, is_first: bool = True) -> None:
-    """Refuse to go on with a run without a file that it was made with; tell of one that has changed since.
+def compare(
+    environment: dict[str, Any], imported: Sequence[ImportedFile], where: Path, again: str, is_first: bool = True
+) -> None:
+    """Refuse to go on with a run, or a sweep, without a file that it was made with; tell of one that has changed since.
 
     A file is known by its name: it may have moved. It may change, as an analysis that fails must be mended somewhere;
     both versions are recorded.
@@ -82,6 +84,7 @@ def compare(environment: dict[str, Any], imported: Sequence[ImportedFile], again
     Args:
         environment: what the run's ``environment.json`` holds.
         imported: what is there now.
+        where: the run's directory, or the sweep's folder.
         again: the command that goes on, without ``--import``.
         is_first: whether this process tells.
 
@@ -93,7 +96,7 @@ def compare(environment: dict[str, Any], imported: Sequence[ImportedFile], again
     if missing := [file for name, file in then.items() if name not in now]:
         options = " ".join(f"--import {file.path}" for file in then.values())
         names = ", ".join(f"{Path(file.path).name} (sha256 {file.sha256[:8]}...)" for file in missing)
-        raise OwnEntriesError(f"it was made with own entries of {names}; name them again: {again} {options}")
+        raise OwnEntriesError(f"{where}: made with own entries of {names}; go on with: {again} {options}")
     for name, file in then.items():
         if now[name].sha256 != file.sha256 and is_first:
             say(

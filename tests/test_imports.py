@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "runs": {"checks", "config", "experiments", "own_entries", "report", "runtime", "tracking"},
     "experiment": {"config", "experiments", "own_entries", "report", "runs", "runtime", "tracking"},
     "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "runtime", "tracking"},
+    "identifying": {"checks", "data", "models", "analysis", "report"},
     "sweeps": {"checks", "config", "own_entries", "tracking"},
     "commands": {
         "sweeps",

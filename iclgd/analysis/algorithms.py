@@ -18,7 +18,7 @@ from iclgd.analysis.candidates import Candidate as Candidate
 from iclgd.analysis.learners import candidate_learners as candidate_learners
 from iclgd.analysis.sensitivity import predict_with_sensitivity
 from iclgd.analysis.subject import Subject
-from iclgd.data import LinearRegressionTask, RegressionBatch
+from iclgd.data import RegressionBatch, RegressionTask
 from iclgd.data.seeding import named_generator
 from iclgd.models import Predictor
 from iclgd.models.transformer import Transformer
@@ -193,17 +193,57 @@ def which_algorithm(subjects: Sequence[Subject], num_tasks: int, num_resamples: 
     """
     found = []
     for subject in subjects:
-        task, depth = subject.task, subject.transformer.config.num_layers
-        assert isinstance(task, LinearRegressionTask)
-        generator = named_generator(subject.seed, "which_algorithm")
-        fitted_on, compared_on = (task.sample(num_tasks, generator, subject.dtype) for _ in range(2))
-        candidates = candidate_learners(fitted_on, depth, task)
-        if subject.transformer.config.clip:
-            candidates |= _bounded(subject.references, depth)
-        layers = [_after(subject.transformer, layer) for layer in range(1, depth + 1)]
-        result = algorithms_by_layer(layers, candidates, compared_on, num_resamples, generator)
+        depth = subject.transformer.config.num_layers
+        bounded = _bounded(subject.references, depth) if subject.transformer.config.clip else {}
+        result = compare_layers(
+            layers_of(subject.transformer),
+            subject.task,
+            depth,
+            subject.seed,
+            num_tasks=num_tasks,
+            num_resamples=num_resamples,
+            dtype=subject.dtype,
+            more=bounded,
+        )
         found.append({"seed": subject.seed, **result})
     return {"seeds": found}
+
+
+def compare_layers(
+    layers: Sequence[Predictor],
+    task: RegressionTask,
+    depth: int,
+    seed: int,
+    *,
+    num_tasks: int,
+    num_resamples: int,
+    dtype: torch.dtype,
+    more: Mapping[str, Candidate] | None = None,
+) -> dict[str, Any]:
+    """Draw tasks, fit the candidates to some of them, and compare layers on the others.
+
+    Args:
+        layers: for each layer the model cut after it.
+        task: what the model has learned.
+        depth: up to how many steps the candidates have.
+        seed: of the tasks and of the resamples.
+        num_tasks: to fit the candidates on, and as many to compare on.
+        num_resamples: as in :func:`nearest_algorithm`.
+        dtype: of the tasks.
+        more: candidates beside those of ``LEARNERS``, or in their place.
+
+    Returns:
+        What :func:`algorithms_by_layer` returns.
+    """
+    generator = named_generator(seed, "which_algorithm")
+    fitted_on, compared_on = (task.sample(num_tasks, generator, dtype) for _ in range(2))
+    candidates = candidate_learners(fitted_on, depth, task) | dict(more or {})
+    return algorithms_by_layer(layers, candidates, compared_on, num_resamples, generator)
+
+
+def layers_of(transformer: Transformer) -> list[Predictor]:
+    """Return a transformer cut after each of its layers."""
+    return [_after(transformer, layer) for layer in range(1, transformer.config.num_layers + 1)]
 
 
 def _bounded(references: Mapping[str, nn.Module], depth: int) -> dict[str, Candidate]:

@@ -26,7 +26,7 @@ from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
-from iclgd.tracking.run_directory import RunDirectory
+from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 from iclgd.tracking.wandb import TrackingConfig
 
 MODEL_FOLDER = "model"
@@ -141,10 +141,13 @@ def models(config: Config, directory: RunDirectory) -> dict[str, nn.Module]:
     """Return the trained model, a Hugging Face one, as ``model``.
 
     Raises:
+        RunDirectoryError: if it is not there.
         LanguageModelError: if it cannot be read.
     """
-    folder = LanguageModelConfig(name=str(directory.path / MODEL_FOLDER))
-    return {"model": load_language_model(folder, config.seed).model}
+    folder = directory.path / MODEL_FOLDER
+    if not folder.is_dir():
+        raise RunDirectoryError(f"{folder}: missing; a run has it once its training has come to the end")
+    return {"model": load_language_model(LanguageModelConfig(name=str(folder)), config.seed).model}
 
 
 def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:

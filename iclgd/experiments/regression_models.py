@@ -82,6 +82,8 @@ def trained_subjects(config: "Config", directory: RunDirectory) -> list[Subject]
     ]
     for prefix, model in _models(subjects).items():
         own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        if not model.state_dict():  # a learner without weights
+            continue
         if not own:
             raise RunDirectoryError(f"{directory.path / WEIGHTS}: has no weights of {prefix.rstrip('.')}")
         try:

@@ -95,7 +95,7 @@ def work(arguments: argparse.Namespace) -> int:
     if arguments.worker is not None and Path(arguments.worker).name != arguments.worker:
         raise SweepError(f"--worker must be a name that a file can have, got {arguments.worker!r}")
     again = f"iclgd sweep work {folder.path}"
-    own_entries.compare(folder.own_entries(), own_entries.describe(arguments.imports), again)
+    own_entries.compare(folder.own_entries(), own_entries.describe(arguments.imports), folder.path, again)
     options = WorkerOptions(
         name=arguments.worker or f"{socket.gethostname()}-{os.getpid()}",
         position=arguments.position,

@@ -197,7 +197,7 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace, imported: Sequence[I
         raise SweepError(f"{folder.path}: {sweep.path} has changed since this sweep began; start a new one")
     _check_agreement(folder, arguments)
     command = ["iclgd", "sweep", str(arguments.sweep), "--resume", "--dir", str(folder.path)]
-    own_entries.compare(folder.own_entries(), imported, shlex.join(command))
+    own_entries.compare(folder.own_entries(), imported, folder.path, shlex.join(command))
     if folder.options.wandb is not None and folder.stop_mode() is not None:
         try:
             online.resume(folder.options.wandb)

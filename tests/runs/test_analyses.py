@@ -45,11 +45,11 @@ def test_an_older_run_is_looked_at_again(cli: Cli, old: Path) -> None:
     code, out, err = cli("analyze", old, "which_algorithm")
     assert (code, err) == (0, "")
     after = RunDirectory(old).read_analyses()["which_algorithm"]
-    assert [seed["verdicts"][0]["learner"] for seed in after["seeds"]] == [
-        seed["verdicts"][0]["learner"] for seed in before["seeds"]
-    ]
-    for new, was in zip(after["seeds"], before["seeds"], strict=True):
-        assert new["verdicts"][0]["distance"] == pytest.approx(was["verdicts"][0]["distance"], rel=1e-5)
+    rows, old_rows = (record["seeds"][0]["rows"] for record in (after, before))
+    assert [row["learner"] for row in rows] == [row["learner"] for row in old_rows]
+    for row, old_row in zip(rows, old_rows, strict=True):
+        assert row["sensitivity_l2"] == pytest.approx(old_row["sensitivity_l2"], rel=1e-5)
+    assert after["made_with"]["num_tasks"] == 100  # as the run's config has it
     assert "which algorithm is it?" in out
     assert (old / "config.yaml").read_bytes() == (OLD["debug"] / "config.yaml").read_bytes()
 
