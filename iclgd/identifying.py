@@ -103,10 +103,11 @@ def which_algorithm(
     Example:
         >>> from iclgd.data import LinearRegressionTask
         >>> from iclgd.models import GradientDescent
+        >>> from iclgd.models.learners import best_learning_rate
         >>> task = LinearRegressionTask(num_context=4, input_dim=2)
-        >>> result = which_algorithm(GradientDescent(0.5, num_steps=2), task, depth=2, num_tasks=100, num_resamples=10)
-        >>> result.learner, result.verdicts[0]["distance"] < 0.1
-        ('gd(2)', True)
+        >>> rate = best_learning_rate(*task.sample(2000, torch.Generator().manual_seed(1))).learning_rate
+        >>> which_algorithm(GradientDescent(rate), task, num_tasks=500, num_resamples=50).learner
+        'gd(1)'
     """
     task = _task(task)
     for name, value, least in (("num_tasks", num_tasks, 2), ("num_resamples", num_resamples, 1), ("depth", depth, 1)):

@@ -1,5 +1,6 @@
 """Runs that are asked to stop, and go on later."""
 
+import dataclasses
 import signal
 import subprocess
 import time
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from iclgd.experiments import regression, text
+from iclgd.experiments import EXPERIMENTS, ExperimentEntry, regression, text
 from iclgd.runtime.recording import MetricsRecorder
 from iclgd.runtime.signals import STOP_SIGNALS
 from iclgd.tracking.mirror import Mirror
@@ -164,13 +165,12 @@ def test_a_run_that_is_complete_is_recorded_whole(
 def test_before_there_is_a_directory_nothing_is_left(
     cli: Cli, small_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = regression.prepare
-
-    def interrupt(config: regression.Config) -> Any:
+    def interrupt(config: regression.Config) -> regression.Prepared:
         signal_now(signal.SIGTERM)
-        return prepare(config)
+        return regression.prepare(config)
 
-    monkeypatch.setattr(regression, "prepare", interrupt)
+    entry = ExperimentEntry("", lambda: dataclasses.replace(regression.EXPERIMENT, prepare=interrupt))
+    monkeypatch.setitem(EXPERIMENTS, "regression", entry)
     assert cli("run", small_config) == (130, "", "iclgd: interrupted\n")
     assert not (tmp_path / "runs").exists()
 

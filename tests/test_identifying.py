@@ -16,13 +16,19 @@ from iclgd.checks import InputError
 from iclgd.data import LinearRegressionTask, SineTask
 from iclgd.models import GradientDescent
 from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descent_transformer
+from iclgd.models.learners import best_learning_rate
 
 TASK = LinearRegressionTask(num_context=5, input_dim=3)
 FEW = {"num_tasks": 150, "num_resamples": 10}
 
 
+def best(num_steps: int, task: LinearRegressionTask = TASK) -> GradientDescent:
+    tasks = task.sample(2000, torch.Generator().manual_seed(5))
+    return GradientDescent(best_learning_rate(*tasks, num_steps).learning_rate, num_steps)
+
+
 def test_a_callable_is_named_with_distances_table_and_figure() -> None:
-    result = iclgd.which_algorithm(GradientDescent(0.4, 2), TASK, depth=2, **FEW)
+    result = iclgd.which_algorithm(best(2), TASK, depth=2, **FEW)
     assert result.learner == "gd(2)"
     assert next(iter(result.distances)) == result.verdicts[-1]["nearest"]
     assert list(result.distances.values()) == sorted(result.distances.values())
@@ -58,7 +64,8 @@ def test_a_module_is_left_as_it_was() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = gradient_descent_transformer(3, 1, 0.5).double().requires_grad_(True)
+            construction = gradient_descent_transformer(3, 1, best(1).learning_rate)
+            self.inner = construction.double().requires_grad_(True)
             self.dropout = nn.Dropout(0.5)
 
         def forward(self, x: Tensor, y: Tensor, query: Tensor) -> Tensor:
@@ -76,7 +83,7 @@ def test_a_module_is_left_as_it_was() -> None:
 
 
 def test_tasks_by_name_and_tasks_that_are_not_linear() -> None:
-    by_name = iclgd.which_algorithm(GradientDescent(0.5), "linear", **FEW)
+    by_name = iclgd.which_algorithm(best(1, LinearRegressionTask()), "linear", **FEW)
     assert by_name.learner == "gd(1)"
     assert "bayes_optimal" in by_name.distances
     sine = iclgd.which_algorithm(GradientDescent(0.002), SineTask(), **FEW)

@@ -305,7 +305,7 @@ def test_a_file_that_cannot_be_used_ends_in_one_line(
 
 def test_a_config_cannot_name_a_file(cli: Cli, small_config: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
-    mine = written(tmp_path, f"open({str(marker)!r}, 'w')\n")
+    mine = written(tmp_path, f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
     for line in (f"imports: [{mine}]", f"import: {mine}"):
         evil = tmp_path / "evil.yaml"
         evil.write_text(f"{small_config.read_text()}{line}\n")
@@ -317,7 +317,7 @@ def test_a_config_cannot_name_a_file(cli: Cli, small_config: Path, tmp_path: Pat
 
 def test_a_file_named_twice_runs_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    mine = written(tmp_path, f"open({str(log)!r}, 'a').write('run ')\n")
+    mine = written(tmp_path, f"with open({str(log)!r}, 'a') as file:\n    file.write('run ')\n")
     other = written(tmp_path, "", "other.py")
     imported = own_entries.load([mine, other, mine])
     assert [Path(file.path).name for file in imported] == ["mine.py", "other.py"]

@@ -72,10 +72,11 @@ def _show(directory: RunDirectory | None, failed: list[str]) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write a text run in a published record format."""
-    from iclgd import config
+    from iclgd import config, own_entries
     from iclgd.export.text_run import export as write
     from iclgd.runtime.process import prepare_process
 
+    own_entries.load(arguments.imports)
     directory = RunDirectory(arguments.run_directory)
     folder = arguments.output or directory.path / "export" / arguments.format
     one_process = ["trainer.devices=1", "trainer.num_nodes=1", "trainer.strategy=auto"]  # whatever the run had

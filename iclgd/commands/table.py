@@ -106,6 +106,7 @@ def make_parser() -> Parser:
     command.add_argument(
         "--output", type=Path, metavar="FOLDER", help="where to write (default: RUN_DIR/export/FORMAT)"
     )
+    add_imports(command)
 
     command = add(
         "track",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import iclgd
 from iclgd.analysis.algorithms import algorithms_by_layer, candidate_learners
 from iclgd.analysis.copying import first_layer_gradients
 from iclgd.analysis.functions import transformer_kernel
@@ -125,3 +126,7 @@ def test_analyses(gpu: Gpu) -> None:
         candidates = candidate_learners(batch, 1, TASK)
         found = algorithms_by_layer([construction], candidates, batch, 10, torch.Generator().manual_seed(0))
         assert found["verdicts"][0]["nearest"]
+        there = iclgd.which_algorithm(construction, TASK, num_tasks=50, num_resamples=5)
+        here_again = iclgd.which_algorithm(construction.to("cpu"), TASK, num_tasks=50, num_resamples=5)
+        assert there.learner == here_again.learner
+        assert there.distances == pytest.approx(here_again.distances, rel=1e-3)
