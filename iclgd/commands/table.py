@@ -49,7 +49,8 @@ def make_parser() -> Parser:
         "train, compare with gradient descent, and record the results",
         f"iclgd run {CONFIG} seed=1",
     )
-    _add_config(command)
+    _add_config(command, "a YAML file, or the directory of a run, to repeat it")
+    command.add_argument("--name", help="of the folder of such runs below runs/ (default: the config's name)")
 
     command = add(
         "show-config",
@@ -62,11 +63,35 @@ def make_parser() -> Parser:
     command = add(
         "resume",
         _in("running", "resume"),
-        "continue an interrupted run from its last checkpoint",
-        f"iclgd resume {RUN}",
+        "continue an interrupted run from its last checkpoint, or extend one that has ended",
+        f"iclgd resume {RUN} trainer.max_steps=10000",
     )
-    command.add_argument("run_directory", type=Path, metavar="RUN_DIR", help="the run's directory")
-    add_imports(command)
+    _add_run(command)
+    command.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="what may change within a run, such as its end"
+    )
+
+    command = add(
+        "analyze",
+        _in("running", "analyze"),
+        "look at a finished run: make analyses from its weights",
+        f"iclgd analyze {RUN} which_algorithm analysis.num_tasks=2000",
+    )
+    _add_run(command)
+    command.add_argument(
+        "names", nargs="+", metavar="NAME", help="of an analysis (iclgd list has them), or analysis.KEY=VALUE"
+    )
+    command.set_defaults(overrides=[])  # which stand behind options
+
+    command = add(
+        "figures",
+        _in("running", "figures"),
+        "draw the figures of a run again",
+        f"iclgd figures {RUN} learning_curve --format pdf,svg",
+    )
+    _add_run(command)
+    command.add_argument("names", nargs="*", metavar="NAME", help="of a figure (default: all there are)")
+    command.add_argument("--format", default="png", metavar="LIST", help="png, svg, pdf, with commas (default: png)")
 
     command = add(
         "export",
@@ -121,7 +146,12 @@ def _in(module: str, function: str) -> Command:
     return lambda arguments: int(getattr(import_module(f"iclgd.commands.{module}"), function)(arguments))
 
 
-def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run_directory", type=Path, metavar="RUN_DIR", help="the run's directory")
+    add_imports(command)
+
+
+def _add_config(command: argparse.ArgumentParser, what: str = "a YAML file") -> None:
+    command.add_argument("config", type=Path, metavar="CONFIG", help=what)
     command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDES_HELP)
     add_imports(command)

@@ -72,6 +72,8 @@ class Prompts:
         queries: Q prompts.
         labels: Q, the queries' right answers.
         notes: lines that the user should see.
+        query_texts: Q, what ``queries`` are the tokens of.
+        answer_texts: C, likewise.
     """
 
     start: Tokens
@@ -82,6 +84,8 @@ class Prompts:
     queries: tuple[Tokens, ...]
     labels: Tokens
     notes: tuple[str, ...] = ()
+    query_texts: tuple[str, ...] = ()
+    answer_texts: tuple[str, ...] = ()
 
     @property
     def context(self) -> Tokens:
@@ -256,6 +260,8 @@ def build_prompts(
         queries=asked,
         labels=tuple(example.label for example in queries),
         notes=notes,
+        query_texts=tuple(asked_texts),
+        answer_texts=task.answers,
     )
 
 

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from iclgd.analysis.answers import Answers, CollectedAnswers, Place
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.analysis.observe import Observation
 from iclgd.data.text_datamodule import Demonstration, QueryBatch
@@ -23,7 +24,8 @@ class DualFormModule(LightningModule):
 
     ``fit`` takes each demonstration once, in order. It is the same on all processes: nothing is averaged. ``test``
     sees each query zero-shot, after the demonstrations and with the finetuned weights; queries may be divided among
-    processes. After testing, ``results`` has the summary. Logs ``finetune/loss``, each demonstration's before its step.
+    processes. After testing, ``results`` has the summary and ``answers`` every query's answer in every setting. Logs
+    ``finetune/loss``, each demonstration's before its step.
 
     Args:
         comparisons: the comparison itself and its controls.
@@ -46,6 +48,8 @@ class DualFormModule(LightningModule):
         self.models = nn.ModuleList({id(item.model.model): item.model.model for item in comparisons}.values())
         self.similarities = nn.ModuleList(item.similarities for item in self.comparisons)
         self.results: dict[str, float] = {}
+        self.collected = CollectedAnswers()
+        self.answers: dict[Place, Answers] = {}
         self.seconds = 0.0
 
     def configure_optimizers(self) -> None:
@@ -78,6 +82,7 @@ class DualFormModule(LightningModule):
     def on_test_start(self) -> None:
         """Run all demonstrations once."""
         self._started = time.perf_counter()
+        self.collected = CollectedAnswers()
         for item in self.comparisons:
             item.read_context()
 
@@ -85,15 +90,18 @@ class DualFormModule(LightningModule):
         """See a batch of queries in the three settings of every comparison; return those of the first."""
         zero_shot: dict[int, Observation] = {}  # of each model: controls that change the demonstrations share it
         settings = []
-        for item in self.comparisons:
+        for index, item in enumerate(self.comparisons):
             settings.append(item.see(batch, zero_shot.get(id(item.model))))
             zero_shot[id(item.model)] = settings[-1]["zero_shot"]
+            for setting, seen in settings[-1].items():
+                self.collected.add(index, setting, batch.indices, seen)
         return settings[0]
 
     def on_test_epoch_end(self) -> None:
         """Compute the summary over all processes."""
         for item in self.comparisons:
             self.results |= item.results()
+        self.answers = self.collected.gathered(self.trainer.world_size)
         for item in self.comparisons:
             for setting, counts in item.not_finite.items():
                 total = self.trainer.strategy.reduce(counts, reduce_op="sum")

@@ -18,6 +18,12 @@ MARKER = "tracked.json"  # of a run directory: the places where all of it has ar
 BYTES_TO_GO_ON = 2**20  # with less on the disk, W&B's files are not whole
 
 
+def forget_arrival(directory: RunDirectory) -> None:
+    """Forget where all of a run has arrived: something will be there that has not."""
+    with contextlib.suppress(OSError):
+        (directory.path / MARKER).unlink()
+
+
 class RunCopy:
     """Copies a run directory to a W&B run.
 

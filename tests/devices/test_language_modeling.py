@@ -6,9 +6,9 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from iclgd import config as configs
-from iclgd.experiment import prepare_process
 from iclgd.experiments.language_modeling import Config, prepare, write_model
 from iclgd.modules.language_modeling import LanguageModelingModule
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer, train_and_test
 from tests.conftest import ROOT
 from tests.devices.conftest import Gpu

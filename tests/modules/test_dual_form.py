@@ -16,12 +16,12 @@ from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.observe import NO_ANSWER, Observation, observe
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch, TextDataModule
-from iclgd.experiment import prepare_process
 from iclgd.models.language import LanguageModelError
 from iclgd.modules import comparison
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.finiteness import finetuning_failure
 from iclgd.modules.similarities import EvaluationConfig
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import DeviceConfig, make_trainer
 from tests.language_models import query_batch, query_tokens, random_tokens, tiny
 

@@ -11,10 +11,11 @@ from iclgd.analysis.gradients import clip_by_global_norm
 from iclgd.checks import InputError
 from iclgd.data.few_shot_language import VOCABULARY, TokenBatch
 from iclgd.data.language_datamodule import LanguageDataModule, training_batch
-from iclgd.experiment import prepare_process, resume, run
+from iclgd.experiment import resume, run
 from iclgd.experiments.language_modeling import Config, prepare
 from iclgd.models.gpt import GPTConfig, build_gpt
 from iclgd.modules.language_modeling import LanguageModelingModule, TrainingConfig, shown_numbers
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
 
