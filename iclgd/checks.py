@@ -1,5 +1,6 @@
 """Checks that config dataclasses share: each raises a ValueError of one line that names the key and what is allowed."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -58,7 +59,9 @@ def one_of(choices: Iterable[str], group: str, config: Any, key: str) -> None:
     """Refuse a name that is not among ``choices``; other arguments and errors as in :func:`at_least`."""
     value = getattr(config, key)
     if value not in choices:
-        raise ValueError(f"{group}.{key} must be one of: {', '.join(choices)}; got {value!r}")
+        raise ValueError(
+            f"{group}.{key} must be one of: {', '.join(choices)}; got {value!r}{did_you_mean(value, choices)}"
+        )
 
 
 def all_of(choices: Iterable[str], group: str, config: Any, key: str) -> None:
@@ -66,6 +69,19 @@ def all_of(choices: Iterable[str], group: str, config: Any, key: str) -> None:
     names: Sequence[str] = getattr(config, key)
     for name in names:
         if name not in choices:
-            raise ValueError(f"{group}.{key} must be a list of: {', '.join(choices)}; got {name!r}")
+            raise ValueError(
+                f"{group}.{key} must be a list of: {', '.join(choices)}; got {name!r}{did_you_mean(name, choices)}"
+            )
         if names.count(name) > 1:
             raise ValueError(f"{group}.{key} has {name} twice")
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """Return a hint for the end of a message if one of the known names is close, else nothing.
+
+    Example:
+        >>> did_you_mean("softmx", ["linear", "softmax"])
+        '; did you mean softmax?'
+    """
+    close = difflib.get_close_matches(str(given), list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

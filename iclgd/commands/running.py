@@ -12,10 +12,12 @@ def run(arguments: argparse.Namespace) -> int:
     with stop_requests.handled():
         from iclgd import config, experiment, own_entries
         from iclgd.files import name_for_folder
+        from iclgd.shipped import find
 
         imported = own_entries.load(arguments.imports)
-        loaded = config.load(arguments.config, arguments.overrides)
-        return _show(*experiment.run(loaded, name_for_folder(arguments.config), imported))
+        path = find("config", arguments.config)
+        loaded = config.load(path, arguments.overrides)
+        return _show(*experiment.run(loaded, name_for_folder(path), imported))
 
 
 def resume(arguments: argparse.Namespace) -> int:

@@ -19,8 +19,8 @@ def join_action(argv: list[str]) -> list[str]:
     Example:
         >>> join_action(["sweep", "stop", "runs/sweeps/x"])
         ['sweep stop', 'runs/sweeps/x']
-        >>> join_action(["sweep", "sweeps/x.yaml"])
-        ['sweep', 'sweeps/x.yaml']
+        >>> join_action(["sweep", "smoke"])
+        ['sweep', 'smoke']
     """
     is_action = argv[:1] == ["sweep"] and argv[1:2] and argv[1] in ACTIONS
     return [" ".join(argv[:2]), *argv[2:]] if is_action else argv
@@ -36,9 +36,11 @@ def add_commands(add: Add) -> None:
         "sweep",
         _start,
         "run all trials of a sweep file, with W&B's server or without",
-        "iclgd sweep sweeps/smoke.yaml --workers 2",
+        "iclgd sweep smoke --workers 2",
     )
-    command.add_argument("sweep", type=Path, metavar="SWEEP.yaml", help="a sweep file in W&B's schema")
+    command.add_argument(
+        "sweep", type=Path, metavar="SWEEP", help="a sweep file in W&B's schema: a path, or a name (iclgd list)"
+    )
     command.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="keys of the config, for every trial"
     )
