@@ -8,6 +8,7 @@ import pytest
 ANYWHERE = {
     "checks",
     "failures",
+    "field_documentation",
     "files",
     "memory",
     "shipped",
@@ -24,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "streams": set(),
     "terminal": {"streams"},
     "files": {"checks"},
+    "field_documentation": set(),
     "yaml_files": {"checks"},
     "typed_values": {"checks"},
     "shipped": {"checks"},
@@ -48,7 +50,9 @@ ALLOWED: dict[str, set[str]] = {
     "identifying": {"checks", "data", "models", "analysis", "report"},
     "vendors": set(),
     "sweeps": {"checks", "config", "own_entries", "tracking", "vendors"},
+    "config_help": {"checks", "config"},
     "commands": {
+        "config_help",
         "sweeps",
         "checks",
         "config",

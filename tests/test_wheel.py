@@ -57,7 +57,9 @@ def test_an_installed_wheel_runs_in_an_empty_folder(wheel: Path, tmp_path: Path)
     listed = run("list")
     assert [line for line in listed if line.startswith("config ") and " one_layer " in line]
     assert [line for line in listed if line.startswith("sweep ") and " smoke " in line]
-    assert run("run", "debug", "tracking.mode=disabled")[-1].startswith(f"{here / 'runs' / 'debug'}/")
-    assert run("run", "embedded", "task.num_queries=64", "tracking.mode=disabled")[-1].startswith("runs/embedded/")
+    assert run("run", "debug", "tracking.mode=disabled")[-1].startswith(f"{here}/runs/debug/")
+    assert run("run", "embedded", "task.num_queries=64", "tracking.mode=disabled")[-1].startswith(
+        f"{here}/runs/embedded/"
+    )
     assert any("4 of 4 trials done" in line for line in run("sweep", "smoke", "--workers", "2", "--engine", "local"))
     assert run("bench", "text", "--help")[0].startswith("usage: iclgd bench text")

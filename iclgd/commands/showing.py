@@ -19,6 +19,23 @@ def show_config(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def show_keys(arguments: argparse.Namespace) -> int:
+    """Print what can be set in a config."""
+    from iclgd import config_help, own_entries
+    from iclgd.shipped import find
+
+    own_entries.load(arguments.imports)
+    path = find("config", arguments.config)
+    show(f"keys of {path.stem}; iclgd run {arguments.config} KEY=VALUE sets them")
+    for group in config_help.groups(path, arguments.overrides):
+        show("")
+        show(group.sentence)
+        for key in group.keys:
+            show(f"  {key}")
+            show(f"      {key.sentence}")
+    return 0
+
+
 def list_choices(arguments: argparse.Namespace) -> int:
     """Print everything that can be chosen."""
     from iclgd import own_entries

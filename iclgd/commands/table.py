@@ -12,7 +12,7 @@ from iclgd.sweeps.arguments import add_imports
 from iclgd.terminal import say
 
 COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
-OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
+OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd run CONFIG --help)"
 RUN = "runs/one_layer/20260131-120000-1a2b3c"
 TEXT_RUN = "runs/sst2/20260131-120000-1a2b3c"
 Command = Callable[[argparse.Namespace], int]
@@ -39,7 +39,12 @@ def make_parser() -> tuple[Parser, Collection[str]]:
 
     def add(name: str, function: Command, summary: str, example: str) -> argparse.ArgumentParser:
         command = commands.add_parser(
-            name, help=summary, description=summary, epilog=f"example: {example}", allow_abbrev=False
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: {example}",
+            allow_abbrev=False,
+            conflict_handler="resolve",  # with a config, --help is another
         )
         command.set_defaults(command=function)
         return command
@@ -122,7 +127,20 @@ def _in(module: str, function: str) -> Command:
     return lambda arguments: int(getattr(import_module(f"iclgd.commands.{module}"), function)(arguments))
 
 
+class _ConfigHelp(argparse.Action):
+    """``--help`` behind a config shows the config's keys; before one, and without, the command's arguments."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object) -> None:
+        if namespace.config is None:
+            parser.print_help()
+            parser.exit()
+        namespace.command = _in("showing", "show_keys")
+
+
 def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-h", "--help", action=_ConfigHelp, nargs=0, help="show this, or behind a CONFIG what can be set in it"
+    )
     command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file: a path, or a name (iclgd list)")
     command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDES_HELP)
     add_imports(command)
