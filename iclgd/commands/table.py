@@ -11,7 +11,8 @@ from iclgd.sweeps.arguments import add_commands as add_sweep_commands
 from iclgd.sweeps.arguments import add_imports
 from iclgd.terminal import say
 
-COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
+COMMANDS_HELP = """run 'iclgd COMMAND --help' for a command's options and an example, 'iclgd run CONFIG --help' for a
+config's keys; eval "$(register-python-argcomplete iclgd)" lets Tab complete commands and names (bash, zsh)"""
 OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd run CONFIG --help)"
 RUN = "runs/one_layer/20260131-120000-1a2b3c"
 TEXT_RUN = "runs/sst2/20260131-120000-1a2b3c"

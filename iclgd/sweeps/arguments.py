@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 
 from iclgd.sweeps.file.errors import SweepError
-from iclgd.sweeps.workers.options import add_worker_options
 
 ACTIONS = ("status", "stop", "best", "upload", "work")  # iclgd sweep ACTION DIR
 Add = Callable[[str, Callable[[argparse.Namespace], int], str, str], argparse.ArgumentParser]
@@ -66,7 +65,7 @@ def add_commands(add: Add) -> None:
     add_imports(command)
     slurm = command.add_argument_group("with --launcher slurm")
     slurm.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="e.g. --sbatch=--time=4:00:00")
-    add_worker_options(command)
+    _add_worker_options(command)
 
     command = add(
         "sweep status", _command("status"), "show how far a sweep is", "iclgd sweep status runs/sweeps/smoke/DIR"
@@ -104,7 +103,7 @@ def add_commands(add: Add) -> None:
     command.add_argument("--launcher", choices=("local", "slurm"), default="local", help="how trials are started")
     command.add_argument("--count", type=int, metavar="K", help="of W&B's engine: the most trials to take")
     command.add_argument("--retry-failed", action="store_true", help="of W&B's engine: first run failed trials again")
-    add_worker_options(command)
+    _add_worker_options(command)
 
 
 def _start(arguments: argparse.Namespace) -> int:
@@ -125,6 +124,22 @@ def add_imports(command: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="a file of own entries (tasks, learners, analyses, experiments); may stand several times",
     )
+
+
+def _add_worker_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="R",
+        help="of a trial whose process is killed, for memory, say (3)",
+    )
+    command.add_argument("--time-limit", type=float, metavar="MINUTES", help="of a trial; one that takes longer fails")
+    command.add_argument(
+        "--grace", type=float, default=60.0, metavar="SECONDS", help="for a trial to write a checkpoint and stop (60)"
+    )
+    command.add_argument("--nodes-per-trial", type=int, default=1, metavar="M", help="with --launcher slurm (1)")
+    command.add_argument("--gpus-per-node", type=int, default=0, metavar="G", help="with --launcher slurm (0)")
 
 
 def _add_folder(command: argparse.ArgumentParser) -> None:
