@@ -38,12 +38,16 @@ class Config:
     """A language modelling experiment: train a small GPT-2 on a language of demonstrations."""
 
     experiment: str = "language_modeling"
+    """Which experiment."""
     seed: int = 0
-    task: FewShotLanguageConfig = MISSING  # task.name chooses it; few_shot if not said
+    """Seed of everything random."""
+    task: FewShotLanguageConfig = MISSING
+    """What is learned; task.name chooses it, few_shot if it is not said."""
     model: GPTConfig = field(default_factory=GPTConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    trainer: TrainerConfig = MISSING  # trainer.max_steps has no default
+    trainer: TrainerConfig = MISSING
+    """Where and for how long to train."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:

@@ -43,13 +43,17 @@ class Config:
     """A regression experiment: train a toy transformer, compare it with gradient descent."""
 
     experiment: str = "regression"
+    """Which experiment."""
     seed: int = 0
-    task: RegressionTask = MISSING  # task.name chooses it; linear if not said
+    """Seed of everything random."""
+    task: RegressionTask = MISSING
+    """What is learned; task.name chooses it, linear if it is not said."""
     model: TransformerConfig = field(default_factory=TransformerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
-    trainer: TrainerConfig = MISSING  # trainer.max_steps has no default
+    trainer: TrainerConfig = MISSING
+    """Where and for how long to train."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:

@@ -57,11 +57,14 @@ class Config:
     """A comparison of in-context learning with finetuning."""
 
     experiment: str = "text"
-    seed: int = 0  # of random weights, bootstrap and baselines; demonstrations.seed draws the demonstrations
+    """Which experiment."""
+    seed: int = 0
+    """Seed of random weights, bootstrap and baselines; demonstrations.seed draws the demonstrations."""
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     task: TextTaskConfig = field(default_factory=TextTaskConfig)
     demonstrations: DemonstrationsConfig = field(default_factory=DemonstrationsConfig)
-    finetune: FinetuneConfig = MISSING  # finetune.learning_rate has no default
+    finetune: FinetuneConfig = MISSING
+    """How the model is finetuned; its learning rate has no default."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     trainer: DeviceConfig = field(default_factory=DeviceConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -29,11 +29,14 @@ class TrainingConfig(OptimizerConfig):
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     warmup_steps: int = 100
-    batch_size: int = 32  # sequences
+    batch_size: int = 32
+    """Sequences of a step, all devices together."""
     gradient_clip: float = 1.0
     weight_decay: float = 0.1
-    growth_steps: int = 0  # in which sequences grow from a fifth of their demonstrations: early steps cost less
-    label_weight: float = 4.0  # of the labels' mean loss beside that of all tokens
+    growth_steps: int = 0
+    """Steps in which sequences grow from a fifth of their demonstrations: early steps cost less."""
+    label_weight: float = 4.0
+    """Weight of the labels' mean loss beside that of all tokens."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,7 +52,9 @@ class EvaluationConfig:
     """
 
     every_num_steps: int = 100
+    """Steps between two evaluations."""
     num_sequences: int = 256
+    """Sequences of an evaluation."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "evaluation", self, "every_num_steps", "num_sequences")

@@ -1,10 +1,9 @@
 """Names that somebody asks for, and those that there are."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from iclgd.checks import InputError
+from iclgd.checks import InputError, did_you_mean
 
 T = TypeVar("T")
 
@@ -26,7 +25,7 @@ class Named(dict[str, T]):
     Example:
         >>> Named("model", {"transformer": 1, "gd": 2})["transfomer"]
         Traceback (most recent call last):
-        iclgd.runs.names.UnknownNameError: unknown model 'transfomer'; did you mean transformer? Known: transformer, gd
+        iclgd.runs.names.UnknownNameError: unknown model 'transfomer'; known: transformer, gd; did you mean transformer?
     """
 
     def __init__(self, kind: str, values: dict[str, T], hint: str = "") -> None:
@@ -40,10 +39,10 @@ class Named(dict[str, T]):
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
     """Return the error that there is no such name."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    meant = f"did you mean {close[0]}? Known: " if close else "known: "
-    there = f"{meant}{', '.join(names)}" if names else "there is none"
-    return UnknownNameError(f"unknown {kind} {name!r}; {there}{f' ({hint})' if hint else ''}")
+    there = f"known: {', '.join(names)}" if names else "there is none"
+    return UnknownNameError(
+        f"unknown {kind} {name!r}; {there}{did_you_mean(name, names)}{f' ({hint})' if hint else ''}"
+    )
 
 
 def check_names(kind: str, names: Sequence[str], known: Iterable[str]) -> None:

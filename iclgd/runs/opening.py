@@ -1,5 +1,6 @@
 """What a run directory has recorded, read and not changed."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from iclgd import config as configs
 from iclgd.config import Experiment, ExperimentConfig
 from iclgd.files import FileError, checked_name, name_for_folder, read_text
+from iclgd.shipped import find
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
 
@@ -34,18 +36,22 @@ def config_and_name(path: Path, name: str | None = None) -> tuple[Path, str]:
     """Return the config's file and what the run is called, whose folder is ``runs/NAME``.
 
     Args:
-        path: a config, or a run directory, whose run is to be repeated.
+        path: a config, which may be known by its name, or a run directory, whose run is to be repeated.
         name: if it is not to be called as the config, or as the other run.
 
     Raises:
-        RunDirectoryError: for a directory of no run.
-        FileError: if no folder can be called so.
+        InputError: if there is no such config, or no folder can be called so.
     """
-    if path.is_dir():
-        directory = open_directory(path)
+    is_run = False
+    with contextlib.suppress(OSError):  # a name that no file can have
+        is_run = (path / "config.yaml").is_file()
+    if is_run:
+        directory = RunDirectory(path)
         path, called = directory.config_path, directory.path.parent.name
-    elif name is None:
-        return path, name_for_folder(path)
+    else:
+        path = find("config", path)
+        if name is None:
+            return path, name_for_folder(path)
     try:
         return path, checked_name(called if name is None else name)
     except FileError as error:

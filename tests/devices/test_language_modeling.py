@@ -25,7 +25,7 @@ SMALL = [
 def train(accelerator: str, precision: str) -> tuple[Config, LanguageModelingModule, dict[str, float]]:
     prepare_process(num_threads=1)
     overrides = [*SMALL, f"trainer.accelerator={accelerator}", f"trainer.precision={precision}"]
-    config = configs.load(ROOT / "configs" / "language_modeling" / "embedded.yaml", overrides)
+    config = configs.load(ROOT / "configs" / "language_modeling" / "embedded_model.yaml", overrides)
     assert isinstance(config, Config)
     data, module = prepare(config)
     return config, module, train_and_test(make_trainer(config.trainer, None, [], []), module, data, None)

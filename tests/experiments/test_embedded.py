@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.test_experiment import Cli, numbers, run_directory
 
 EMBEDDED = ROOT / "configs" / "text" / "embedded.yaml"
-LANGUAGE = ROOT / "configs" / "language_modeling" / "embedded.yaml"
+LANGUAGE = ROOT / "configs" / "language_modeling" / "embedded_model.yaml"
 OFFLINE = "tracking.mode=disabled"
 SMALL_LANGUAGE = [
     *("task.num_demonstrations=6", "model.num_layers=2", "model.hidden_size=16", "model.num_heads=2"),

@@ -19,7 +19,7 @@ from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
 
-EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded.yaml"
+EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded_model.yaml"
 SMALL = [
     "task={num_demonstrations: 5, num_words: 2}",
     "model={num_layers: 2, num_heads: 2, hidden_size: 16, context_length: 32}",

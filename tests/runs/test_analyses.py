@@ -57,7 +57,7 @@ def test_an_older_run_is_looked_at_again(cli: Cli, old: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["which_algoritm"], "unknown analysis 'which_algoritm'; did you mean which_algorithm? Known: "),
+        (["which_algoritm"], "unknown analysis 'which_algoritm'; known: out_of_distribution, "),
         (["iterated", "trainer.max_steps=3"], "trainer.max_steps=3: an analysis can change keys of analysis alone"),
         (["iterated", "analysis.run=[iterated]"], "analysis.run: name the analyses themselves"),
         (["iterated", "analysis.num_tasks=1"], "analysis.num_tasks must be at least 2, got 1"),
@@ -92,7 +92,7 @@ def test_figures_are_drawn_again(cli: Cli, old: Path) -> None:
     assert cli("figures", old, "learning_curve", "--format", "svg,pdf")[0] == 0
     assert {path: path.read_bytes() for path in (old / "figures").iterdir()} == first
     for arguments, said in (
-        (["learning"], "unknown figure 'learning'; did you mean learning_curve?"),
+        (["learning"], "unknown figure 'learning'; known: learning_curve, "),
         (["--format", "gif"], "unknown format 'gif'; known: png, svg, pdf"),
         (["iterated"], "the run has nothing to show as iterated"),
     ):
