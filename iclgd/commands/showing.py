@@ -26,8 +26,9 @@ def show_keys(arguments: argparse.Namespace) -> int:
 
     own_entries.load(arguments.imports)
     path = find("config", arguments.config)
+    groups = config_help.groups(path, arguments.overrides)
     show(f"keys of {path.stem}; iclgd run {arguments.config} KEY=VALUE sets them")
-    for group in config_help.groups(path, arguments.overrides):
+    for group in groups:
         show("")
         show(group.sentence)
         for key in group.keys:
