@@ -27,8 +27,9 @@ def show_keys(arguments: argparse.Namespace) -> int:
 
     own_entries.load(arguments.imports)
     path, name = config_and_name(arguments.config)
+    groups = config_help.groups(path, arguments.overrides)
     show(f"keys of {name}; iclgd run {arguments.config} KEY=VALUE sets them")
-    for group in config_help.groups(path, arguments.overrides):
+    for group in groups:
         show("")
         show(group.sentence)
         for key in group.keys:
