@@ -32,14 +32,14 @@ test-slurm: install  ## sweeps on a real Slurm: the one of SLURM_CONF, else ../s
 	tests/slurm/run $(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
 debug: install  ## both pipelines, small, on the CPU
-	$(BIN)/iclgd run configs/regression/debug.yaml
-	$(BIN)/iclgd run configs/text/embedded.yaml task.num_queries=64
+	$(BIN)/iclgd run debug
+	$(BIN)/iclgd run embedded task.num_queries=64
 
-run: install  ## an experiment: make run CONFIG=configs/regression/one_layer.yaml ARGS='seed=1'
-	$(BIN)/iclgd run $(or $(CONFIG),configs/regression/one_layer.yaml) $(ARGS)
+run: install  ## an experiment: make run CONFIG=one_layer ARGS='seed=1'
+	$(BIN)/iclgd run $(or $(CONFIG),one_layer) $(ARGS)
 
-sweep: install  ## trials: make sweep SWEEP=sweeps/smoke.yaml WORKERS=2 [LAUNCHER=slurm NODES_PER_TRIAL=2 GPUS_PER_NODE=4 COUNT= DIR= RESUME=1 ARGS=]
-	$(BIN)/iclgd sweep $(or $(SWEEP),sweeps/smoke.yaml) --launcher $(or $(LAUNCHER),local) --workers $(or $(WORKERS),2) \
+sweep: install  ## trials: make sweep SWEEP=smoke WORKERS=2 [LAUNCHER=slurm NODES_PER_TRIAL=2 GPUS_PER_NODE=4 COUNT= DIR= RESUME=1 ARGS=]
+	$(BIN)/iclgd sweep $(or $(SWEEP),smoke) --launcher $(or $(LAUNCHER),local) --workers $(or $(WORKERS),2) \
 		$(if $(NODES_PER_TRIAL),--nodes-per-trial $(NODES_PER_TRIAL)) $(if $(GPUS_PER_NODE),--gpus-per-node $(GPUS_PER_NODE)) \
 		$(if $(ENGINE),--engine $(ENGINE)) $(if $(COUNT),--count $(COUNT)) $(if $(DIR),--dir $(DIR)) $(if $(RESUME),--resume) $(ARGS)
 

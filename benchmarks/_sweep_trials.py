@@ -27,7 +27,7 @@ from iclgd.sweeps.workers.worker import Worker
 
 SWEEP = """\
 method: random
-command: [iclgd, run, configs/regression/debug.yaml, "${args_no_hyphens}"]
+command: [iclgd, run, debug, "${args_no_hyphens}"]
 parameters:
   training.learning_rate: {distribution: log_uniform_values, min: 0.0001, max: 0.1}
   model.num_layers: {values: [1, 2, 3, 4]}

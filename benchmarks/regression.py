@@ -25,11 +25,11 @@ from iclgd.analysis.gradients import add_gradients, clip_by_global_norm
 from iclgd.data import LinearRegressionTask
 from iclgd.data.datamodules import TaskStream
 from iclgd.data.seeding import named_generator
-from iclgd.experiment import prepare_process
 from iclgd.experiments.regression import Config as RegressionConfig
 from iclgd.experiments.regression import prepare
 from iclgd.models.learners import best_learning_rate
 from iclgd.modules.regression import RegressionModule
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.trainer import make_trainer

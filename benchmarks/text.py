@@ -34,11 +34,11 @@ from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import DemonstrationsConfig, Prompts
 from iclgd.data.text import TextTaskConfig, load_examples, load_task
 from iclgd.data.text_datamodule import TextDataModule
-from iclgd.experiment import prepare_process
 from iclgd.experiments import RunContext, text
 from iclgd.models.language import EMBEDDED, LanguageModel, LanguageModelConfig, wrap
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import DeviceConfig
 from iclgd.tracking.wandb import TrackingConfig
 

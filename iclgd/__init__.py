@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iclgd.identifying import which_algorithm as which_algorithm
+    from iclgd.runs.run import load_run as load_run
 
 __version__ = "0.1.0"
 HOMES = {  # of what is imported when it is used: importing the package itself takes no time
+    "load_run": "iclgd.runs.run",
     "which_algorithm": "iclgd.identifying",
 }
 

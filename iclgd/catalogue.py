@@ -23,17 +23,16 @@ from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS
 from iclgd.modules.optimizer_config import SCHEDULES
 from iclgd.modules.similarities import CONTROLS, RANDOM_UPDATES
 from iclgd.runtime.trainer import ACCELERATORS, PRECISIONS, STRATEGIES
+from iclgd.shipped import names
 from iclgd.tracking.wandb import MODES
 
 
 def catalogue() -> dict[str, dict[str, str]]:
-    """Return for each kind (a config key where there is one) its names with a line about each.
-
-    Configs and sweeps are those below ``configs/`` and ``sweeps/`` in the current directory.
-    """
+    """Return for each kind (a config key where there is one) its names with a line about each."""
     return {
-        "config": {str(path): _first_comment(path) for path in sorted(Path("configs").rglob("*.yaml"))},
-        "sweep": {str(path): _first_comment(path) for path in sorted(Path("sweeps").glob("*.yaml"))},
+        "config": {name: first_comment(path) for name, path in names("config").items()},
+        "sweep": {name: first_comment(path) for name, path in names("sweep").items()},
+        "benchmark": {name: first_sentence(path) for name, path in names("benchmark").items()},
         "experiment": {name: entry.description for name, entry in EXPERIMENTS.items()},
         "task.name": _described({**REGRESSION_TASKS, **LANGUAGES})
         | {name: load_task(name).description for name in text_task_names()},
@@ -64,9 +63,15 @@ def _described(choices: dict[str, Any]) -> dict[str, str]:
     return {name: choice.__doc__.splitlines()[0].replace("`", "") for name, choice in choices.items()}
 
 
-def _first_comment(path: Path) -> str:
+def first_comment(path: Path) -> str:
+    """Return what a YAML file says about itself in its first line."""
     try:
         first = read_text(path).partition("\n")[0]
     except (InputError, OSError):  # whoever runs it is told
         return ""
     return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def first_sentence(path: Path) -> str:
+    """Return what a module says about itself in its first line."""
+    return read_text(path).removeprefix('"""').partition("\n")[0]

@@ -59,7 +59,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     """Return the arguments; ``key=value`` may stand anywhere, also behind options, where argparse does not look."""
     from iclgd.commands.table import make_parser
 
-    parser = make_parser()
+    parser, commands = make_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks
+        from iclgd.commands.completion import answer
+
+        answer(parser, commands)
+    if argv and not argv[0].startswith("-") and argv[0] not in commands:
+        from iclgd.checks import did_you_mean
+
+        parser.error(f"no command {argv[0]!r}{did_you_mean(argv[0], commands)}")
     arguments, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(arguments, "overrides") or any(item.startswith("-") for item in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

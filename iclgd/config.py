@@ -14,10 +14,11 @@ import yaml
 from omegaconf import MISSING, OmegaConf
 
 from iclgd import yaml_files
-from iclgd.checks import InputError
+from iclgd.checks import InputError, did_you_mean, note_choices
 from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.protocol import Experiment as Experiment
 from iclgd.experiments.protocol import ExperimentConfig as ExperimentConfig
+from iclgd.messages import first_line
 from iclgd.typed_values import check_known, kinds_of, read_group, read_node, read_text
 
 
@@ -108,7 +109,7 @@ def complete(config: Typed, path: Path) -> ExperimentConfig:
     except _MissingKeyError as error:
         raise ConfigError(f"{path}: {error}") from None
     except (ValueError, OverflowError) as error:
-        raise ConfigError((str(error).splitlines() or [type(error).__name__])[0]) from None
+        raise ConfigError(first_line(error)) from None
 
 
 def to_yaml(config: ExperimentConfig) -> str:
@@ -175,7 +176,7 @@ def _values(given: _Given, config: Typed) -> dict[str, Any]:
             return read_group("", kind, kinds, cast(yaml.Node, given.written))
         for depth, name in enumerate(given.key):
             prefix = "".join(f"{each}." for each in given.key[:depth])
-            check_known(prefix, name, kinds)
+            check_known(prefix, name, kinds, config.kinds)
             kind = kinds[name]
             kinds = kinds_of(kind) if isinstance(kind, type) and is_dataclass(kind) else {}
         value = read_text(".".join(given.key), kind, cast(str, given.written))
@@ -252,6 +253,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _choose(key: str, name: Any, choices: Mapping[str, Any]) -> Any:
+    note_choices(key, choices)
     if name not in choices:
-        raise ConfigError(f"{key} must be one of: {', '.join(choices)}; got {name!r}")
+        hint = did_you_mean(name, choices)
+        raise ConfigError(f"{key} must be one of: {', '.join(choices)}; got {name!r}{hint}")
     return choices[name]

@@ -1,18 +1,14 @@
 """One run from config to summary, whatever the experiment: the straight line to read first."""
 
 import contextlib
-import ctypes
-import logging
 import math
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from rich.table import Table
 
 from iclgd import config as configs
@@ -23,19 +19,30 @@ from iclgd.failures import Failures
 from iclgd.memory import OutOfMemoryError, TooLargeError, advice, is_exhausted
 from iclgd.own_entries import ImportedFile
 from iclgd.report.figures import draw_figures
+from iclgd.runs.analyses import make_analyses
+from iclgd.runs.opening import recorded_experiment
 from iclgd.runtime.launch import Launch, find_launch
 from iclgd.runtime.meeting import LostProcessError, check_meeting_place
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.ranks import PARENT, LaunchError, is_first_process
 from iclgd.runtime.signals import stop_requests
 from iclgd.runtime.stopping import EXIT_INTERRUPTED, close_tracking
+from iclgd.runtime.trainer import TrainerConfig
 from iclgd.terminal import say
-from iclgd.tracking.checkpoints import Saved, last_whole, refuse_changes, restore_config, restore_curve
+from iclgd.tracking.checkpoints import (
+    Saved,
+    last_whole,
+    refuse_changes,
+    refuse_overrides,
+    restore_config,
+    restore_curve,
+)
 from iclgd.tracking.environment import describe_environment
 from iclgd.tracking.logger import RunDirectoryLogger
 from iclgd.tracking.mirror import Mirror
-from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, Tell
+from iclgd.tracking.run_directory import PREDICTIONS, WEIGHTS, RunDirectory, RunDirectoryError, Tell
+from iclgd.vendors.lightning import set_rank
 
-WEIGHTS = "weights.safetensors"
 NUM_NAMED = 8  # of numbers that are not finite
 
 C = TypeVar("C", bound=ExperimentConfig)
@@ -89,30 +96,32 @@ def run(config: ExperimentConfig, name: str, imported: Sequence[ImportedFile] = 
     return Finished(directory, failed)
 
 
-def resume(path: Path, imported: Sequence[ImportedFile] = ()) -> Finished:
-    """Continue an interrupted run from its last checkpoint.
+def resume(path: Path, overrides: Sequence[str] = (), imported: Sequence[ImportedFile] = ()) -> Finished:
+    """Continue an interrupted run from its last checkpoint, or move the end of any.
 
-    Of a complete run only analyses are made that it lacks, as they failed or were interrupted, and then all figures.
-    Returns as :func:`run` does.
+    Of a complete run only analyses are made that it lacks, as they failed or were interrupted, and then all figures;
+    unless ``trainer.max_steps`` is larger now: then it goes on as if it had not ended. Returns as :func:`run` does.
 
     Args:
         path: the run directory.
+        overrides: ``key=value``, what is to change; it is written into the run's config.
         imported: files of the user's own entries, which must be those that the run was made with.
 
     Raises:
         OwnEntriesError: if such a file is missing.
         RunDirectoryError: if it is no run directory, another process works on it, its checkpoints are damaged, or its
-            config is no longer the one of its checkpoint.
+            config is no longer the one of its checkpoint, in a key that cannot change within a run.
         ConfigError: if its config cannot be read.
         KeyboardInterrupt: if it is interrupted; the message says how to go on.
     """
     directory = RunDirectory(path)
     _refuse_missing_entries(directory, imported)
     restore_config(directory)
-    config = configs.load(directory.config_path)
+    before, config = (configs.load(directory.config_path, changes) for changes in ((), overrides))
+    refuse_overrides(configs.to_dict(before), configs.to_dict(config), path)
     experiment, launch = configs.find_experiment(config.experiment), _find_launch(config)
     if launch.rank != 0:
-        if directory.read_summary(_nobody) is None or directory.problem_with(WEIGHTS) is not None:
+        if directory.read_summary(_nobody) is None or _damage(directory) or _moves_the_end(directory, before, config):
             saved = _where_to_go_on(directory, config, _nobody)
             context = RunContext(config, launch, checkpoint=saved.path if saved else None)
             with _ending_quietly():
@@ -123,25 +132,33 @@ def resume(path: Path, imported: Sequence[ImportedFile] = ()) -> Finished:
         if imported:
             directory.write_environment(own_entries.record(directory.read_environment(_nobody) or {}, imported))
         summary = directory.read_summary()
+        moves_the_end = summary is not None and _moves_the_end(directory, before, config)
         if summary is not None:
             restore_curve(directory)
-            if (wrong := directory.problem_with(WEIGHTS)) is not None:
+            lacks_something = _lacks_something(experiment, config, directory)
+            if (damage := _damage(directory)) is not None:
                 _refuse_edits(directory, config)
-                say(f"{directory.path / WEIGHTS}: {wrong}; made again from the last checkpoint")
+                say(f"{damage}; made again")
                 summary = None
-            elif not _lacks_something(experiment, config, directory):
-                return Finished(directory, [])
-            else:
+            elif moves_the_end:
+                summary = None
+            elif lacks_something or overrides:
                 _refuse_edits(directory, config)
+                _write_changes(directory, before, config)
+            if summary is not None and not lacks_something:
+                return Finished(directory, [])
         with Mirror(config.tracking) as mirror:
             mirror.resolve()
             if summary is not None:
-                prepared = _prepare(experiment, config)
-                failed = _look_at(experiment, config, prepared, directory, summary, _loggers(directory, mirror))
+                prepare_process(config.trainer.threads_per_process)
+                failed = _look_at(experiment, config, directory, summary, _loggers(directory, mirror))
                 return Finished(directory, failed)
             saved = _where_to_go_on(directory, config, say)
             prepared = _prepare(experiment, config)
-            directory.forget_summary()
+            if moves_the_end:
+                directory.forget_what_was_made()  # first: what a complete run lacks is made again
+            directory.forget_summary()  # before the config changes: a summary is of the config beside it
+            _write_changes(directory, before, config)
             if saved is not None:
                 directory.forget_checkpoints_after(saved.step)
                 directory.restore_metrics(saved.step, saved.metrics)
@@ -151,6 +168,43 @@ def resume(path: Path, imported: Sequence[ImportedFile] = ()) -> Finished:
             loggers, checkpoint = _loggers(directory, mirror), saved.path if saved else None
             failed = _execute(experiment, RunContext(config, launch, directory, loggers, checkpoint), prepared)
     return Finished(directory, failed)
+
+
+def _damage(directory: RunDirectory) -> str | None:
+    """Return which file of a complete run has to be made again, and why; ``None`` if none has."""
+    for name in (WEIGHTS, PREDICTIONS):
+        if (wrong := directory.problem_with(name)) is not None:
+            return f"{directory.path / name}: {wrong}"
+    return None
+
+
+def _moves_the_end(directory: RunDirectory, before: ExperimentConfig, config: ExperimentConfig) -> bool:
+    """Say whether a complete run is to end at another step than the one where it has ended.
+
+    Args:
+        directory: the run's.
+        before: its config as it is written there, whose end may have been edited.
+        config: its config from now on.
+
+    Raises:
+        RunDirectoryError: if it has no checkpoint any more from which it could go on.
+    """
+    if not (isinstance(before.trainer, TrainerConfig) and isinstance(config.trainer, TrainerConfig)):
+        return False
+    if (last := directory.last_checkpoint()) is not None:
+        return directory.step_of(last) != config.trainer.max_steps
+    if before.trainer.max_steps != (end := config.trainer.max_steps):
+        raise RunDirectoryError(
+            f"{directory.checkpoints}: there is no checkpoint to go on from; start a new run with: "
+            f"iclgd run {directory.path} trainer.max_steps={end}"
+        )
+    return False
+
+
+def _write_changes(directory: RunDirectory, before: ExperimentConfig, config: ExperimentConfig) -> None:
+    """Write a run's config if it has changed."""
+    if config != before:
+        directory.write_config(configs.to_yaml(config))
 
 
 def tables(directory: RunDirectory, failures: Failures) -> list[Table]:
@@ -163,7 +217,7 @@ def tables(directory: RunDirectory, failures: Failures) -> list[Table]:
     Raises:
         ConfigError: if its config cannot be read.
     """
-    experiment = configs.find_experiment(configs.load(directory.config_path).experiment)
+    experiment = recorded_experiment(directory)
     shown, records = [], directory.read_analyses()
     with failures.of("the table of the summary"):
         shown.append(experiment.table(directory.read_summary() or {}, directory.path.parent.name))
@@ -247,13 +301,12 @@ def _execute(experiment: Experiment[C, P], context: RunContext[C], prepared: P) 
         if is_exhausted(error):
             raise OutOfMemoryError(advice(experiment.needs_memory)) from error
         raise
-    return _look_at(experiment, context.config, prepared, directory, summary, context.loggers)
+    return _look_at(experiment, context.config, directory, summary, context.loggers)
 
 
 def _look_at(
     experiment: Experiment[C, P],
     config: C,
-    prepared: P,
     directory: RunDirectory,
     summary: dict[str, float],
     loggers: list[Logger],
@@ -261,9 +314,7 @@ def _look_at(
     """Add analyses and figures to a complete run, and finish its mirror; return what failed."""
     failures = Failures(directory.path / "failures.log")
     try:
-        for name in experiment.chosen_analyses(config):
-            with failures.of(f"analysis {name}", "analysis.num_tasks or analysis.num_resamples"):
-                directory.write_analysis(name, experiment.analyze(name, config, prepared, directory))
+        make_analyses(experiment, config, directory, experiment.chosen_analyses(config), failures)
         draw_figures(directory, summary, experiment.drawings(), failures)
         with stop_requests.deferred():
             for logger in loggers:
@@ -313,7 +364,7 @@ def _ending_quietly() -> Iterator[None]:
 def _find_launch(config: ExperimentConfig) -> Launch:
     """Find out which process this is, and tell Lightning, which would later take other variables for its rank."""
     launch = find_launch(config.trainer.devices, config.trainer.num_nodes)
-    rank_zero_only.rank = launch.rank  # type: ignore[attr-defined]
+    set_rank(launch.rank)
     if config.trainer.devices * config.trainer.num_nodes > 1:
         check_meeting_place(launch.environment, launch.rank)
     return launch
@@ -322,26 +373,3 @@ def _find_launch(config: ExperimentConfig) -> Launch:
 def _device(config: ExperimentConfig) -> str:
     """Return the name of the computing device."""
     return torch.cuda.get_device_name() if config.trainer.lightning_accelerator == "gpu" else "cpu"
-
-
-def prepare_process(num_threads: int) -> None:
-    """Set this process's threads, memory and messages."""
-    torch.set_num_threads(num_threads)
-    _keep_freed_memory()
-    logging.raiseExceptions = False  # a log file that cannot be written is no reason to fill the terminal
-    # Lightning's advice on hardware, services and dataloaders is not about our users' choices.
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc not to give freed megabytes back to the system.
-
-    It would map and clear new pages for every batch of tasks, which costs a third of the training time.
-    """
-    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-    if mallopt is not None:
-        mallopt(mmap_threshold, 32 * 2**20)  # the largest value that glibc takes
-        mallopt(trim_threshold, 2**31 - 1)

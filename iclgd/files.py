@@ -66,10 +66,27 @@ def name_for_folder(path: Path) -> str:
         >>> name_for_folder(Path("configs/one_layer.yaml"))
         'one_layer'
     """
-    name = path.stem
-    if not name or name.startswith(".") or not name.isprintable() or len(name.encode()) > MOST_BYTES_OF_NAME:
+    try:
+        return checked_name(path.stem)
+    except FileError as error:
+        raise FileError(f"{path}: results go to a folder of its name, which {error}; or give a --name") from None
+
+
+def checked_name(name: str) -> str:
+    """Return a name by which a folder of results may be called.
+
+    Raises:
+        FileError: if none may; the message says what it must be.
+
+    Example:
+        >>> checked_name("two/layers")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        iclgd.files.FileError: must not be empty or begin with a dot, must have no '/' or control characters and ...
+    """
+    is_usable = name and not name.startswith(".") and "/" not in name and name.isprintable()
+    if not is_usable or len(name.encode()) > MOST_BYTES_OF_NAME:
         raise FileError(
-            f"{path}: results go to a folder of its name, which must not begin with a dot, must have no control "
-            f"characters and at most {MOST_BYTES_OF_NAME} bytes"
+            "must not be empty or begin with a dot, must have no '/' or control characters and at most "
+            f"{MOST_BYTES_OF_NAME} bytes"
         )
     return name

@@ -2,6 +2,8 @@
 
 import functools
 
+from iclgd.messages import first_line
+
 CONNECTION_TIMEOUT = 5.0  # seconds
 
 
@@ -16,5 +18,5 @@ def connection_problem() -> str | None:
     try:
         get_session().head(constants.ENDPOINT, timeout=CONNECTION_TIMEOUT)
     except Exception as error:  # the kinds of errors are those of whatever HTTP library the client uses
-        return f"no connection to the hub: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        return f"no connection to the hub: {first_line(error)}"
     return None

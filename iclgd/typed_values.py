@@ -33,6 +33,21 @@ class ValueTypeError(InputError):
     """A value that is not of a key's type, or a key that is not there; the message names no source."""
 
 
+def expected(kind: Any) -> str:
+    """Return in words what a field of a type must be.
+
+    Example:
+        >>> expected(int | None), expected(list[str])
+        ('a whole number or null', 'a list')
+    """
+    if is_dataclass(kind):
+        return f"a group of keys ({', '.join(field.name for field in fields(kind))})"
+    if get_origin(kind) is list:
+        return "a list"
+    required, may_be_null = _without_null(kind)
+    return EXPECTED[required] + " or null" * may_be_null
+
+
 def read_text(key: str, kind: Any, text: str) -> Any:
     """Return a value as it is typed after ``key=``.
 
@@ -112,17 +127,32 @@ def read_group(prefix: str, kind: type, kinds: Mapping[str, Any], node: yaml.Nod
     return values
 
 
-def check_known(prefix: str, name: str, kinds: Mapping[str, Any]) -> None:
+def check_known(prefix: str, name: str, kinds: Mapping[str, Any], everywhere: Mapping[str, Any] | None = None) -> None:
     """Refuse a key that a dataclass has not.
 
+    Args:
+        prefix: of its keys: that of the group with a dot, or nothing.
+        name: of the key, without the prefix.
+        kinds: the types of its fields.
+        everywhere: the types of the whole config's fields, in whose other groups the key may stand; ``None``: these.
+
     Raises:
-        ValueTypeError: which says what it has.
+        ValueTypeError: which says what it has, and where a key of this name or a close one stands.
     """
     if name not in kinds:
-        close = difflib.get_close_matches(name, kinds, n=1)
-        hint = f"did you mean {prefix}{close[0]}? Known" if close else "known"
+        groups = {f"{group}.": inner for group, inner in _groups(kinds if everywhere is None else everywhere).items()}
+        meant = [f"{group}{name}" for group, inner in groups.items() if name in inner]
+        meant = meant or [f"{prefix}{close}" for close in difflib.get_close_matches(name, kinds, n=1)]
+        elsewhere = {key: f"{group}{key}" for group, inner in reversed(groups.items()) for key in inner}
+        meant = meant or [elsewhere[close] for close in difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8)]
+        hint = f"did you mean {' or '.join(meant)}? Known" if meant else "known"
         shown = name if name.isprintable() and name else repr(name)
         raise ValueTypeError(f"unknown key {prefix}{shown:.{MOST_CHARACTERS}}; {hint} here: {', '.join(kinds)}")
+
+
+def _groups(kinds: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the types of the fields of those fields that are groups."""
+    return {name: kinds_of(kind) for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
 
 
 def _without_null(kind: Any) -> tuple[Any, bool]:
@@ -173,18 +203,11 @@ def _checked_text(key: str, text: str) -> str:
 def _mistake(key: str, kind: Any, node: yaml.Node) -> ValueTypeError:
     if isinstance(node, yaml.ScalarNode) and "${" in node.value:
         _checked_text(key, node.value)
-    if is_dataclass(kind):
-        expected = f"a group of keys ({', '.join(field.name for field in fields(kind))})"
-    elif get_origin(kind) is list:
-        expected = "a list"
-    else:
-        required, may_be_null = _without_null(kind)
-        expected = EXPECTED[required] + " or null" * may_be_null
     try:
         got = _shown(yaml_files.plain(node))
     except YamlError:
         got = _shown(node.value) if isinstance(node, yaml.ScalarNode) else "a list or a map"
-    return ValueTypeError(f"{key or 'a config'} must be {expected}, got {got}")
+    return ValueTypeError(f"{key or 'a config'} must be {expected(kind)}, got {got}")
 
 
 def _shown(value: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import iclgd
 from tests.conftest import ROOT
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -28,7 +29,7 @@ def test_every_command_shows_an_example(cli: Cli, command: str) -> None:
     assert f"example: iclgd {command}" in out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     script = f"import sys; from iclgd.cli import main\ntry: main({arguments})\nfinally: print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -107,12 +108,11 @@ def test_show_config_prints_a_config_that_can_be_run(cli: Cli, tmp_path: Path) -
     assert cli("show-config", saved) == (0, out, "")
 
 
-def test_list_shows_every_choice(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_list_shows_every_choice(cli: Cli) -> None:
     code, out, _ = cli("list")
     assert code == 0
     for path in (*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "sweeps").glob("*.yaml")):
-        assert str(path.relative_to(ROOT)) in out
+        assert re.search(rf"^(config|sweep) +{path.stem} +\S", out, re.MULTILINE), path
     for choice in ("sine", "laplace", "rotated", "softmax", "64-true", "disabled", "least_squares", "dual_form"):
         assert re.search(rf" {choice} +\w", out), choice
 
@@ -132,10 +132,41 @@ def test_readme_names_only_commands_that_exist() -> None:
 def test_the_makefile_has_one_recipe_for_each_target() -> None:
     done = subprocess.run(["make", "--dry-run", "sweep", "bench"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    assert done.stdout.count("iclgd sweep sweeps/smoke.yaml --launcher local --workers 2") == 1
+    assert done.stdout.count("iclgd sweep smoke --launcher local --workers 2") == 1
 
 
 def test_a_notebooks_drawing_backend_is_not_looked_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "module://a_notebook.that_is_not_here")
     assert cli("list")[0] == 0
     assert os.environ["MPLBACKEND"] == "agg"  # before anything imports matplotlib
+
+
+@pytest.mark.parametrize("command", [["-m", "iclgd"], ["-m", "iclgd.cli"]])
+def test_the_version_is_that_of_the_package(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"iclgd {iclgd.__version__}\n"
+
+
+def test_close_commands_are_suggested(cli: Cli) -> None:
+    assert cli("rum") == (2, "", "iclgd: no command 'rum'; did you mean run?; see: iclgd --help\n")
+    assert cli("quite-different") == (2, "", "iclgd: no command 'quite-different'; see: iclgd --help\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered", "not_offered"),
+    [
+        ("iclgd ", {"run", "sweep", "list"}, {"sweep status"}),
+        ("iclgd run one", {"one_layer "}, {"two_layer"}),
+        ("iclgd sweep s", {"smoke", "status", "stop"}, {"best"}),
+        ("iclgd sweep smoke --launcher ", {"local", "slurm"}, {"smoke"}),
+        ("iclgd bench te", {"text "}, {"sweep"}),
+    ],
+)
+def test_shells_are_told_names_and_choices(typed: str, offered: set[str], not_offered: set[str]) -> None:
+    shell = {"COMP_LINE": typed, "COMP_POINT": str(len(typed)), "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "|"}
+    shell |= {"_ARGCOMPLETE_SHELL": "bash", "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/stdout"}
+    command = [sys.executable, "-m", "iclgd"]
+    done = subprocess.run(command, env={**os.environ, **shell}, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = set(done.stdout.split("|"))
+    assert offered <= told
+    assert not not_offered & told

@@ -64,8 +64,15 @@ def test_a_resolved_config_holds_no_character_that_a_terminal_obeys(tmp_path: Pa
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.num_layer=2", "command line: unknown key model.num_layer; did you mean model.num_layers? Known"),
+        ("model.num_layer=2", "command line: unknown key model.num_layer; did you mean model.num_layers? "),
         ("modle.num_layers=2", "command line: unknown key modle; did you mean model? Known here: experiment, "),
+        ("num_layers=2", "command line: unknown key num_layers; did you mean model.num_layers? Known here: experiment"),
+        ("num_layer=2", "command line: unknown key num_layer; did you mean model.num_layers? Known here: experiment, "),
+        ("num_tasks=2", "command line: unknown key num_tasks; did you mean evaluation.num_tasks or ana"),
+        ("training.num_layers=2", "command line: unknown key training.num_layers; did you mean model.num_layers? "),
+        ("quite_different=2", "command line: unknown key quite_different; known here: experiment, "),
+        ("model.attention=softmx", "model.attention must be one of: linear, softmax, mixture; got 'softmx'; did you"),
+        ("task.name=liner", "task.name must be one of: linear, sine; got 'liner'; did you mean linear?"),
         ("trainer.max_steps=ten", "command line: trainer.max_steps must be a whole number, got 'ten'"),
         ("trainer.max_steps=1.5", "command line: trainer.max_steps must be a whole number, got 1.5"),
         ("training.learning_rate=fast", "command line: training.learning_rate must be a number, got 'fast'"),
@@ -164,6 +171,7 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         (f"experiment: regression\nseed: {'1' * 5000}\n", "seed must be a number of at most 100 digits, got '1111"),
         ("experiment: regression\ntrainer: {devices: 1}\n", "trainer.max_steps is missing"),
         ("experiment: regression\nmodle: 1\n", "unknown key modle; did you mean model?"),
+        ("experiment: regression\nnum_layers: 1\n", "unknown key num_layers; did you mean model.num_layers?"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, text: str, message: str | None) -> None:

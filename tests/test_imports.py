@@ -1,6 +1,11 @@
-"""Imports flow one way: data, models, metrics -> analysis -> runtime -> modules -> experiments -> config -> cli."""
+"""Imports flow one way: data, models, metrics -> analysis -> runtime -> modules -> experiments -> config -> cli.
+
+And within a part no file imports another that imports it, however far around.
+"""
 
 import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,11 +13,15 @@ import pytest
 ANYWHERE = {
     "checks",
     "failures",
+    "field_documentation",
     "files",
     "memory",
+    "messages",
+    "shipped",
     "streams",
     "terminal",
     "typed_values",
+    "vendors",
     "yaml_files",
 }  # import nothing of the others
 PACKAGE = Path(__file__).parents[1] / "iclgd"
@@ -20,16 +29,20 @@ PACKAGE = Path(__file__).parents[1] / "iclgd"
 # What each part may import of the others. A part may always import itself.
 ALLOWED: dict[str, set[str]] = {
     "checks": set(),
+    "messages": set(),
     "streams": set(),
     "terminal": {"streams"},
     "files": {"checks"},
+    "field_documentation": set(),
     "yaml_files": {"checks"},
     "typed_values": {"checks"},
+    "shipped": {"checks"},
     "memory": {"checks"},
     "failures": {"checks", "memory", "terminal"},
     "own_entries": {"checks", "files", "terminal"},
     "assets": set(),
     "hub": set(),
+    "vendors": set(),
     "data": {"checks", "hub"},
     "models": {"checks", "hub"},
     "metrics": set(),
@@ -41,12 +54,14 @@ ALLOWED: dict[str, set[str]] = {
     "experiments": {"checks", "data", "models", "metrics", "analysis", "modules", "runtime", "tracking", "report"},
     "export": {"checks", "data", "analysis", "modules", "runtime", "experiments", "tracking"},
     "config": {"checks", "experiments", "runtime", "tracking"},
-    "experiment": {"config", "experiments", "own_entries", "report", "runtime", "tracking"},
+    "runs": {"checks", "config", "experiments", "own_entries", "report", "runtime", "tracking"},
+    "experiment": {"config", "experiments", "own_entries", "report", "runs", "runtime", "tracking"},
     "catalogue": {"config", "experiments", "data", "models", "analysis", "modules", "runtime", "tracking"},
     "identifying": {"checks", "data", "models", "analysis", "report"},
-    "vendors": set(),
-    "sweeps": {"checks", "config", "own_entries", "tracking", "vendors"},
+    "sweeps": {"checks", "config", "own_entries", "tracking"},
+    "config_help": {"checks", "config"},
     "commands": {
+        "config_help",
         "sweeps",
         "checks",
         "config",
@@ -57,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
         "export",
         "own_entries",
         "report",
+        "runs",
         "runtime",
         "tracking",
     },
@@ -90,3 +106,67 @@ def test_imports_flow_one_way(path: Path) -> None:
 
 def test_the_check_sees_imports_within_functions() -> None:
     assert "experiment" in imported_parts(PACKAGE / "commands" / "running.py")
+
+
+def run_on_import(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports that run when a module is imported: none of those in functions, or for type checkers alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+            continue
+        is_for_type_checkers = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+        if not (is_for_type_checkers or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
+            yield from run_on_import(child)
+
+
+def import_graph(root: Path) -> dict[str, set[str]]:
+    """Return for every module of a package those of its modules that importing it imports."""
+    paths = {".".join(path.relative_to(root.parent).with_suffix("").parts): path for path in root.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        imported: set[str] = set()
+        for node in run_on_import(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            else:
+                full = (f"{node.module}.{alias.name}" for alias in node.names)
+                imported |= {each if each in modules else str(node.module) for each in full}
+        graph[name] = imported & set(modules)
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str] | None:
+    """Return the modules of one circle, the first again at the end; ``None`` if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return None
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    found = circle(import_graph(PACKAGE))
+    assert found is None, f"each imports the one before it: {' '.join(found or [])}"
+
+
+def test_the_check_finds_circles(tmp_path: Path) -> None:
+    package = tmp_path / "toy"
+    package.mkdir()
+    modules = {
+        "__init__": "",
+        "one": "import toy.two",
+        "two": "from toy import three",
+        "three": "try:\n    from toy.one import x\nexcept ImportError:\n    pass",
+        "later": "def f():\n    from toy import four",
+        "four": "from typing import TYPE_CHECKING\nfrom toy.later import f\nif TYPE_CHECKING:\n    import toy.five",
+        "five": "import toy.four",
+    }
+    for name, text in modules.items():
+        (package / f"{name}.py").write_text(text)
+    found = circle(import_graph(package))
+    assert found is not None
+    assert set(found) == {"toy.one", "toy.two", "toy.three"}
+    (package / "three.py").write_text("x = 1")
+    assert circle(import_graph(package)) is None

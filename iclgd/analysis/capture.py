@@ -12,6 +12,7 @@ from torch.func import functional_call
 from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered, watch
+from iclgd.messages import all_lines
 from iclgd.models.language import AttentionLayer, LanguageModel, LanguageModelError
 
 # The score of a token that is not attended to, as in transformers' own masks; sums over heads are finite.
@@ -123,7 +124,7 @@ def check_capture(model: LanguageModel) -> None:
     except LanguageModelError:
         raise
     except Exception as error:  # models of any origin can fail in any way
-        reason = " ".join(str(error).split())[:200]
+        reason = all_lines(error)[:200]
         raise LanguageModelError(f"model.name={model.name}: {kind} cannot be run as is needed ({reason})") from None
     if any(visible[:, 1].any() for visible in captured.visible):
         raise LanguageModelError(f"model.name={model.name}: attention to later tokens cannot be captured")

@@ -33,7 +33,9 @@ class FinetuneConfig:
     """
 
     learning_rate: float
+    """Learning rate of gradient descent on the demonstrations."""
     method: str = "gradient_descent"
+    """How the model is finetuned."""
 
     def __post_init__(self) -> None:
         checks.positive("finetune", self, "learning_rate")

@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from iclgd.data import RegressionBatch
+from iclgd.models.loss import half_mean_squared_error
+from iclgd.vendors.torch import multiply_, norms
 
 
 def training_loss(model: nn.Module, batch: RegressionBatch) -> Tensor:
     """Return the training loss of one model, [vO] equation 2."""
-    return _loss(model(batch.x, batch.y, batch.query), batch.target)
+    return half_mean_squared_error(model(batch.x, batch.y, batch.query), batch.target)
 
 
 def add_gradients(
@@ -50,14 +52,10 @@ def stacked_losses(models: Sequence[nn.Module], batches: Sequence[RegressionBatc
 
     def loss(parameters: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Tensor:
         problem = RegressionBatch(*batch)
-        return _loss(functional_call(models[0], parameters, tuple(problem[:3])), problem.target)
+        return half_mean_squared_error(functional_call(models[0], parameters, tuple(problem[:3])), problem.target)
 
     losses: Tensor = vmap(loss)(stacked, tuple(torch.stack(tensors) for tensors in zip(*batches, strict=True)))
     return losses
-
-
-def _loss(prediction: Tensor, target: Tensor) -> Tensor:
-    return 0.5 * (target - prediction).square().sum(-1).mean()
 
 
 def clip_by_global_norm(parameters: Sequence[nn.Parameter], max_norm: float) -> None:
@@ -67,5 +65,5 @@ def clip_by_global_norm(parameters: Sequence[nn.Parameter], max_norm: float) -> 
     ``max_norm`` of 0.001 is only 1000 times the 1e-6 that PyTorch adds.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_mul_(gradients, (max_norm / norm).clamp_max(1.0))
+    norm = torch.linalg.vector_norm(torch.stack(norms(gradients)))
+    multiply_(gradients, (max_norm / norm).clamp_max(1.0))

@@ -11,6 +11,7 @@ from torch import Tensor
 from iclgd.analysis.subject import Subject
 from iclgd.data import RegressionBatch
 from iclgd.data.seeding import named_generator
+from iclgd.models.loss import half_mean_squared_error
 from iclgd.models.transformer import Transformer
 
 
@@ -45,7 +46,7 @@ def losses_per_application(model: Transformer, batch: RegressionBatch) -> Tensor
     with torch.no_grad():
         for layer in [None, *model.sequence()]:
             hidden = hidden if layer is None else layer(hidden)
-            losses.append(0.5 * (batch.target - model.predict(hidden)).square().sum(-1).mean())
+            losses.append(half_mean_squared_error(model.predict(hidden), batch.target))
     return torch.stack(losses)
 
 

@@ -35,6 +35,7 @@ class Setting:
         tuning: how GD++ gets its parameters, one of ``GD_PLUS_PLUS``.
         num_tuning_steps: of its training.
         ridge_lambda: of ridge regression.
+        is_blank: whether the learner's weights will be loaded, so that long searches for them can be left out.
     """
 
     task: RegressionTask
@@ -44,6 +45,7 @@ class Setting:
     tuning: str
     num_tuning_steps: int
     ridge_lambda: float
+    is_blank: bool = False
 
     @property
     def num_steps(self) -> int:
@@ -86,7 +88,10 @@ def gd_plus_plus(setting: Setting) -> Reference | None:
     task, depth, recurrent = setting.task, setting.num_steps, setting.model.recurrent
     if depth == 1 or setting.tuning == "none":
         return None
-    if setting.tuning == "trained":
+    if setting.is_blank:
+        zeros = [0.0] * (1 if recurrent else depth)
+        model = gd_plus_plus_transformer(task.input_dim, zeros, zeros, task.output_dim, depth, clip=setting.clip)
+    elif setting.tuning == "trained":
         generator = named_generator(setting.seed, "gd_plus_plus")
         config = TransformerConfig(depth, recurrent=recurrent, clip=setting.clip)
         model = tuned_as_published(task, config, setting.num_tuning_steps, generator)

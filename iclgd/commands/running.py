@@ -11,19 +11,44 @@ def run(arguments: argparse.Namespace) -> int:
     """Run an experiment."""
     with stop_requests.handled():
         from iclgd import config, experiment, own_entries
-        from iclgd.files import name_for_folder
+        from iclgd.runs.opening import config_and_name
 
         imported = own_entries.load(arguments.imports)
-        loaded = config.load(arguments.config, arguments.overrides)
-        return _show(*experiment.run(loaded, name_for_folder(arguments.config), imported))
+        path, name = config_and_name(arguments.config, arguments.name)
+        return _show(*experiment.run(config.load(path, arguments.overrides), name, imported))
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    """Go on with an interrupted run."""
+    """Go on with an interrupted run, or with one whose end is to move."""
     with stop_requests.handled():
         from iclgd import experiment, own_entries
 
-        return _show(*experiment.resume(arguments.run_directory, own_entries.load(arguments.imports)))
+        imported = own_entries.load(arguments.imports)
+        return _show(*experiment.resume(arguments.run_directory, arguments.overrides, imported))
+
+
+def analyze(arguments: argparse.Namespace) -> int:
+    """Look at a finished run."""
+    with stop_requests.handled():
+        from iclgd import own_entries
+        from iclgd.runs.analyses import analyze as look
+
+        imported = own_entries.load(arguments.imports)
+        names = [item for item in arguments.names if "=" not in item]
+        overrides = [item for item in arguments.names if "=" in item]
+        return _show(*look(arguments.run_directory, names, [*overrides, *arguments.overrides], imported))
+
+
+def figures(arguments: argparse.Namespace) -> int:
+    """Draw a run's figures again, and print their paths."""
+    from iclgd import own_entries
+    from iclgd.runs.drawing import redraw
+
+    own_entries.load(arguments.imports)
+    files, failed = redraw(arguments.run_directory, arguments.names, arguments.format.split(","))
+    for file in files:
+        show(file)
+    return 1 if failed else 0
 
 
 def _show(directory: RunDirectory | None, failed: list[str]) -> int:
@@ -47,15 +72,16 @@ def _show(directory: RunDirectory | None, failed: list[str]) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write a text run in a published record format."""
-    from iclgd import config, experiment, own_entries
+    from iclgd import config, own_entries
     from iclgd.export.text_run import export as write
+    from iclgd.runtime.process import prepare_process
 
     own_entries.load(arguments.imports)
     directory = RunDirectory(arguments.run_directory)
     folder = arguments.output or directory.path / "export" / arguments.format
     one_process = ["trainer.devices=1", "trainer.num_nodes=1", "trainer.strategy=auto"]  # whatever the run had
     loaded = config.load(directory.config_path, one_process)
-    experiment.prepare_process(loaded.trainer.threads_per_process)
+    prepare_process(loaded.trainer.threads_per_process)
     write(directory, loaded, folder)
     show(folder)
     return 0

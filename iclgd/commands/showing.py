@@ -1,20 +1,40 @@
 """Commands that show what there is, prove it, or measure it; none makes a run."""
 
 import argparse
+import os
 import subprocess
 import sys
-from pathlib import Path
 
-from iclgd.checks import InputError
+from iclgd.checks import InputError, did_you_mean
 from iclgd.terminal import show, show_table
 
 
 def show_config(arguments: argparse.Namespace) -> int:
     """Print a resolved config."""
     from iclgd import config, own_entries
+    from iclgd.runs.opening import config_and_name
 
     own_entries.load(arguments.imports)
-    sys.stdout.write(config.to_yaml(config.load(arguments.config, arguments.overrides)))
+    path, _ = config_and_name(arguments.config)
+    sys.stdout.write(config.to_yaml(config.load(path, arguments.overrides)))
+    return 0
+
+
+def show_keys(arguments: argparse.Namespace) -> int:
+    """Print what can be set in a config."""
+    from iclgd import config_help, own_entries
+    from iclgd.runs.opening import config_and_name
+
+    own_entries.load(arguments.imports)
+    path, name = config_and_name(arguments.config)
+    groups = config_help.groups(path, arguments.overrides)
+    show(f"keys of {name}; iclgd run {arguments.config} KEY=VALUE sets them")
+    for group in groups:
+        show("")
+        show(group.sentence)
+        for key in group.keys:
+            show(f"  {key}")
+            show(f"      {key.sentence}")
     return 0
 
 
@@ -49,10 +69,13 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Run a benchmark as a process of its own."""
-    scripts = Path(__file__).parents[2] / "benchmarks"
-    script = scripts / f"{arguments.name}.py"
-    if not script.is_file():
-        names = ", ".join(sorted(path.stem for path in scripts.glob("[a-z]*.py"))) or "none: benchmarks/ is not here"
-        raise InputError(f"no benchmark {arguments.name!r}; choose one of: {names}")
-    module = [sys.executable, "-m", f"benchmarks.{arguments.name}"]
-    return subprocess.run([*module, *arguments.options], cwd=scripts.parent, check=False).returncode
+    from iclgd.shipped import names, place
+
+    known = names("benchmark")
+    if arguments.name not in known:
+        hint = did_you_mean(arguments.name, known)
+        raise InputError(f"no benchmark {arguments.name!r}; choose one of: {', '.join(known)}{hint}")
+    paths = os.pathsep.join(filter(None, (str(place()), os.environ.get("PYTHONPATH"))))
+    # -P: a folder benchmarks/ of the user's, where this is called, is not meant.
+    command = [sys.executable, "-P", "-m", f"benchmarks.{arguments.name}", *arguments.options]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False).returncode

@@ -1,18 +1,19 @@
 """All commands with their arguments, one below the other; what they do is imported when one is chosen."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
+from iclgd import __version__
 from iclgd.sweeps.arguments import add_commands as add_sweep_commands
 from iclgd.sweeps.arguments import add_imports
 from iclgd.terminal import say
 
-COMMANDS_HELP = "run 'iclgd COMMAND --help' for a command's options and an example"
-OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd show-config CONFIG)"
-CONFIG = "configs/regression/one_layer.yaml"
+COMMANDS_HELP = """run 'iclgd COMMAND --help' for a command's options and an example, 'iclgd run CONFIG --help' for a
+config's keys; eval "$(register-python-argcomplete iclgd)" lets Tab complete commands and names (bash, zsh)"""
+OVERRIDES_HELP = "keys of the config, such as model.num_layers=2 (see them all: iclgd run CONFIG --help)"
 RUN = "runs/one_layer/20260131-120000-1a2b3c"
 TEXT_RUN = "runs/sst2/20260131-120000-1a2b3c"
 Command = Callable[[argparse.Namespace], int]
@@ -27,18 +28,24 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def make_parser() -> Parser:
-    """Return the parser; of what it parses, ``command`` is a function of all the rest."""
+def make_parser() -> tuple[Parser, Collection[str]]:
+    """Return the parser, and the commands' names; of what it parses, ``command`` is a function of all the rest."""
     parser = Parser(
         prog="iclgd",
         description="When a transformer learns in its context, is that gradient descent?",
         epilog=COMMANDS_HELP,
     )
+    parser.add_argument("--version", action="version", version=f"iclgd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, function: Command, summary: str, example: str) -> argparse.ArgumentParser:
         command = commands.add_parser(
-            name, help=summary, description=summary, epilog=f"example: {example}", allow_abbrev=False
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: {example}",
+            allow_abbrev=False,
+            conflict_handler="resolve",  # with a config, --help is another
         )
         command.set_defaults(command=function)
         return command
@@ -47,26 +54,51 @@ def make_parser() -> Parser:
         "run",
         _in("running", "run"),
         "train, compare with gradient descent, and record the results",
-        f"iclgd run {CONFIG} seed=1",
+        "iclgd run one_layer seed=1",
     )
     _add_config(command)
+    command.add_argument("--name", help="of the folder of such runs below runs/ (default: the config's name)")
 
     command = add(
         "show-config",
         _in("showing", "show_config"),
         "print the resolved config, every key included",
-        f"iclgd show-config {CONFIG} seed=1",
+        "iclgd show-config one_layer seed=1",
     )
     _add_config(command)
 
     command = add(
         "resume",
         _in("running", "resume"),
-        "continue an interrupted run from its last checkpoint",
-        f"iclgd resume {RUN}",
+        "continue an interrupted run from its last checkpoint, or extend one that has ended",
+        f"iclgd resume {RUN} trainer.max_steps=10000",
     )
-    command.add_argument("run_directory", type=Path, metavar="RUN_DIR", help="the run's directory")
-    add_imports(command)
+    _add_run(command)
+    command.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="what may change within a run, such as its end"
+    )
+
+    command = add(
+        "analyze",
+        _in("running", "analyze"),
+        "look at a finished run: make analyses from its weights",
+        f"iclgd analyze {RUN} which_algorithm analysis.num_tasks=2000",
+    )
+    _add_run(command)
+    command.add_argument(
+        "names", nargs="+", metavar="NAME", help="of an analysis (iclgd list has them), or analysis.KEY=VALUE"
+    )
+    command.set_defaults(overrides=[])  # which stand behind options
+
+    command = add(
+        "figures",
+        _in("running", "figures"),
+        "draw the figures of a run again",
+        f"iclgd figures {RUN} learning_curve --format pdf,svg",
+    )
+    _add_run(command)
+    command.add_argument("names", nargs="*", metavar="NAME", help="of a figure (default: all there are)")
+    command.add_argument("--format", default="png", metavar="LIST", help="png, svg, pdf, with commas (default: png)")
 
     command = add(
         "export",
@@ -111,9 +143,9 @@ def make_parser() -> Parser:
         "measure speed beside a peer in the same run",
         "iclgd bench regression --repeats 5",
     )
-    command.add_argument("name", metavar="NAME", help="of a script in benchmarks/")
+    command.add_argument("name", metavar="NAME", help="of the benchmark (iclgd list)")
     command.add_argument("options", nargs=argparse.REMAINDER, help="of that benchmark")
-    return parser
+    return parser, commands.choices
 
 
 def _in(module: str, function: str) -> Command:
@@ -121,7 +153,27 @@ def _in(module: str, function: str) -> Command:
     return lambda arguments: int(getattr(import_module(f"iclgd.commands.{module}"), function)(arguments))
 
 
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run_directory", type=Path, metavar="RUN_DIR", help="the run's directory")
+    add_imports(command)
+
+
+class _ConfigHelp(argparse.Action):
+    """``--help`` behind a config shows the config's keys; before one, and without, the command's arguments."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object) -> None:
+        if namespace.config is None:
+            parser.print_help()
+            parser.exit()
+        namespace.command = _in("showing", "show_keys")
+
+
 def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    command.add_argument(
+        "-h", "--help", action=_ConfigHelp, nargs=0, help="show this, or behind a CONFIG what can be set in it"
+    )
+    command.add_argument(
+        "config", type=Path, metavar="CONFIG", help="a YAML file: a path, or a name (iclgd list); or a run's directory"
+    )
     command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDES_HELP)
     add_imports(command)

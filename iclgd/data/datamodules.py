@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -18,7 +17,6 @@ NUM_BLOCKS_AHEAD = 2
 NUM_EVALUATED_AT_ONCE = 16_384
 
 T = TypeVar("T")
-E = TypeVar("E")
 
 
 class TaskStream:
@@ -99,54 +97,10 @@ class SeedBatch(NamedTuple):
     tasks: RegressionBatch
 
 
-class StreamDataModule(LightningDataModule, ABC, Generic[T, E]):
-    """Endless training batches, drawn where they are used, and one fixed set to evaluate on.
+class RegressionDataModule(LightningDataModule):
+    """Endless training tasks, drawn where they are used, and one fixed set of evaluation tasks for each seed.
 
-    An epoch is the stretch between two evaluations.
-
-    Args:
-        steps_per_epoch: training steps between two evaluations.
-    """
-
-    def __init__(self, steps_per_epoch: int) -> None:
-        super().__init__()
-        self.steps_per_epoch = steps_per_epoch
-        self._stream: Generator[T] | None = None
-
-    @abstractmethod
-    def stream(self, first_step: int) -> Generator[T]:
-        """Yield this rank's batches from a step on."""
-
-    @abstractmethod
-    def val_dataloader(self) -> Batches[E]:
-        """Return this rank's part of the evaluation set."""
-
-    def train_dataloader(self) -> Batches[Iterator[T]]:
-        """Return the next epoch: a single "batch", which yields those of all its steps."""
-        trainer = self.trainer
-        assert trainer is not None
-        if self._stream is None:
-            self._stream = self.stream(trainer.global_step)
-        num_steps = min(self.steps_per_epoch, trainer.max_steps - trainer.global_step)
-        return Batches([itertools.islice(self._stream, num_steps)])
-
-    def teardown(self, stage: str) -> None:
-        """Stop drawing."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    def test_dataloader(self) -> Batches[E]:
-        """Return the same as :meth:`val_dataloader`."""
-        return self.val_dataloader()
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the batch where it was drawn: on the device."""
-        return batch
-
-
-class RegressionDataModule(StreamDataModule[tuple[RegressionBatch, ...], SeedBatch]):
-    """Endless training tasks and one fixed set of evaluation tasks for each seed.
+    An epoch is the stretch between two evaluations; what Lightning calls a batch is all of it.
 
     Args:
         task: what to draw.
@@ -164,21 +118,35 @@ class RegressionDataModule(StreamDataModule[tuple[RegressionBatch, ...], SeedBat
         steps_per_epoch: int,
         num_evaluation_tasks: int,
     ) -> None:
-        super().__init__(steps_per_epoch)
+        super().__init__()
         self.task = task
         self.seeds = seeds
         self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_tasks = num_evaluation_tasks
         self._evaluation: Batches[SeedBatch] | None = None
+        self._stream: Generator[tuple[RegressionBatch, ...]] | None = None
 
     def evaluation_batch(self, seed: int, dtype: torch.dtype = torch.float32) -> RegressionBatch:
         """Draw a seed's evaluation set (the same one each time), on the CPU."""
         return self.task.sample(self.num_evaluation_tasks, named_generator(seed, "evaluation"), dtype)
 
-    def stream(self, first_step: int) -> Generator[tuple[RegressionBatch, ...]]:
-        """Yield this rank's tasks from a step on."""
-        shard, device, dtype = self._placement()
-        return iter(TaskStream(self.task, self.seeds, self.batch_size, first_step, device, dtype, shard))
+    def train_dataloader(self) -> Batches[Iterator[tuple[RegressionBatch, ...]]]:
+        """Return the next epoch: a single "batch", which yields those of all its steps."""
+        trainer = self.trainer
+        assert trainer is not None
+        if self._stream is None:
+            shard, device, dtype = self._placement()
+            stream = TaskStream(self.task, self.seeds, self.batch_size, trainer.global_step, device, dtype, shard)
+            self._stream = iter(stream)
+        num_steps = min(self.steps_per_epoch, trainer.max_steps - trainer.global_step)
+        return Batches([itertools.islice(self._stream, num_steps)])
+
+    def teardown(self, stage: str) -> None:
+        """Stop drawing."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
     def val_dataloader(self) -> Batches[SeedBatch]:
         """Return this rank's part of the evaluation tasks."""
@@ -186,6 +154,14 @@ class RegressionDataModule(StreamDataModule[tuple[RegressionBatch, ...], SeedBat
             parts = [SeedBatch(model, *part) for model, seed in enumerate(self.seeds) for part in self._parts(seed)]
             self._evaluation = Batches(parts)
         return self._evaluation
+
+    def test_dataloader(self) -> Batches[SeedBatch]:
+        """Return the same as :meth:`val_dataloader`."""
+        return self.val_dataloader()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave the batch where it was drawn: on the device."""
+        return batch
 
     def _parts(self, seed: int) -> Iterator[tuple[int, RegressionBatch]]:
         (rank, num_ranks), device, dtype = self._placement()

@@ -61,14 +61,23 @@ class FewShotLanguageConfig:
     """
 
     name: str = "few_shot"
-    num_demonstrations: int = 40  # of a sequence
-    num_words: int = 4  # of a demonstration
-    min_topics: int = 2  # of a sequence, which has a random number of them
+    """Which language."""
+    num_demonstrations: int = 40
+    """Demonstrations of a sequence."""
+    num_words: int = 4
+    """Words of a demonstration."""
+    min_topics: int = 2
+    """Fewest topics of a sequence, which has a random number of them."""
     max_topics: int = 5
-    prior_share: float = 0.4  # of a sequence's topics: they keep their own label, the others get any other
-    label_noise: float = 0.1  # share of demonstrations with a wrong label
-    topic_share: float = 0.65  # of a demonstration's words
-    common_share: float = 0.2  # of words without a topic; the rest is from any topic, whatever the label
+    """Most topics of a sequence."""
+    prior_share: float = 0.4
+    """Share of a sequence's topics that keep their own label; the others get any other."""
+    label_noise: float = 0.1
+    """Share of demonstrations with a wrong label."""
+    topic_share: float = 0.65
+    """Share of a demonstration's words that come from its topic."""
+    common_share: float = 0.2
+    """Share of words without a topic; the rest is from any topic, whatever the label."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "task", self, "num_demonstrations", "num_words")

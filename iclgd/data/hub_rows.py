@@ -3,8 +3,10 @@
 import contextlib
 from collections.abc import Iterator
 
-from iclgd.data.json_lines import Row, RowsError, first_line
+from iclgd.data.json_lines import Row, RowsError
 from iclgd.hub import connection_problem
+from iclgd.messages import first_line
+from iclgd.vendors.datasets import offline
 
 
 def read_hub(path: str, config: str | None, split: str) -> Iterator[Row]:
@@ -24,22 +26,9 @@ def read_hub(path: str, config: str | None, split: str) -> Iterator[Row]:
 
     reason = connection_problem()
     try:
-        with contextlib.nullcontext() if reason is None else _offline():
+        with contextlib.nullcontext() if reason is None else offline():
             rows = datasets.load_dataset(path, config, split=split)
     except Exception as error:  # whatever a client of the network raises
         raise RowsError(reason or first_line(error)) from None
     for number, values in enumerate(rows, start=1):
         yield Row(f"{path}, {split} row {number}", values)
-
-
-@contextlib.contextmanager
-def _offline() -> Iterator[None]:
-    """Let ``datasets`` look at its cache alone; its own switch is read from the environment when it is imported."""
-    import datasets
-
-    before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before

@@ -1,12 +1,13 @@
 """Fresh sequences of a language for each training step, and a fixed set to evaluate on."""
 
-import itertools
-from collections.abc import Generator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 
-from iclgd.data.datamodules import Batches, StreamDataModule
+from iclgd.data.datamodules import Batches
 from iclgd.data.few_shot_language import FewShotLanguageConfig, TokenBatch
 from iclgd.data.seeding import named_generator
 
@@ -50,8 +51,27 @@ def training_batch(
     return TokenBatch(tokens[part], is_label[part])
 
 
-class LanguageDataModule(StreamDataModule[TokenBatch, TokenBatch]):
-    """Endless training batches and one fixed set of evaluation sequences.
+class TrainingBatches:
+    """A dataloader over the training steps between two evaluations; a batch is drawn when it is asked for.
+
+    Args:
+        draw: returns the batch of a step.
+        steps: which steps.
+    """
+
+    def __init__(self, draw: Callable[[int], TokenBatch], steps: range) -> None:
+        self.draw = draw
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[TokenBatch]:
+        return map(self.draw, self.steps)
+
+
+class LanguageDataModule(LightningDataModule):
+    """Fresh training batches, drawn where they are used, and one fixed set of evaluation sequences.
 
     Args:
         language: what to draw.
@@ -71,10 +91,11 @@ class LanguageDataModule(StreamDataModule[TokenBatch, TokenBatch]):
         num_evaluation_sequences: int,
         growth_steps: int = 0,
     ) -> None:
-        super().__init__(steps_per_epoch)
+        super().__init__()
         self.language = language
         self.seed = seed
         self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_sequences = num_evaluation_sequences
         self.growth_steps = growth_steps
 
@@ -82,11 +103,17 @@ class LanguageDataModule(StreamDataModule[TokenBatch, TokenBatch]):
         """Draw the evaluation set (the same one each time), on the CPU."""
         return self.language.sample(self.num_evaluation_sequences, named_generator(self.seed, "evaluation"))
 
-    def stream(self, first_step: int) -> Generator[TokenBatch]:
-        """Yield this rank's sequences from a step on."""
+    def training_batch(self, step: int) -> TokenBatch:
+        """Draw this rank's sequences of a step."""
         shard, device = self._placement()
-        for step in itertools.count(first_step):
-            yield training_batch(self.language, self.seed, step, self.batch_size, self.growth_steps, device, shard)
+        return training_batch(self.language, self.seed, step, self.batch_size, self.growth_steps, device, shard)
+
+    def train_dataloader(self) -> TrainingBatches:
+        """Return the next epoch."""
+        trainer = self.trainer
+        assert trainer is not None
+        first = trainer.global_step
+        return TrainingBatches(self.training_batch, range(first, min(first + self.steps_per_epoch, trainer.max_steps)))
 
     def val_dataloader(self) -> Batches[TokenBatch]:
         """Return this rank's part of the evaluation sequences."""
@@ -96,6 +123,14 @@ class LanguageDataModule(StreamDataModule[TokenBatch, TokenBatch]):
             torch.split(tensor[start:end].to(device), NUM_EVALUATED_AT_ONCE) for tensor in self.evaluation_batch()
         )
         return Batches([TokenBatch(*chunk) for chunk in zip(*chunks, strict=True)])
+
+    def test_dataloader(self) -> Batches[TokenBatch]:
+        """Return the same as :meth:`val_dataloader`."""
+        return self.val_dataloader()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave the batch where it was drawn: on the device."""
+        return batch
 
     def _placement(self) -> tuple[tuple[int, int], torch.device]:
         trainer = self.trainer

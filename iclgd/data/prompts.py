@@ -39,12 +39,19 @@ class DemonstrationsConfig:
     """
 
     num: int = 32
+    """Demonstrations in the context."""
     seed: int = 0
+    """Seed with which they are drawn."""
     selection: str = "random"
-    permutation: int = 0  # 0: in the order of the selection; p: its p-th shuffle
-    separator: str = "\n"  # after each demonstration; "eos" is the tokenizer's end-of-sequence token, as in [Dai]
-    overflow: str = "refuse"  # what if they are too long for the model
-    start_token: str = "auto"  # what every prompt begins with: always is as published
+    """Which training rows are drawn."""
+    permutation: int = 0
+    """Their order: 0 is that of the selection, p its p-th shuffle."""
+    separator: str = "\n"
+    """What follows each demonstration; eos is the tokenizer's end-of-sequence token, as in [Dai]."""
+    overflow: str = "refuse"
+    """What happens if they are too long for the model."""
+    start_token: str = "auto"
+    """What every prompt begins with; always is as published."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "demonstrations", self, "num")  # without any there is nothing to compare
@@ -72,6 +79,8 @@ class Prompts:
         queries: Q prompts.
         labels: Q, the queries' right answers.
         notes: lines that the user should see.
+        query_texts: Q, what ``queries`` are the tokens of.
+        answer_texts: C, likewise.
     """
 
     start: Tokens
@@ -82,6 +91,8 @@ class Prompts:
     queries: tuple[Tokens, ...]
     labels: Tokens
     notes: tuple[str, ...] = ()
+    query_texts: tuple[str, ...] = ()
+    answer_texts: tuple[str, ...] = ()
 
     @property
     def context(self) -> Tokens:
@@ -256,6 +267,8 @@ def build_prompts(
         queries=asked,
         labels=tuple(example.label for example in queries),
         notes=notes,
+        query_texts=tuple(asked_texts),
+        answer_texts=task.answers,
     )
 
 

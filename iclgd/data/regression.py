@@ -48,12 +48,19 @@ class RegressionTask(ABC):
     references: ClassVar[tuple[str, ...]] = ("gd", "gd_plus_plus")
 
     name: str
+    """Which task."""
     num_context: int = 10
+    """Examples in the context."""
     input_dim: int = 10
+    """Dimensions of an input."""
     output_dim: int = 1
+    """Dimensions of a target."""
     input_range: float = 1.0
+    """Width of the interval from which inputs come, around 0."""
     weight_scale: float = 1.0
+    """Scale of a task's weights."""
     num_noise: int = 0
+    """Context targets, chosen at random, that are replaced by standard normal noise."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "task", self, "num_context", "input_dim", "output_dim")
@@ -99,12 +106,18 @@ class LinearRegressionTask(RegressionTask):
     """
 
     name: str = "linear"
-    input_range: float = 1.0  # width of the interval: [-0.5, 0.5], as in [vO]'s code
+    input_range: float = 1.0
+    """Width of the interval from which inputs come, around 0; 1 as in [vO]'s code."""
     distribution: str = "uniform"
+    """Distribution of the inputs."""
     normalize: bool = False
+    """Divide a task's inputs by its context's Frobenius norm and multiply them by input_range."""
     covariance: str = "isotropic"
-    condition_number: float = 1.0  # ratio of the covariance's largest to its smallest eigenvalue
-    covariance_seed: int = 0  # of the rotation: a part of the task, not of the run's random numbers
+    """Covariance of the inputs."""
+    condition_number: float = 1.0
+    """Ratio of the covariance's largest to its smallest eigenvalue."""
+    covariance_seed: int = 0
+    """Seed of the covariance's rotation: a part of the task, not of the run's random numbers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

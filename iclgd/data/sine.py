@@ -33,6 +33,7 @@ class SineTask(RegressionTask):
     input_dim: int = 1
     input_range: float = 10.0
     coupled: bool = True
+    """Draw amplitude and phase from one random number, as [vO]'s code does, not independently."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

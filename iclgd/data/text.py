@@ -38,9 +38,12 @@ class TextTaskConfig:
         ValueError: if ``num_queries`` is not positive.
     """
 
-    name: str = "embedded"  # of a shipped task, or a path ending in .yaml
-    data_dir: str | None = None  # a folder with train.jsonl and validation.jsonl, or whose subfolder NAME has them
-    num_queries: int | None = None  # None: all, at most MAX_NUM_QUERIES
+    name: str = "embedded"
+    """Name of a shipped task, or a path ending in .yaml."""
+    data_dir: str | None = None
+    """A folder with train.jsonl and validation.jsonl, or whose subfolder NAME has them; else the task's own."""
+    num_queries: int | None = None
+    """How many validation rows are asked; all, at most 2000, if null."""
 
     def __post_init__(self) -> None:
         if self.num_queries is not None:

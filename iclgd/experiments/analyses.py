@@ -35,11 +35,17 @@ class AnalysisConfig:
     """
 
     run: list[str] = field(default_factory=list)
+    """Analyses to make after training."""
     num_tasks: int = 10_000
-    shifts: list[str] = field(default_factory=lambda: list(SHIFTS))  # of out_of_distribution
-    num_applications: int = 50  # of iterated
-    dampening: float = 0.75  # of iterated: of the layer's updates and of the learning rate
-    num_resamples: int = 500  # of which_algorithm
+    """Tasks on which each analysis looks."""
+    shifts: list[str] = field(default_factory=lambda: list(SHIFTS))
+    """Shifts of out_of_distribution."""
+    num_applications: int = 50
+    """How often iterated applies the layer."""
+    dampening: float = 0.75
+    """Factor of the layer's updates, and of the learning rate, in iterated."""
+    num_resamples: int = 500
+    """Bootstrap resamples of which_algorithm."""
 
     def __post_init__(self) -> None:
         checks.all_of(ANALYSES, "analysis", self, "run")

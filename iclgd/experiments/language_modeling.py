@@ -1,6 +1,5 @@
 """Language modelling: train a small language model that learns in its context."""
 
-import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import transformers
 from omegaconf import MISSING
+from torch import nn
 from transformers import GPT2LMHeadModel
 
 from iclgd.data.few_shot_language import FewShotLanguageConfig, make_tokenizer
@@ -16,6 +16,7 @@ from iclgd.data.seeding import named_generator
 from iclgd.experiments.protocol import ChosenGroup, Experiment, RunContext
 from iclgd.memory import Need, check
 from iclgd.models.gpt import GPTConfig, build_gpt
+from iclgd.models.language import LanguageModelConfig, load_language_model
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
 from iclgd.report.figures import Draw
 from iclgd.report.language_figures import learning_to_learn
@@ -24,8 +25,10 @@ from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, made_whole
 from iclgd.tracking.wandb import TrackingConfig
 
+MODEL_FOLDER = "model"
 LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig}
 FIGURES: dict[str, Draw] = {"learning_to_learn": learning_to_learn}
 
@@ -35,12 +38,16 @@ class Config:
     """A language modelling experiment: train a small GPT-2 on a language of demonstrations."""
 
     experiment: str = "language_modeling"
+    """Which experiment."""
     seed: int = 0
-    task: FewShotLanguageConfig = MISSING  # task.name chooses it; few_shot if not said
+    """Seed of everything random."""
+    task: FewShotLanguageConfig = MISSING
+    """What is learned; task.name chooses it, few_shot if it is not said."""
     model: GPTConfig = field(default_factory=GPTConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    trainer: TrainerConfig = MISSING  # trainer.max_steps has no default
+    trainer: TrainerConfig = MISSING
+    """Where and for how long to train."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
@@ -126,11 +133,24 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     )
     summary = train_and_test(trainer, module, data, context.checkpoint)
     if directory is not None:
-        write_model(module.model, config, directory.path / "model")
+        write_model(module.model, config, directory.path / MODEL_FOLDER)
     num_tokens = module.num_tokens * trainer.world_size
     tokens_per_second = num_tokens / stopwatch.seconds if stopwatch.seconds else float("nan")
     speeds = {"train/steps_per_second": stopwatch.steps_per_second, "train/tokens_per_second": tokens_per_second}
     return {**summary, **speeds}
+
+
+def models(config: Config, directory: RunDirectory) -> dict[str, nn.Module]:
+    """Return the trained model, a Hugging Face one, as ``model``.
+
+    Raises:
+        RunDirectoryError: if it is not there.
+        LanguageModelError: if it cannot be read.
+    """
+    folder = directory.path / MODEL_FOLDER
+    if not folder.is_dir():
+        raise RunDirectoryError(f"{folder}: missing; a run has it once its training has come to the end")
+    return {"model": load_language_model(LanguageModelConfig(name=str(folder)), config.seed).model}
 
 
 def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:
@@ -140,14 +160,10 @@ def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:
         OSError: if it cannot be written.
     """
     transformers.utils.logging.disable_progress_bar()  # of saving, which takes no time
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
-    try:
+    with made_whole(path) as unfinished:
         model.cpu().save_pretrained(unfinished)
         make_tokenizer(config.model.context_length).save_pretrained(unfinished)
         shutil.rmtree(path, ignore_errors=True)  # of a run that was interrupted before its summary
-        unfinished.rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 EXPERIMENT = Experiment(
@@ -157,4 +173,5 @@ EXPERIMENT = Experiment(
     needs_memory="training.batch_size, evaluation.num_sequences or the sizes of model and task",
     chosen_groups={"task": ChosenGroup("few_shot", LANGUAGES)},
     figures=FIGURES,
+    models=models,
 )

@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from lightning.pytorch.loggers import Logger
 from matplotlib.figure import Figure
 from rich.table import Table
+from torch import nn
 
 from iclgd.report.figures import Draw
 from iclgd.report.results import Results
@@ -95,8 +96,12 @@ def _no_names(config: Any) -> list[str]:
     return []
 
 
-def _no_analysis(name: str, config: Any, prepared: Any, directory: RunDirectory) -> Record:
+def _no_analysis(name: str, config: Any, directory: RunDirectory) -> Record:
     raise KeyError(name)
+
+
+def _no_models(config: Any, directory: RunDirectory) -> dict[str, nn.Module]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,8 @@ class Experiment(Generic[C, P]):
         table: of a run's headline numbers, from its summary and a title.
         analyses: what can be looked at once the numbers stand, by name.
         chosen_analyses: which of them a config asks for.
-        analyze: makes one, by its name, from the weights in a run's directory.
+        analyze: makes one, by its name, from the weights in a complete run's directory.
+        models: what a complete run has trained, by name, with its weights.
     """
 
     config: type[C]
@@ -127,7 +133,8 @@ class Experiment(Generic[C, P]):
     table: Callable[[dict[str, float], str], Table] = summary_table
     analyses: Mapping[str, Shown] = field(default_factory=dict)
     chosen_analyses: Callable[[C], list[str]] = _no_names
-    analyze: Callable[[str, C, P, RunDirectory], Record] = _no_analysis
+    analyze: Callable[[str, C, RunDirectory], Record] = _no_analysis
+    models: Callable[[C, RunDirectory], dict[str, nn.Module]] = _no_models
 
     def drawings(self) -> dict[str, Draw]:
         """Return everything that can be drawn of a run, by file name: its own figures, then its analyses'."""

@@ -4,18 +4,16 @@ from dataclasses import dataclass, field
 
 import torch
 from omegaconf import MISSING
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
 from iclgd.analysis.learners import make_baselines, make_references
-from iclgd.analysis.references import Setting
-from iclgd.analysis.subject import Subject
 from iclgd.data import REGRESSION_TASKS, RegressionTask
 from iclgd.data.datamodules import RegressionDataModule
 from iclgd.data.seeding import named_generator
 from iclgd.experiments.analyses import ANALYSES, AnalysisConfig
 from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
 from iclgd.experiments.regression_memory import analysis_needs, memory_needs
+from iclgd.experiments.regression_models import by_name, make_data, reference_setting, trained_subjects, write_weights
 from iclgd.memory import check
 from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.modules.regression import EvaluationConfig, RegressionModule, TrainingConfig, over_seeds
@@ -31,7 +29,6 @@ from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
-WEIGHTS = "weights.safetensors"
 FIGURES: dict[str, Draw] = {
     "learning_curve": learning_curve,
     "alignment": alignment,
@@ -46,13 +43,17 @@ class Config:
     """A regression experiment: train a toy transformer, compare it with gradient descent."""
 
     experiment: str = "regression"
+    """Which experiment."""
     seed: int = 0
-    task: RegressionTask = MISSING  # task.name chooses it; linear if not said
+    """Seed of everything random."""
+    task: RegressionTask = MISSING
+    """What is learned; task.name chooses it, linear if it is not said."""
     model: TransformerConfig = field(default_factory=TransformerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
-    trainer: TrainerConfig = MISSING  # trainer.max_steps has no default
+    trainer: TrainerConfig = MISSING
+    """Where and for how long to train."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
@@ -92,38 +93,20 @@ def prepare(config: Config) -> Prepared:
         TooLargeError: if this machine's memory cannot hold them.
     """
     check(memory_needs(config), config.trainer.lightning_accelerator == "gpu")
-    task, seeds = config.task, range(config.seed, config.seed + config.training.num_seeds)
-    data = RegressionDataModule(
-        task,
-        seeds,
-        batch_size=config.training.batch_size,
-        steps_per_epoch=config.evaluation.every_num_steps,
-        num_evaluation_tasks=config.evaluation.num_tasks,
-    )
-    # References are chosen on the numbers on which they will be evaluated.
-    dtype = torch.float64 if config.trainer.precision == "64-true" else torch.float32
+    task, data = config.task, make_data(config)
     comparisons, chosen = [], []
-    for seed in seeds:
+    for seed in data.seeds:
         transformer = Transformer(config.model, task.input_dim, task.output_dim)
         transformer.initialize(named_generator(seed, "initialization"))
-        batch = data.evaluation_batch(seed, dtype)
-        setting = Setting(
-            task,
-            config.model,
-            batch,
-            seed,
-            tuning=config.evaluation.gd_plus_plus,
-            num_tuning_steps=config.evaluation.gd_plus_plus_steps,
-            ridge_lambda=config.evaluation.ridge_lambda,
-        )
+        setting = reference_setting(config, data, seed)
         references, numbers = make_references(setting)
         comparisons.append(RegressionEvaluation(transformer, references, make_baselines(setting)))
         chosen.append(numbers)
     all_chosen: dict[str, float] = {}
     for name in chosen[0]:
         values = torch.tensor([numbers[name] for numbers in chosen], dtype=torch.float64)
-        all_chosen |= {full_name: value.item() for full_name, value in over_seeds(name, values, seeds).items()}
-    return data, RegressionModule(comparisons, config.training, seeds), all_chosen
+        all_chosen |= {full_name: value.item() for full_name, value in over_seeds(name, values, data.seeds).items()}
+    return data, RegressionModule(comparisons, config.training, data.seeds), all_chosen
 
 
 def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:
@@ -147,43 +130,29 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     )
     summary = train_and_test(trainer, module, data, context.checkpoint)
     if directory is not None:
-        directory.write_bytes(WEIGHTS, save(_weights(module.subjects(config.task))))
+        write_weights(directory, module.subjects(config.task))
     return {**summary, **chosen, "train/steps_per_second": stopwatch.steps_per_second}
 
 
-def analyze(name: str, config: Config, prepared: Prepared, directory: RunDirectory) -> Record:
+def analyze(name: str, config: Config, directory: RunDirectory) -> Record:
     """Make one analysis of a complete run, from the weights in its directory.
 
     Raises:
         TooLargeError: if it cannot fit into memory.
+        RunDirectoryError: if the weights cannot be used.
     """
     analysis = ANALYSES[name]
     check(analysis_needs(config, analysis.memory(config)))
-    subjects = prepared[1].cpu().subjects(config.task)  # on the CPU, where analyses draw their tasks
-    weights = load_file(directory.path / WEIGHTS)
-    for prefix, model in _models(subjects).items():
-        own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-        # Copied into the tensors that are there: how weights lie in memory has a say in the last bit of their products.
-        model.to(next(iter(own.values())).dtype).load_state_dict(own)
-    return analysis.run(subjects, config.analysis)
+    return analysis.run(trained_subjects(config, directory), config.analysis)
 
 
-def _weights(subjects: list[Subject]) -> dict[str, Tensor]:
-    """Return all weights as ``MODEL.PARAMETER``, of several seeds as ``seed_S/MODEL.PARAMETER``."""
-    return {
-        prefix + key: value.detach().cpu().contiguous()
-        for prefix, model in _models(subjects).items()
-        for key, value in model.state_dict().items()
-    }
+def models(config: Config, directory: RunDirectory) -> dict[str, nn.Module]:
+    """Return the transformer and its references by name, of several seeds ``MODEL/seed_S``, with their final weights.
 
-
-def _models(subjects: list[Subject]) -> dict[str, nn.Module]:
-    """Return all models by what their weights' names begin with."""
-    return {
-        (f"seed_{subject.seed}/" if len(subjects) > 1 else "") + f"{name}.": model
-        for subject in subjects
-        for name, model in {"transformer": subject.transformer, **subject.references}.items()
-    }
+    Raises:
+        RunDirectoryError: if the weights cannot be used.
+    """
+    return by_name(trained_subjects(config, directory))
 
 
 EXPERIMENT = Experiment(
@@ -196,4 +165,5 @@ EXPERIMENT = Experiment(
     analyses=ANALYSES,
     chosen_analyses=lambda config: config.analysis.run,
     analyze=analyze,
+    models=models,
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from omegaconf import MISSING
 
+from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import DemonstrationsConfig, Prompts, build_prompts, select_demonstrations
 from iclgd.data.prompts import shuffle_labels as shuffled
@@ -44,6 +45,7 @@ from iclgd.runtime.stopping import interruptible
 from iclgd.runtime.text_progress import TextProgress
 from iclgd.runtime.trainer import DeviceConfig, make_trainer
 from iclgd.terminal import say
+from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
 
 FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy}
@@ -55,11 +57,14 @@ class Config:
     """A comparison of in-context learning with finetuning."""
 
     experiment: str = "text"
-    seed: int = 0  # of random weights, bootstrap and baselines; demonstrations.seed draws the demonstrations
+    """Which experiment."""
+    seed: int = 0
+    """Seed of random weights, bootstrap and baselines; demonstrations.seed draws the demonstrations."""
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     task: TextTaskConfig = field(default_factory=TextTaskConfig)
     demonstrations: DemonstrationsConfig = field(default_factory=DemonstrationsConfig)
-    finetune: FinetuneConfig = MISSING  # finetune.learning_rate has no default
+    finetune: FinetuneConfig = MISSING
+    """How the model is finetuned; its learning rate has no default."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     trainer: DeviceConfig = field(default_factory=DeviceConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -152,6 +157,9 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     with interruptible(trainer):
         trainer.fit(module, data)
         trainer.test(module, data, verbose=False)
+    if directory is not None:
+        compared = [(item.name, item.prompts) for item in module.comparisons]
+        write_predictions(directory, prediction_rows(compared, module.answers))
     speed = len(data.prompts[0].queries) / module.seconds
     peak_memory = _peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
     return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}

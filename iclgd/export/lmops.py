@@ -25,14 +25,14 @@ What the scripts take for granted of the context, and how others are brought int
 import contextlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from iclgd.tracking.run_directory import made_whole
 
 SETTINGS = {
     "zs": "each query alone",
@@ -158,19 +158,12 @@ def write_records(folder: Path) -> Iterator[RecordFiles]:
     Raises:
         OSError: if it cannot be written, or has come into being with something in it; nothing is left behind then.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(3)}")
-    unfinished.mkdir()
-    files = RecordFiles(unfinished)
-    try:
+    with made_whole(folder) as unfinished:
+        files = RecordFiles(unfinished)
         with contextlib.closing(files):
             files.open()
             yield files
             files.order()
-        unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def _to_json(record: Record) -> str:

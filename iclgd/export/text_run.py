@@ -76,7 +76,7 @@ class _Recorder(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the attention queries of the demonstrations, each before its own step."""
         assert isinstance(pl_module, DualFormModule)
-        for index, layers in enumerate(pl_module.training_queries[0]):
+        for index, layers in enumerate(pl_module.comparisons[0].training_queries):
             queries = _numpy(torch.stack(layers))  # (L, T, H * E)
             if not pl_module.comparisons[0].prompts.start:
                 queries = np.concatenate([np.zeros_like(queries[:, :1]), queries], axis=1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from iclgd.models.learners import best_learning_rate
+from iclgd.models.loss import half_mean_squared_error
 from iclgd.models.minimization import minimize
 
 
@@ -141,6 +142,6 @@ def _loss_of_steps(x: Tensor, y: Tensor, query: Tensor, target: Tensor) -> tuple
             power = power * shrinkage * (1 - learning_rate * current)
             current = current * shrinkage
         prediction = (terms * growth[:, None]).sum(-1)
-        return 0.5 * (target - prediction).square().sum(-1).mean()
+        return half_mean_squared_error(prediction, target)
 
     return loss, eigenvalues.mean().item()

@@ -19,10 +19,15 @@ class GPTConfig:
     """
 
     num_layers: int = 4
+    """Number of layers."""
     num_heads: int = 4
+    """Attention heads of each layer."""
     hidden_size: int = 128
+    """Width of a token's hidden state."""
     context_length: int = 512
-    init_scale: float = 0.07  # standard deviation of the first weights; GPT-2's own 0.02 suits wider models
+    """Tokens of the longest sequence."""
+    init_scale: float = 0.07
+    """Standard deviation of the first weights; GPT-2's own 0.02 suits wider models."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "model", self, "num_layers", most=1000)

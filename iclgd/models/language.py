@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.checks import InputError
 from iclgd.hub import connection_problem
+from iclgd.messages import all_lines
 from iclgd.models.projections import KeyValueProjection, find_projections
 
 EMBEDDED = "embedded"  # the name of the model that ships with the package
@@ -39,10 +40,14 @@ class LanguageModelConfig:
         ValueError: if a value is empty.
     """
 
-    name: str = EMBEDDED  # it, a folder with a Hugging Face model, or a model's name on the hub
-    tokenizer: str | None = None  # a folder or a name, if not the model's own
-    revision: str | None = None  # of the model on the hub
-    untrained: bool = False  # random weights, from the seed, in the model's shape
+    name: str = EMBEDDED
+    """The embedded model, a folder with a Hugging Face model, or a model's name on the hub."""
+    tokenizer: str | None = None
+    """A tokenizer's folder or name, if not the model's own."""
+    revision: str | None = None
+    """Revision of the model on the hub."""
+    untrained: bool = False
+    """Random weights, from the seed, in the model's shape."""
 
     def __post_init__(self) -> None:
         for key in ("name", "tokenizer", "revision"):
@@ -263,7 +268,7 @@ def _not_loaded(kind: str, name: str, error: Exception) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    return " ".join(str(error).split()).partition(". ")[0][:200]
+    return all_lines(error).partition(". ")[0][:200]
 
 
 def _silence() -> None:

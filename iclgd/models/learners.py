@@ -9,6 +9,8 @@ import torch
 from numpy.polynomial import Chebyshev
 from torch import Tensor
 
+from iclgd.models.loss import half_mean_squared_error
+
 
 @dataclass(frozen=True)
 class GradientDescent:
@@ -129,6 +131,6 @@ def _loss_of_rate(
             power = power * (1 - rate * eigenvalues)
             growth = growth + power
         prediction = (terms * growth[:, None]).sum(-1)
-        return 0.5 * (target - prediction).square().sum(-1).mean().item()
+        return half_mean_squared_error(prediction, target).item()
 
     return loss, eigenvalues.max().item()

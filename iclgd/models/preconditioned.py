@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from iclgd.models.learners import best_learning_rate
+from iclgd.models.loss import half_mean_squared_error
 from iclgd.models.minimization import minimize
 
 
@@ -82,7 +83,7 @@ def _loss(
 ) -> Tensor:
     preconditioner = torch.einsum("p,pde->de", parameters, basis)
     weight = _weight(gram, correlation, preconditioner, num_steps)
-    return 0.5 * (target - torch.einsum("bod,bd->bo", weight, query)).square().sum(-1).mean()
+    return half_mean_squared_error(torch.einsum("bod,bd->bo", weight, query), target)
 
 
 def _weight(gram: Tensor, correlation: Tensor, preconditioner: Tensor, num_steps: int) -> Tensor:

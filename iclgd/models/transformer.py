@@ -24,24 +24,43 @@ class TransformerConfig:
     """
 
     num_layers: int = 1
+    """Number of attention layers."""
     num_heads: int = 1
-    recurrent: bool = False  # one set of weights for all layers
+    """Attention heads of each layer."""
+    recurrent: bool = False
+    """Whether all layers share one set of weights."""
     attention: str = "linear"
-    first_attention: str | None = None  # of the first layer, if it differs from the others'
-    key_size: int | None = None  # per head; the width of a token if null
+    """Kind of attention."""
+    first_attention: str | None = None
+    """Kind of attention of the first layer, if it differs from the others'."""
+    key_size: int | None = None
+    """Width of a head's queries, keys and values; the width of a token if null."""
     bias: bool = False
-    layer_norm: bool = False  # before attention and MLP; with separate weights not before the first attention
-    mlp: bool = False  # an MLP after each attention
+    """Whether attention's and MLPs' linear maps have biases."""
+    layer_norm: bool = False
+    """Layer normalisation before attention and MLP; with separate weights not before the first attention."""
+    mlp: bool = False
+    """Whether an MLP follows each attention."""
     tokens: str = "joint"
+    """How an example becomes tokens."""
     positional_encoding: str = "none"
+    """How tokens are told their position."""
     positional_channels: int = 0
-    in_projection: int | None = None  # width to which a linear map brings each token first
-    input_mlp: bool = False  # an MLP on each token before the first layer
-    out_projection: bool = False  # a linear map of the last hidden state
-    dampening: float = 1.0  # factor of every update
-    clip: float = 0.0  # after each layer all activations are clamped to [-clip, clip]; 0: they are not
-    update_targets_only: bool = False  # attention changes nothing but the target channels, as gradient descent does
-    init_scale: float = 0.002  # initial variance times fan-in times num_layers, as in [vO]'s code
+    """Channels of a concatenated positional encoding."""
+    in_projection: int | None = None
+    """Width to which a linear map brings each token first; no such map if null."""
+    input_mlp: bool = False
+    """Whether an MLP acts on each token before the first layer."""
+    out_projection: bool = False
+    """Whether a linear map acts on the last hidden state."""
+    dampening: float = 1.0
+    """Factor of every layer's update."""
+    clip: float = 0.0
+    """After each layer all activations are clamped to [-clip, clip]; 0: they are not."""
+    update_targets_only: bool = False
+    """Whether attention changes nothing but the target channels, as gradient descent does."""
+    init_scale: float = 0.002
+    """Initial variance times fan-in times num_layers, as in [vO]'s code."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "model", self, "num_layers", most=MOST_LAYERS)
@@ -56,10 +75,9 @@ class TransformerConfig:
         for key in ("key_size", "in_projection"):
             if getattr(self, key) is not None:
                 checks.at_least(1, "model", self, key)
-        if self.first_attention is not None:
-            checks.one_of(ATTENTIONS, "model", self, "first_attention")
-            if self.recurrent or self.num_layers == 1:
-                raise ValueError("model.first_attention needs model.recurrent=false and more than one model.num_layers")
+        checks.one_of(ATTENTIONS, "model", self, "first_attention", optional=True)
+        if self.first_attention is not None and (self.recurrent or self.num_layers == 1):
+            raise ValueError("model.first_attention needs model.recurrent=false and more than one model.num_layers")
         if self.clip and self.num_layers == 1:
             raise ValueError("model.clip acts between layers: it must be 0 with model.num_layers=1")
         if self.positional_encoding != "none" and self.tokens == "joint":

@@ -1,14 +1,14 @@
 """Train a language model on sequences of demonstrations."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import GPT2LMHeadModel
 
 from iclgd import checks
@@ -29,11 +29,14 @@ class TrainingConfig(OptimizerConfig):
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     warmup_steps: int = 100
-    batch_size: int = 32  # sequences
+    batch_size: int = 32
+    """Sequences of a step, all devices together."""
     gradient_clip: float = 1.0
     weight_decay: float = 0.1
-    growth_steps: int = 0  # in which sequences grow from a fifth of their demonstrations: early steps cost less
-    label_weight: float = 4.0  # of the labels' mean loss beside that of all tokens
+    growth_steps: int = 0
+    """Steps in which sequences grow from a fifth of their demonstrations: early steps cost less."""
+    label_weight: float = 4.0
+    """Weight of the labels' mean loss beside that of all tokens."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,7 +52,9 @@ class EvaluationConfig:
     """
 
     every_num_steps: int = 100
+    """Steps between two evaluations."""
     num_sequences: int = 256
+    """Sequences of an evaluation."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "evaluation", self, "every_num_steps", "num_sequences")
@@ -58,9 +63,9 @@ class EvaluationConfig:
 class LanguageModelingModule(LightningModule):
     """Training by next-token prediction, with some weight on the labels.
 
-    Logs ``train/loss`` (the objective) while training. When evaluating it logs ``val/loss`` and ``val/perplexity`` (of
-    all tokens), ``val/label_loss``, ``accuracy/K_demonstrations``: the share of correct labels, among all words, after
-    K demonstrations, and ``accuracy/TASK``: the same over all demonstrations.
+    Logs ``train/loss``, the mean objective since the last evaluation. When evaluating it logs ``val/loss`` and
+    ``val/perplexity`` (of all tokens), ``val/label_loss``, ``accuracy/K_demonstrations``: the share of correct labels,
+    among all words, after K demonstrations, and ``accuracy/TASK``: the same over all demonstrations.
 
     Args:
         model: what to train.
@@ -71,36 +76,35 @@ class LanguageModelingModule(LightningModule):
     def __init__(self, model: GPT2LMHeadModel, training: TrainingConfig, task_name: str) -> None:
         super().__init__()
         self.task_name = task_name
-        self.automatic_optimization = False
         self.model = model
         self.training_config = training
         self.loss_watch = LossWatch()
         self.num_tokens = 0  # that this process has trained on since it was started
+        self._losses: list[Tensor] = []  # of the steps since the last evaluation
         self._sums: dict[str, Tensor] = {}
 
-    def training_step(self, stream: Iterable[TokenBatch], batch_idx: int) -> None:
-        """Take one optimiser step on each batch of a stream: all steps between two evaluations."""
-        optimizer, config = self.optimizers(), self.training_config
-        assert isinstance(optimizer, LightningOptimizer)
-        parameters = list(self.model.parameters())
-        losses, steps_before = [], self.global_step
-        for batch in stream:
-            optimizer.zero_grad()
-            of_tokens, is_label, _ = self.losses(batch)
-            loss = of_tokens.mean() + config.label_weight * of_tokens[is_label].mean()
-            self.manual_backward(loss)
-            clip_by_global_norm(parameters, config.gradient_clip)
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate_at(self.global_step, self.trainer.max_steps)
-            optimizer.step()
-            losses.append(loss.detach())
-            self.num_tokens += batch.tokens.numel()
-        if self.trainer.is_global_zero:
-            self.loss_watch.look(torch.stack(losses)[:, None], steps_before)
-        self.log("train/loss", torch.stack(losses).mean(), logger=False, sync_dist=True)
+    def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
+        """Return the objective on a batch."""
+        losses, is_label, _ = self.losses(batch)
+        loss = losses.mean() + self.training_config.label_weight * losses[is_label].mean()
+        self._losses.append(loss.detach())
+        self.num_tokens += batch.tokens.numel()
+        return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW; biases, layer norms' weights and positions do not decay."""
+    def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
+        """Log the mean loss before an evaluation."""
+        if self.trainer.is_last_batch:
+            losses, self._losses = torch.stack(self._losses), []
+            if self.trainer.is_global_zero:
+                self.loss_watch.look(losses[:, None], self.global_step - len(losses))
+            self.log("train/loss", losses.mean(), logger=False, sync_dist=True)
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        """Clip as all trainings here do: the Trainer's own way adds something to the norm."""
+        clip_by_global_norm(list(self.model.parameters()), self.training_config.gradient_clip)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW and its schedule; biases, layer norms' weights and positions do not decay."""
         config = self.training_config
         decaying: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
@@ -108,9 +112,24 @@ class LanguageModelingModule(LightningModule):
         for parameter in self.model.parameters():
             (decaying if parameter.dim() > 1 and parameter is not positions else others).append(parameter)
         groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(
-            groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
+        # The schedule multiplies this rate of 1, which changes no bit of its own.
+        optimizer = torch.optim.AdamW(
+            groups, lr=1.0, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
         )
+        schedule = LambdaLR(optimizer, lambda step: config.learning_rate_at(step, self.trainer.max_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose steps Lightning would not count.
+
+        Raises:
+            InputError: if it was written when this module took its optimiser steps itself.
+        """
+        if not checkpoint["lr_schedulers"]:
+            raise checks.InputError(
+                "the checkpoint is of an earlier version, whose training of language models cannot be continued; "
+                "start a new run"
+            )
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""

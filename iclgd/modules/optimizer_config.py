@@ -20,13 +20,21 @@ class OptimizerConfig:
     """
 
     learning_rate: float
+    """Learning rate of AdamW."""
     schedule: str
-    warmup_steps: int  # in which the learning rate rises from zero, as a factor of the schedule
-    batch_size: int  # of a step, all devices together
-    gradient_clip: float  # largest global norm of the gradient
+    """Course of the learning rate."""
+    warmup_steps: int
+    """Steps in which the learning rate rises from zero, as a factor of the schedule."""
+    batch_size: int
+    """Problems or sequences of a step, all devices together."""
+    gradient_clip: float
+    """Largest global norm of the gradient."""
     beta1: float = 0.9
+    """Decay of AdamW's mean of gradients."""
     beta2: float = 0.98
+    """Decay of AdamW's mean of squared gradients."""
     weight_decay: float
+    """AdamW's weight decay."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "training", self, "batch_size")

@@ -30,10 +30,13 @@ class TrainingConfig(OptimizerConfig):
     learning_rate: float = 1e-3
     schedule: str = "constant"
     warmup_steps: int = 0
-    batch_size: int = 2048  # tasks
-    gradient_clip: float = 1e-3  # its published value for more than 2 layers is 10
+    batch_size: int = 2048
+    """Tasks of a step, all devices together."""
+    gradient_clip: float = 1e-3
+    """Largest global norm of the gradient; its published value for more than 2 layers is 10."""
     weight_decay: float = 0.0
-    num_seeds: int = 1  # models trained together, with seeds from `seed` on: each as in a run of its own
+    num_seeds: int = 1
+    """Models trained together, with seeds from the run's on: each as in a run of its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,10 +55,15 @@ class EvaluationConfig:
     """
 
     every_num_steps: int = 100
+    """Steps between two evaluations."""
     num_tasks: int = 10_000
-    ridge_lambda: float = 0.01  # weight of |W|^2 / 2 beside the summed loss
-    gd_plus_plus: str = "trained"  # how GD++, beside deep models, gets its learning rates and corrections
-    gd_plus_plus_steps: int = 1000  # of its training; published: 1000 with shared weights, else 30000
+    """Tasks of an evaluation."""
+    ridge_lambda: float = 0.01
+    """Ridge regression's weight of |W|^2 / 2 beside the summed loss."""
+    gd_plus_plus: str = "trained"
+    """How GD++, beside deep models, gets its learning rates and corrections."""
+    gd_plus_plus_steps: int = 1000
+    """Steps of GD++'s training; published: 1000 with shared weights, else 30000."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "evaluation", self, "every_num_steps", "num_tasks")

@@ -32,11 +32,16 @@ class EvaluationConfig:
         ValueError: if a value is out of its range.
     """
 
-    batch_size: int = 64  # queries at once; the results do not depend on it
-    num_replicates: int = 1000  # of the bootstrap over queries; 0: no intervals
+    batch_size: int = 64
+    """Queries at once; the results do not depend on it."""
+    num_replicates: int = 1000
+    """Replicates of the bootstrap over queries; 0: no intervals."""
     controls: list[str] = field(default_factory=list)
-    other_task: str | None = None  # a task's name or file, for the control other_task
-    random_updates: str = "gaussian"  # what sim_aou_random compares with
+    """What the comparison is repeated with."""
+    other_task: str | None = None
+    """A task's name or file, for the control other_task."""
+    random_updates: str = "gaussian"
+    """Random updates that sim_aou_random compares with."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "evaluation", self, "batch_size")

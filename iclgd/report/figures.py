@@ -1,9 +1,10 @@
 """Every figure of one run, from its directory alone."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,11 +14,20 @@ from iclgd.report.results import Results
 from iclgd.tracking.run_directory import RunDirectory
 
 DOTS_PER_INCH = 130
+FORMATS: dict[str, dict[str, None]] = {  # what would differ from one drawing to the next is left out
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 Draw = Callable[[Results], Figure | None]  # None: the run has nothing to show there
 
 
 def draw_figures(
-    directory: RunDirectory, summary: dict[str, float], figures: Mapping[str, Draw], failures: Failures | None = None
+    directory: RunDirectory,
+    summary: dict[str, float],
+    figures: Mapping[str, Draw],
+    failures: Failures | None = None,
+    formats: Sequence[str] = ("png",),
 ) -> list[Path]:
     """Draw the figures that a run has data for into its ``figures/``; return their paths.
 
@@ -28,27 +38,42 @@ def draw_figures(
         summary: the run's final numbers.
         figures: what can be drawn of it, by file name.
         failures: collects what fails.
+        formats: of the files, each in ``FORMATS``.
     """
     failures = failures or Failures(directory.path / "failures.log")
     images: dict[str, bytes] = {}
     with failures.of("reading the run for its figures"):
         results = Results.read(directory, summary)
-        for name, draw in figures.items():
-            with failures.of(f"figure {name}"), np.errstate(all="ignore"):  # a diverged run has figures, with gaps
-                if (figure := draw(results)) is not None:
-                    images[name] = _as_png(figure)
+        for name, drawing in figures.items():
+            with failures.of(f"figure {name}"):
+                if (figure := draw(drawing, results)) is not None:
+                    images |= {f"{name}.{ending}": _content(figure, ending) for ending in formats}
     paths = []
     with failures.of("the figures' folder"):
         directory.figures.mkdir(exist_ok=True)
-    for name, image in images.items():
-        with failures.of(f"figure {name}"):
-            directory.write_bytes(f"figures/{name}.png", image)
-            paths.append(directory.figures / f"{name}.png")
+    for file, image in images.items():
+        with failures.of(f"figure {Path(file).stem}"):
+            directory.write_bytes(f"figures/{file}", image)
+            paths.append(directory.figures / file)
     return paths
 
 
-def _as_png(figure: Figure) -> bytes:
+def draw(drawing: Draw, results: Results) -> Figure | None:
+    """Return a figure that shows itself in a notebook; ``None`` if there is nothing to show."""
+    with np.errstate(all="ignore"):  # a diverged run has figures, with gaps
+        figure = drawing(results)
+    if figure is not None:  # to a notebook matplotlib shows figures of pyplot's alone
+        figure._repr_png_ = lambda: _content(figure, "png")  # type: ignore[attr-defined]
+    return figure
+
+
+def _content(figure: Figure, ending: str) -> bytes:
+    """Return the content of a figure's file."""
     file = io.BytesIO()
     figure.set_dpi(DOTS_PER_INCH)
-    FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
+    with mpl.rc_context({"svg.hashsalt": "iclgd"}), np.errstate(all="ignore"):
+        if ending == "png":
+            FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
+        else:
+            figure.savefig(file, format=ending, metadata=FORMATS[ending])
     return file.getvalue()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from iclgd.files import read_text
-from iclgd.tracking.run_directory import RunDirectory
+from iclgd.tracking.run_directory import MADE_WITH, RunDirectory
 
 Array = NDArray[Any]
 OF_A_SEED = re.compile(r"/seed_\d+$")
@@ -54,7 +54,11 @@ class Results:
         path = directory.path / "weights.safetensors"
         weights = load_file(path) if path.exists() else {}
         config = yaml.safe_load(read_text(directory.config_path)) or {}
-        return cls(directory.read_metrics(), summary, weights, directory.read_analyses(), config)
+        analyses = {
+            name: {key: value for key, value in record.items() if key != MADE_WITH}
+            for name, record in directory.read_analyses().items()
+        }
+        return cls(directory.read_metrics(), summary, weights, analyses, config)
 
     def curve(self, name: str) -> Curve | None:
         """Return a quantity over training, if it was recorded."""

@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from iclgd.messages import first_line
 from iclgd.runtime.ranks import PARENT, LaunchError, is_orphan, number
 from iclgd.runtime.signals import blocked, stop_requests
+from iclgd.vendors.lightning import OwnDDPStrategy, SubprocessLauncher
 
 SECONDS_TO_MEET = 300.0
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -26,13 +25,27 @@ class LostProcessError(ConnectionError):
     """Another process of the run has ended before its time."""
 
 
-class MeetingStrategy(DDPStrategy):
+class Launcher(SubprocessLauncher):
+    """Starts the other processes of this node; Lightning's would kill this one, without a word, once one has ended."""
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Start them the first time, then call a function."""
+        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            os.environ[PARENT] = str(os.getpid())
+            with blocked():  # signals wait until a process can answer them; before, Python has a trace for each
+                self.start_others()
+            del os.environ[PARENT]
+        return function(*args, **kwargs)
+
+    def kill(self, signum: Any) -> None:
+        """Leave them to :func:`iclgd.runtime.stopping.interruptible`: they may be writing."""
+
+
+class MeetingStrategy(OwnDDPStrategy):
     """Lightning's DDP, but for how the processes start and meet: its own leave signals unanswered meanwhile."""
 
-    def _configure_launcher(self) -> None:
-        assert self.cluster_environment is not None
-        if not self.cluster_environment.creates_processes_externally:
-            self._launcher = Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
+    launcher_type = Launcher
 
     def setup_distributed(self) -> None:
         """Connect to the other processes.
@@ -43,29 +56,11 @@ class MeetingStrategy(DDPStrategy):
         """
         environment = self.cluster_environment
         assert environment is not None
-        children = self._launcher.procs if isinstance(self._launcher, Launcher) else []
-        place = f"{environment.main_address}:{environment.main_port}"
-        _wait(super().setup_distributed, children, place)
+        address = f"{environment.main_address}:{environment.main_port}"
+        _wait(super().setup_distributed, self.children, address)
 
 
-class Launcher(_SubprocessScriptLauncher):
-    """Starts the other processes of this node; Lightning's would kill this one, without a word, once one has ended."""
-
-    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        """Start them the first time, then call a function."""
-        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-        if not self.cluster_environment.creates_processes_externally:
-            os.environ[PARENT] = str(os.getpid())
-            with blocked():  # signals wait until a process can answer them; before, Python has a trace for each
-                self._call_children_scripts()
-            del os.environ[PARENT]
-        return function(*args, **kwargs)
-
-    def kill(self, signum: Any) -> None:
-        """Leave them to :func:`iclgd.runtime.stopping.interruptible`: they may be writing."""
-
-
-def _wait(connect: Callable[[], None], children: list[subprocess.Popen[bytes]], place: str) -> None:
+def _wait(connect: Callable[[], None], children: list[subprocess.Popen[bytes]], address: str) -> None:
     """Connect in another thread, as what waits in C++ answers no signals, and watch what happens meanwhile."""
     errors: list[Exception] = []
 
@@ -92,7 +87,7 @@ def _wait(connect: Callable[[], None], children: list[subprocess.Popen[bytes]], 
                 raise LaunchError(f"another process of this run has ended with exit code {ended[0]} before all had met")
             if now - since > SECONDS_TO_MEET:
                 raise LaunchError(
-                    f"not all processes of this run have come to {place} within {SECONDS_TO_MEET:.0f} seconds"
+                    f"not all processes of this run have come to {address} within {SECONDS_TO_MEET:.0f} seconds"
                 )
     except BaseException:
         # The thread waits on; Python would wait for it, or abort as it comes back.
@@ -101,8 +96,7 @@ def _wait(connect: Callable[[], None], children: list[subprocess.Popen[bytes]], 
     if errors:
         (error,) = errors
         if isinstance(error, RuntimeError | ValueError | OSError):
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise LaunchError(f"the processes of this run cannot meet at {place}: {reason}") from None
+            raise LaunchError(f"the processes of this run cannot meet at {address}: {first_line(error)}") from None
         raise error
 
 
@@ -133,8 +127,3 @@ def _listen(port: int) -> socket.socket:
         with contextlib.suppress(OSError):  # the kernel may have no IPv6 after all
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", port))
-
-
-def is_lost(error: RuntimeError) -> bool:
-    """Say whether an error is that of a connection to another process."""
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)

@@ -12,7 +12,7 @@ from iclgd.tracking.checkpoints import METRICS, Table
 class MetricsRecorder(Callback):
     """Hands each evaluation's metrics, and the training loss, to the loggers.
 
-    Lightning's own automatic logging counts batches, and a batch here is a stretch of many steps: log with
+    Lightning's own automatic logging counts batches, and a toy's batch is a stretch of many steps: log with
     ``logger=False`` and let this do it. Checkpoints have all of them, should ``metrics.jsonl`` be damaged.
     """
 
@@ -52,16 +52,17 @@ class Stopwatch(Callback):
         self.steps = 0
         self._since = (0.0, 0)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         wait_for(trainer.strategy.root_device)
         self._since = (time.perf_counter(), trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
-        """Stop the clock."""
-        wait_for(trainer.strategy.root_device)
-        self.seconds += time.perf_counter() - self._since[0]
-        self.steps += trainer.global_step - self._since[1]
+        """Stop the clock after the last batch: evaluation comes next."""
+        if trainer.is_last_batch:
+            wait_for(trainer.strategy.root_device)
+            self.seconds += time.perf_counter() - self._since[0]
+            self.steps += trainer.global_step - self._since[1]
 
     @property
     def steps_per_second(self) -> float:

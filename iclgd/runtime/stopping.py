@@ -10,9 +10,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
-from iclgd.runtime.meeting import LostProcessError, is_lost
+from iclgd.runtime.meeting import LostProcessError
 from iclgd.runtime.signals import stop_requests
 from iclgd.tracking.logger import RunDirectoryLogger
+from iclgd.vendors.lightning import children_of
+from iclgd.vendors.torch import is_lost
 
 EXIT_INTERRUPTED = 130  # as shells have it for Ctrl-C
 SECONDS_BY_THEMSELVES = 2.0  # for the processes that this one has started: Ctrl-C is for all of them
@@ -80,7 +82,7 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
 
 
 def _end_children(trainer: Trainer) -> None:
-    children: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+    children = children_of(trainer)
     for tell, seconds in ((None, SECONDS_BY_THEMSELVES), (signal.SIGINT, SECONDS_TO_END), (signal.SIGKILL, None)):
         for child in children:
             if tell is not None:
@@ -90,11 +92,3 @@ def _end_children(trainer: Trainer) -> None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(max(0.0, deadline - time.monotonic()))
     children.clear()
-
-
-def leave_signals_alone(trainer: Trainer) -> None:
-    """Keep Lightning from handling SIGTERM: its handler broadcasts from where the signal happens to come.
-
-    The other processes would wait elsewhere, for ever. There is no public way to say so.
-    """
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

@@ -14,7 +14,8 @@ from iclgd.runtime.checkpointing import SealedCheckpointIO
 from iclgd.runtime.launch import Launch, find_launch
 from iclgd.runtime.meeting import MeetingStrategy
 from iclgd.runtime.signals import stop_requests
-from iclgd.runtime.stopping import StopTogether, interruptible, leave_signals_alone
+from iclgd.runtime.stopping import StopTogether, interruptible
+from iclgd.vendors.lightning import leave_signals_alone
 
 ACCELERATORS = {"auto": "a CUDA GPU if there is one, else the CPU", "cpu": "the CPU", "gpu": "a CUDA GPU"}
 PRECISIONS = {
@@ -39,13 +40,17 @@ class DeviceConfig:
     """
 
     accelerator: str = "auto"
+    """Kind of device; auto takes a GPU if there is one."""
     devices: int = 1
+    """Devices of a node, each with a process of its own."""
     num_nodes: int = 1
+    """Machines that take part."""
     strategy: str = "auto"
+    """How processes share the work."""
     precision: str = "32-true"
-    # Of the CPU, per process; one more draws the data. Toy models gain little from more. 0: all cores that this process
-    # may use, divided.
+    """Numbers with which models compute."""
     num_threads: int = 1
+    """CPU threads of a process, beside one that draws data; toys gain little from more; 0: all cores, divided."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "trainer", self, "devices", most=1024)  # each is a process of this machine
@@ -76,6 +81,7 @@ class TrainerConfig(DeviceConfig):
     """Where and for how long to train; errors as of :class:`DeviceConfig`."""
 
     max_steps: int
+    """Steps of training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,8 +116,7 @@ def train_and_test(
 class ReplicatedStrategy(MeetingStrategy):
     """One process per device, each doing the same training: there is nothing to average."""
 
-    def configure_ddp(self) -> None:
-        """Leave the module as it is, without hooks on its gradients."""
+    averages_gradients = False
 
 
 class KeepThreads(Callback):

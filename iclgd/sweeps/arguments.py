@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 
 from iclgd.sweeps.file.errors import SweepError
-from iclgd.sweeps.workers.options import add_worker_options
 
 ACTIONS = ("status", "stop", "best", "upload", "work")  # iclgd sweep ACTION DIR
 Add = Callable[[str, Callable[[argparse.Namespace], int], str, str], argparse.ArgumentParser]
@@ -19,8 +18,8 @@ def join_action(argv: list[str]) -> list[str]:
     Example:
         >>> join_action(["sweep", "stop", "runs/sweeps/x"])
         ['sweep stop', 'runs/sweeps/x']
-        >>> join_action(["sweep", "sweeps/x.yaml"])
-        ['sweep', 'sweeps/x.yaml']
+        >>> join_action(["sweep", "smoke"])
+        ['sweep', 'smoke']
     """
     is_action = argv[:1] == ["sweep"] and argv[1:2] and argv[1] in ACTIONS
     return [" ".join(argv[:2]), *argv[2:]] if is_action else argv
@@ -36,9 +35,11 @@ def add_commands(add: Add) -> None:
         "sweep",
         _start,
         "run all trials of a sweep file, with W&B's server or without",
-        "iclgd sweep sweeps/smoke.yaml --workers 2",
+        "iclgd sweep smoke --workers 2",
     )
-    command.add_argument("sweep", type=Path, metavar="SWEEP.yaml", help="a sweep file in W&B's schema")
+    command.add_argument(
+        "sweep", type=Path, metavar="SWEEP", help="a sweep file in W&B's schema: a path, or a name (iclgd list)"
+    )
     command.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="keys of the config, for every trial"
     )
@@ -64,7 +65,7 @@ def add_commands(add: Add) -> None:
     add_imports(command)
     slurm = command.add_argument_group("with --launcher slurm")
     slurm.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="e.g. --sbatch=--time=4:00:00")
-    add_worker_options(command)
+    _add_worker_options(command)
 
     command = add(
         "sweep status", _command("status"), "show how far a sweep is", "iclgd sweep status runs/sweeps/smoke/DIR"
@@ -102,7 +103,7 @@ def add_commands(add: Add) -> None:
     command.add_argument("--launcher", choices=("local", "slurm"), default="local", help="how trials are started")
     command.add_argument("--count", type=int, metavar="K", help="of W&B's engine: the most trials to take")
     command.add_argument("--retry-failed", action="store_true", help="of W&B's engine: first run failed trials again")
-    add_worker_options(command)
+    _add_worker_options(command)
 
 
 def _start(arguments: argparse.Namespace) -> int:
@@ -123,6 +124,22 @@ def add_imports(command: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="a file of own entries (tasks, learners, analyses, experiments); may stand several times",
     )
+
+
+def _add_worker_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="R",
+        help="of a trial whose process is killed, for memory, say (3)",
+    )
+    command.add_argument("--time-limit", type=float, metavar="MINUTES", help="of a trial; one that takes longer fails")
+    command.add_argument(
+        "--grace", type=float, default=60.0, metavar="SECONDS", help="for a trial to write a checkpoint and stop (60)"
+    )
+    command.add_argument("--nodes-per-trial", type=int, default=1, metavar="M", help="with --launcher slurm (1)")
+    command.add_argument("--gpus-per-node", type=int, default=0, metavar="G", help="with --launcher slurm (0)")
 
 
 def _add_folder(command: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from iclgd import own_entries
 from iclgd.own_entries import ImportedFile
+from iclgd.shipped import find
 from iclgd.sweeps.file import checking, schema
 from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.file.schema import SweepFile
@@ -44,7 +45,7 @@ def begin(arguments: argparse.Namespace) -> int:
         KeyboardInterrupt: on Ctrl-C.
     """
     _check_arguments(arguments)
-    sweep = schema.read(arguments.sweep)
+    sweep = schema.read(find("sweep", arguments.sweep))
     imported = own_entries.load(arguments.imports)
     folder = _again(sweep, arguments, imported) if arguments.resume else _new(sweep, arguments, imported)
     try:
@@ -83,7 +84,7 @@ def print_plan(arguments: argparse.Namespace) -> None:
     """Print what would be started: batch scripts, or the trials' commands."""
     _check_arguments(arguments)
     own_entries.load(arguments.imports)
-    sweep = schema.read(arguments.sweep)
+    sweep = schema.read(find("sweep", arguments.sweep))
     points = _points(sweep, arguments)
     checking.check(sweep, _typical(sweep, points), arguments.overrides)
     if arguments.launcher == "slurm":

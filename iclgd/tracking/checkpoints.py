@@ -195,9 +195,33 @@ def refuse_changes(saved: Saved, config: dict[str, Any], path: Path) -> list[str
                 )
             if value < saved.step:
                 raise RunDirectoryError(f"{what}: the run is at step {saved.step} already; put it back")
+            if saved.step % (stretch := now["evaluation.every_num_steps"]):
+                raise RunDirectoryError(
+                    f"{what}: the run has ended at step {saved.step}, between two evaluations of a longer one "
+                    f"(evaluation.every_num_steps={stretch}); put it back, or start a new run"
+                )
         if not key.startswith("tracking."):
             lines.append(what)
     return lines
+
+
+def refuse_overrides(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    """Refuse what ``key=value`` changes in a run's config and would make another run of it.
+
+    Args:
+        before: the run's resolved config, nested.
+        now: the same with the changes.
+        path: of the run.
+
+    Raises:
+        RunDirectoryError: for the first key that may not change.
+    """
+    before = flat(before)
+    for key, value in flat(now).items():
+        if before.get(key) != value and not MAY_CHANGE.fullmatch(key):
+            raise RunDirectoryError(
+                f"{key}={value}: this cannot change within a run; start a new one with: iclgd run {path} {key}={value}"
+            )
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,18 +9,19 @@ import io
 import json
 import os
 import queue
-import sys
 import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from iclgd.messages import all_lines
 from iclgd.tracking.environment import use_wandb_variables
 from iclgd.tracking.run_copy import RunCopy
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.server import missing_for_online
 from iclgd.tracking.wandb import TrackingConfig
 from iclgd.tracking.watch import Watch
+from iclgd.vendors.wandb import do_without_pandas, experimental_settings
 
 if TYPE_CHECKING:
     import wandb
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at a run in progress
-SECONDS_BETWEEN_WRITES = 0.2  # what W&B's files lack when a run is killed; W&B's own default is 15
+SECONDS_BETWEEN_WRITES = 0.2  # of W&B's files
 SECONDS_OF_GRACE = 10.0  # more than W&B's client is told, which knows better what it waits for
 SECONDS_ALONE = 10.0  # to close W&B's files once the run's process is gone
 
@@ -67,7 +68,7 @@ class Channel:
 
 def main() -> None:
     """Do jobs until there are no more, or one fails: W&B's client may be in any state then."""
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # which W&B imports to see that a figure is no table
+    do_without_pandas()
     channel = Channel()
     watch = Watch(lambda reason: channel.send(failed=reason))
     jobs = {"look": look, "copy": copy, "sweep": create_sweep}
@@ -184,9 +185,8 @@ def _start(source: RunCopy, job: Message, channel: Channel, folder: str | None) 
                 finish_timeout=job["finish_seconds"],
                 finish_timeout_raises=True,
                 stop_fn=lambda: channel.send(stop=True),
-                x_disable_stats=not job["follow"],  # of this machine at another time
-                x_disable_meta=not job["follow"],
-                x_transaction_log_flush_interval=SECONDS_BETWEEN_WRITES,
+                # A run that is over was on another machine, or on this one at another time.
+                **experimental_settings(job["follow"], SECONDS_BETWEEN_WRITES),
             ),
         )
         run.define_metric("*", step_metric="trainer/global_step")
@@ -206,5 +206,5 @@ def _start(source: RunCopy, job: Message, channel: Channel, folder: str | None) 
 
 def one_line(error: BaseException) -> str:
     """Return what an error says, or else its name."""
-    said = " ".join(str(error).split())
+    said = all_lines(error)
     return said if type(error).__module__.startswith("wandb") and said else f"{type(error).__name__}: {said}"

@@ -1,7 +1,6 @@
 """W&B as the mirror of a run in progress, in a process of its own: it can be lost, and nothing else with it."""
 
 import _thread
-import contextlib
 import shlex
 import signal
 import threading
@@ -11,7 +10,7 @@ from typing import Self
 from iclgd.terminal import say
 from iclgd.tracking.client_process import ClientProcess, Message
 from iclgd.tracking.rows import count_lines
-from iclgd.tracking.run_copy import MARKER
+from iclgd.tracking.run_copy import forget_arrival
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import WITHOUT_CLIENT, TrackingConfig, decide, look, wanted_mode
 
@@ -62,8 +61,7 @@ class Mirror:
 
     def begin(self, directory: RunDirectory) -> None:
         """Begin to copy a run directory, whose ``metrics.jsonl`` has what earlier attempts have recorded."""
-        with contextlib.suppress(OSError):
-            (directory.path / MARKER).unlink()  # what is there will not be all
+        forget_arrival(directory)
         if self._client is None:
             return
         self._directory = directory

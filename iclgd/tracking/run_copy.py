@@ -5,17 +5,23 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iclgd.messages import all_lines
 from iclgd.tracking.rows import Rows
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
+from iclgd.vendors.wandb import log_of, put_in_summary, upload_errors
 
 if TYPE_CHECKING:
     import wandb
 
 MARKER = "tracked.json"  # of a run directory: the places where all of it has arrived
 BYTES_TO_GO_ON = 2**20  # with less on the disk, W&B's files are not whole
-# Of W&B's log: parts that bring numbers and files to the server. W&B ends without an error if they could not.
-OF_UPLOADS = ("filestream: ", "runfiles: ", "file transfer: ", "fileTransfer", "runupserter: ", "sender: ")
+
+
+def forget_arrival(directory: RunDirectory) -> None:
+    """Forget where all of a run has arrived: something will be there that has not."""
+    with contextlib.suppress(OSError):
+        (directory.path / MARKER).unlink()
 
 
 class RunCopy:
@@ -72,13 +78,13 @@ class RunCopy:
             self._run.summary.update({name: "NaN" if value != value else value for name, value in numbers.items()})
         run = self._run
         target = f"{run.settings.base_url}/{run.entity}/{run.project}/{run.id}"
-        is_offline, files, log = run.offline, Path(run.dir), Path(run.settings.log_internal)
+        is_offline, files, log = run.offline, Path(run.dir), log_of(run)
         run.finish(exit_code)
         wandb.teardown()  # W&B writes its files to their end only now
         if is_offline:
             problems += [f"{files}: the disk is full"] if _free_bytes(files) < BYTES_TO_GO_ON else []
         else:
-            problems += _upload_errors(log)
+            problems += upload_errors(log)
         if exit_code == 0 and not is_offline and not problems:
             self.directory.write_text(MARKER, json.dumps(sorted({*self._marks(), target}), indent=2) + "\n")
         return problems
@@ -92,14 +98,12 @@ class RunCopy:
             try:
                 images[f"figures/{path.stem}"] = wandb.Image(str(path))
             except Exception as error:
-                problems.append(f"{path}: {' '.join(str(error).split())}")
+                problems.append(f"{path}: {all_lines(error)}")
         number = self._rows.count
         if images and number >= self._first:
             self._run.log(images, step=number - self._offset, commit=True)
         elif images:  # the row is there; whether the files are is not known
-            for key, image in images.items():
-                image.bind_to_run(self._run, key, number)
-            self._run.summary.update(images)
+            put_in_summary(self._run, images, number)
         return problems
 
     def _marks(self) -> list[str]:
@@ -113,19 +117,3 @@ def _free_bytes(path: Path) -> int:
     import shutil
 
     return shutil.disk_usage(path).free
-
-
-def _upload_errors(log: Path) -> list[str]:
-    """Return what W&B's process has failed to bring to the server, as its own log tells."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    errors = []
-    for line in lines:
-        with contextlib.suppress(ValueError, TypeError, AttributeError):
-            entry = json.loads(line)
-            message = str(entry["msg"])
-            if str(entry["level"]).startswith("ERROR") and message.startswith(OF_UPLOADS):
-                errors.append(message)
-    return errors[:1]

@@ -22,7 +22,9 @@ from iclgd.terminal import say
 
 CHECKPOINT = re.compile(r"step=(0|[1-9][0-9]{0,17})\.ckpt")
 SEAL = "# as the run began, sha256 of the lines above: "  # the last line of config.yaml
-CHECKED = ("metrics.jsonl", "weights.safetensors")  # of a complete run, beside what is JSON
+WEIGHTS, PREDICTIONS = "weights.safetensors", "predictions.jsonl"
+CHECKED = ("metrics.jsonl", WEIGHTS, PREDICTIONS)  # of a complete run, beside what is JSON
+MADE_WITH = "made_with"  # of an analysis' record: the values of the config that it was made with
 MOST_BYTES = 2**31  # of our own files
 Tell = Callable[[str], None]
 
@@ -237,16 +239,21 @@ class RunDirectory:
         """Drop a damaged ``summary.json`` of a run that goes on."""
         (self.path / "summary.json").unlink(missing_ok=True)
 
+    def forget_what_was_made(self) -> None:
+        """Drop analyses and figures of a complete run that goes on: they are of the weights that it had."""
+        for name in ("analysis", "figures"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
     def remove(self) -> None:
         """Drop the whole directory, of a run that has not begun."""
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):  # unless others have runs there
             self.path.parent.rmdir()
 
-    def write_analysis(self, name: str, record: dict[str, Any]) -> None:
-        """Write what an analysis found as ``analysis/NAME.json``."""
+    def write_analysis(self, name: str, record: dict[str, Any], made_with: dict[str, Any]) -> None:
+        """Write what an analysis found as ``analysis/NAME.json``, with the values that it was made with."""
         (self.path / "analysis").mkdir(exist_ok=True)
-        self._write_json(f"analysis/{name}.json", record)
+        self._write_json(f"analysis/{name}.json", {MADE_WITH: made_with, **record})
 
     def read_analyses(self, tell: Tell = say) -> dict[str, dict[str, Any]]:
         """Return what all analyses found, by name; what is damaged or none of ours is told."""

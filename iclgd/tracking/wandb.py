@@ -28,9 +28,13 @@ class TrackingConfig:
     """
 
     mode: str = "auto"
+    """Whether the run goes to W&B, now or later."""
     project: str = "iclgd"
+    """W&B's project."""
     tags: list[str] = field(default_factory=list)
+    """Tags of the run."""
     group: str | None = None
+    """Group of runs to which it belongs."""
 
     def __post_init__(self) -> None:
         checks.one_of(MODES, "tracking", self, "mode")

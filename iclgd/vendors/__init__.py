@@ -1,1 +1,4 @@
-"""What we take from beneath the public surface of other libraries, a file for each; canaries are in tests/vendors."""
+"""What we take from beneath other libraries' public surface, one file for each library.
+
+An upgrade may change any of it without notice: ``tests/vendors/`` has a test for each file that says what is broken.
+"""

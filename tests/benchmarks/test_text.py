@@ -16,7 +16,7 @@ from benchmarks._text_floor import floating_point_operations
 from benchmarks.peers import text_loop
 from iclgd.data.prompts import Prompts
 
-# As iclgd.experiment.prepare_process does; the second one comes where Slurm is installed.
+# As iclgd.runtime.process.prepare_process does; the second one comes where Slurm is installed.
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning.pytorch", "ignore:The `srun` command is available")
 DEMONSTRATIONS = 6
 

@@ -99,6 +99,8 @@ def test_the_parts_of_prompts() -> None:
         separator=(2,),
         queries=(tokens("Say : the sun <unk> Mood :"),),
         labels=(1,),
+        query_texts=("Say: the sun 1 Mood:",),
+        answer_texts=("sad", "happy"),
     )
     assert prompts.context == (1, *demonstration, 2)
     assert prompts.finetuning_examples == ((1, *demonstration),)

@@ -6,9 +6,9 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from iclgd import config as configs
-from iclgd.experiment import prepare_process
 from iclgd.experiments.language_modeling import Config, prepare, write_model
 from iclgd.modules.language_modeling import LanguageModelingModule
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer, train_and_test
 from tests.conftest import ROOT
 from tests.devices.conftest import Gpu
@@ -25,7 +25,7 @@ SMALL = [
 def train(accelerator: str, precision: str) -> tuple[Config, LanguageModelingModule, dict[str, float]]:
     prepare_process(num_threads=1)
     overrides = [*SMALL, f"trainer.accelerator={accelerator}", f"trainer.precision={precision}"]
-    config = configs.load(ROOT / "configs" / "language_modeling" / "embedded.yaml", overrides)
+    config = configs.load(ROOT / "configs" / "language_modeling" / "embedded_model.yaml", overrides)
     assert isinstance(config, Config)
     data, module = prepare(config)
     return config, module, train_and_test(make_trainer(config.trainer, None, [], []), module, data, None)

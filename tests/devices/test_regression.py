@@ -14,11 +14,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torchmetrics import Metric
 
 from iclgd import config as configs
-from iclgd.experiment import prepare_process
 from iclgd.experiments.analyses import ANALYSES
 from iclgd.experiments.regression import Config, prepare
 from iclgd.modules.regression import RegressionModule
 from iclgd.runtime import recording
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer, train_and_test
 from tests.conftest import ROOT
 from tests.devices.conftest import Gpu

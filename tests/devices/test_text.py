@@ -17,10 +17,10 @@ from iclgd import config as configs
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import TextDataModule
-from iclgd.experiment import prepare_process
 from iclgd.experiments import RunContext, text
 from iclgd.modules.dual_form import Comparison
 from iclgd.modules.similarities import EvaluationConfig
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import DeviceConfig
 from tests.conftest import ROOT
 from tests.devices.conftest import Gpu

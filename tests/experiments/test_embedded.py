@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import GPT2LMHeadModel
 
 from iclgd import config as configs
+from iclgd.runs.run import load_run
 from tests.conftest import ROOT
 from tests.test_experiment import Cli, numbers, run_directory
 
 EMBEDDED = ROOT / "configs" / "text" / "embedded.yaml"
-LANGUAGE = ROOT / "configs" / "language_modeling" / "embedded.yaml"
+LANGUAGE = ROOT / "configs" / "language_modeling" / "embedded_model.yaml"
 OFFLINE = "tracking.mode=disabled"
 SMALL_LANGUAGE = [
     *("task.num_demonstrations=6", "model.num_layers=2", "model.hidden_size=16", "model.num_heads=2"),
@@ -56,6 +58,9 @@ def test_a_language_model_is_trained_written_and_compared(cli: Cli) -> None:
     assert code == 0, err
     directory = run_directory(out)
     assert (directory.figures / "learning_to_learn.png").exists()
+    (model,) = load_run(directory.path).models.values()
+    assert isinstance(model, GPT2LMHeadModel)
+    assert (model.config.n_layer, model.training) == (2, False)
     code, out, err = cli(
         *("run", EMBEDDED, OFFLINE, f"model.name={directory.path / 'model'}", "task.num_queries=16"),
         *("demonstrations.num=4", "evaluation={controls: [], other_task: null}"),

@@ -6,7 +6,7 @@ from iclgd import config as configs
 from iclgd.experiments.language_modeling import Config, prepare, write_model
 from tests.conftest import ROOT
 
-EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded.yaml"
+EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded_model.yaml"
 
 
 def test_saving_a_model_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tokenizers import normalizers
 from transformers import BloomConfig, BloomForCausalLM, CohereConfig, CohereForCausalLM, MptConfig, MptForCausalLM
 
+from iclgd.runs.run import load_run
 from iclgd.tracking.run_directory import RunDirectory
 from tests.language_models import (
     LAYERS,
@@ -26,6 +27,7 @@ from tests.language_models import (
 )
 
 Cli = Callable[..., tuple[int, str, str]]
+NUM_QUERIES = 23  # that the task has
 UNSTEADY = {"queries_per_second", "peak_memory_bytes"}
 WHOLE = ["accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "rec2ftp", "put_right"]
 BY_LAYER = [
@@ -114,6 +116,56 @@ def test_a_run_leaves_the_whole_summary(cli: Cli, config: Path) -> None:
     assert (directory.path / "config.yaml").exists()
     assert json.loads((directory.path / "environment.json").read_text())["world_size"] == 1
     assert not list(directory.path.rglob("*.ckpt"))
+    assert len(load_run(directory.path).predictions) == 3 * NUM_QUERIES
+
+
+def correct(rows: list[dict[str, Any]], control: str | None, setting: str) -> dict[int, bool]:
+    """Return whether each query is answered correctly, from the rows of ``predictions.jsonl`` alone."""
+    chosen = [row for row in rows if (row["control"], row["setting"]) == (control, setting)]
+    assert [row["query"] for row in chosen] == list(range(NUM_QUERIES))
+    for row in chosen:
+        assert row["choice"] == max(row["scores"], key=row["scores"].get)
+    return {row["query"]: row["choice"] == row["label"] for row in chosen}
+
+
+def check_predictions(directory: RunDirectory, controls: tuple[str | None, ...]) -> list[dict[str, Any]]:
+    """Compare the numbers that rest on answers with those in the summary."""
+    rows, found = load_run(directory.path).predictions, directory.read_summary()
+    assert found is not None
+    assert len(rows) == 3 * NUM_QUERIES * len(controls)
+    for control in controls:
+        prefix = f"{control}/" if control else ""
+        zero_shot, in_context, finetuned = (
+            correct(rows, control, setting) for setting in ("zero_shot", "in_context", "finetuned")
+        )
+        for setting, right in (("zero_shot", zero_shot), ("in_context", in_context), ("finetuned", finetuned)):
+            assert found[f"{prefix}accuracy/{setting}"] == sum(right.values()) / NUM_QUERIES
+        put_right = [query for query in zero_shot if finetuned[query] and not zero_shot[query]]
+        assert found[f"{prefix}rec2ftp_queries"] == len(put_right)
+        if put_right:
+            recalled = sum(in_context[query] for query in put_right)
+            assert found[f"{prefix}rec2ftp"] == 100 * recalled / len(put_right)
+    return rows
+
+
+def test_numbers_can_be_computed_again_from_the_predictions(cli: Cli, config: Path) -> None:
+    directory = run_directory(cli("run", config, controls("shuffled_labels"), "evaluation.batch_size=5")[1])
+    rows = check_predictions(directory, (None, "shuffled_labels"))
+    assert rows[0]["text"].startswith("Day: ")
+    assert set(rows[0]["scores"]) == {"bad", "good"}
+    before, whole = (directory.path / "predictions.jsonl").read_bytes(), directory.read_summary()
+    (directory.path / "predictions.jsonl").write_bytes(before[:-40])
+    code, _, err = cli("resume", directory.path)
+    assert code == 0, err
+    assert "predictions.jsonl: damaged (not the checksum that environment.json has); made again" in err
+    assert (directory.path / "predictions.jsonl").read_bytes() == before
+    assert whole is not None
+    assert numbers_but_speed(directory.read_summary()) == numbers_but_speed(whole)
+
+
+def numbers_but_speed(found: dict[str, float] | None) -> dict[str, float]:
+    assert found is not None
+    return {name: value for name, value in found.items() if name not in UNSTEADY}
 
 
 def test_without_replicates_there_are_no_intervals(cli: Cli, config: Path) -> None:
@@ -221,6 +273,11 @@ def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path:
     two = run_directory(done.stdout)
     assert json.loads((two.path / "environment.json").read_text())["world_size"] == 2
     assert len(list((tmp_path / "runs" / "small").iterdir())) == 2  # one directory for both processes
+    rows = check_predictions(two, (None, "untrained", "shuffled_labels"))
+    (one,) = {path for path in (tmp_path / "runs" / "small").iterdir() if path != two.path}
+    for row, alone in zip(rows, load_run(one).predictions, strict=True):
+        assert row["scores"] == pytest.approx(alone["scores"], abs=1e-5)
+        assert {**row, "scores": None} == {**alone, "scores": None}
     assert summary((0, done.stdout, done.stderr)) == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 

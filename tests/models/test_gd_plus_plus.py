@@ -106,5 +106,5 @@ def test_more_freedom_is_never_worse() -> None:
 
 
 def test_unequal_numbers_of_steps_are_refused() -> None:
-    with pytest.raises(ValueError, match="one curvature for each of its 2 learning rates, got 1"):
+    with pytest.raises(ValueError, match="one gamma for each of its 2 learning rates, got 1"):
         GradientDescentPlusPlus((0.1, 0.1), (0.1,))

@@ -16,12 +16,12 @@ from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.observe import NO_ANSWER, Observation, observe
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch, TextDataModule
-from iclgd.experiment import prepare_process
 from iclgd.models.language import LanguageModelError
-from iclgd.modules import dual_form
+from iclgd.modules import comparison
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.finiteness import finetuning_failure
 from iclgd.modules.similarities import EvaluationConfig
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import DeviceConfig, make_trainer
 from tests.language_models import query_batch, query_tokens, random_tokens, tiny
 
@@ -74,7 +74,9 @@ def test_finetuning_that_diverges_gives_no_numbers(capsys: pytest.CaptureFixture
         "warning: finetuning: not finite",
         "warning: shuffled_labels: finetuning: not finite",
     ]
-    first = next(step for step, loss in enumerate(found.finetuned[0].losses, start=1) if not loss.isfinite())
+    first = next(
+        step for step, loss in enumerate(found.comparisons[0].finetuned.losses, start=1) if not loss.isfinite()
+    )
     assert f"from demonstration {first} of 4 on (loss " in lines[0]
 
 
@@ -195,7 +197,7 @@ def test_zero_shot_is_seen_once_for_each_model(monkeypatch: pytest.MonkeyPatch) 
         seen.append((id(model), "context" in keys))
         return observe(model, batch, *arguments, **keys)
 
-    monkeypatch.setattr(dual_form, "observe", count)
+    monkeypatch.setattr(comparison, "observe", count)
     model, other = tiny("gpt2"), tiny("gpt2", seed=1)
     run([Comparison("", model, prompts()), Comparison("b", model, prompts(50))], batch_size=100)
     assert len(seen) == 5  # zero-shot, two contexts, two finetuned

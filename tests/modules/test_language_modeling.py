@@ -8,16 +8,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from iclgd import config as configs
 from iclgd.analysis.gradients import clip_by_global_norm
-from iclgd.data.few_shot_language import VOCABULARY
+from iclgd.checks import InputError
+from iclgd.data.few_shot_language import VOCABULARY, TokenBatch
 from iclgd.data.language_datamodule import LanguageDataModule, training_batch
-from iclgd.experiment import prepare_process, resume, run
+from iclgd.experiment import resume, run
 from iclgd.experiments.language_modeling import Config, prepare
 from iclgd.models.gpt import GPTConfig, build_gpt
 from iclgd.modules.language_modeling import LanguageModelingModule, TrainingConfig, shown_numbers
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
 
-EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded.yaml"
+EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded_model.yaml"
 SMALL = [
     "task={num_demonstrations: 5, num_words: 2}",
     "model={num_layers: 2, num_heads: 2, hidden_size: 16, context_length: 32}",
@@ -47,8 +49,14 @@ def test_the_trainer_takes_the_steps_of_a_plain_loop(precision: str) -> None:
     config = small(f"trainer.precision={precision}")
     trained, _ = train(config)
     _, module = prepare(config)
-    optimizer = module.configure_optimizers()
     training = config.training
+    weights = dict(module.model.named_parameters())
+    decaying = {name for name, weight in weights.items() if weight.dim() > 1 and ".wpe." not in name}
+    groups = [
+        {"params": [weight for name, weight in weights.items() if (name in decaying) == decays], "weight_decay": decay}
+        for decays, decay in ((True, training.weight_decay), (False, 0.0))
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(training.beta1, training.beta2))
     for step in range(10):
         tokens, is_label = training_batch(config.task, 0, step, 4, growth_steps=4)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
@@ -115,13 +123,13 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeyp
     monkeypatch.setenv("ICLGD_RUNS", str(tmp_path))
     whole = run(small(), "whole").directory
     assert whole is not None
-    take_steps, stopped = LanguageModelingModule.training_step, []
+    take_step, stopped = LanguageModelingModule.training_step, []
 
-    def stop_in_the_second_epoch(module: LanguageModelingModule, stream: object, batch_idx: int) -> None:
-        if module.global_step == 4 and not stopped:
+    def stop_in_the_second_epoch(module: LanguageModelingModule, batch: TokenBatch, batch_idx: int) -> torch.Tensor:
+        if module.global_step == 6 and not stopped:
             stopped.append(True)
             raise KeyboardInterrupt
-        take_steps(module, stream, batch_idx)  # type: ignore[arg-type]
+        return take_step(module, batch, batch_idx)
 
     monkeypatch.setattr(LanguageModelingModule, "training_step", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt, match="continue with: iclgd resume"):
@@ -132,8 +140,16 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeyp
     assert resumed is not None
     assert resumed.read_metrics() == whole.read_metrics()
     assert [record["step"] for record in whole.read_metrics()] == [0, 4, 8, 10]
+    assert ["train/loss" in record for record in whole.read_metrics()] == [False, True, True, True]
     first, second = ((each.path / "model" / "model.safetensors").read_bytes() for each in (whole, resumed))
     assert first == second
+
+
+def test_a_checkpoint_whose_steps_would_not_be_counted_is_refused() -> None:
+    _, module = prepare(small())
+    module.on_load_checkpoint({"lr_schedulers": [{"last_epoch": 4}]})
+    with pytest.raises(InputError, match="the checkpoint is of an earlier version"):
+        module.on_load_checkpoint({"lr_schedulers": []})
 
 
 def test_the_written_model_is_the_trained_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

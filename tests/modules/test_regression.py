@@ -7,10 +7,10 @@ from lightning.pytorch import Callback
 from iclgd import config as configs
 from iclgd.analysis.gradients import add_gradients, clip_by_global_norm, stacked_losses
 from iclgd.data.datamodules import TaskStream
-from iclgd.experiment import prepare_process
 from iclgd.experiments.regression import Config as RegressionConfig
 from iclgd.experiments.regression import prepare
 from iclgd.modules.regression import RegressionModule
+from iclgd.runtime.process import prepare_process
 from iclgd.runtime.recording import Stopwatch
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT

@@ -258,7 +258,7 @@ def test_a_run_has_every_figure_even_if_it_diverged(bad: float | None) -> None:
         directory.append_metrics(int(record.pop("step")), record)
     directory.write_bytes("weights.safetensors", save(weights))
     for name, content in analyses.items():
-        directory.write_analysis(name, content)
+        directory.write_analysis(name, content, {"num_tasks": 100})
     paths = draw_figures(directory, summary, EXPERIMENT.drawings())
     names = [path.stem for path in paths]
     assert names == ["learning_curve", "alignment", "weights", "layers", "copying", *analyses]

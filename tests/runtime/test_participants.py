@@ -13,7 +13,7 @@ from iclgd.runtime.participants import Participants
 from iclgd.tracking.run_directory import RunDirectory
 from tests.conftest import ROOT
 
-EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded.yaml"
+EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded_model.yaml"
 
 
 def compare(monkeypatch: pytest.MonkeyPatch, overrides: list[str], checkpoints: list[Path | None]) -> None:

@@ -85,8 +85,7 @@ def test_a_dry_run_prints_the_commands_of_the_trials(cli: Cli, tmp_path: Path) -
     code, out, _ = cli("sweep", SMOKE, "--dry-run", "tracking.project=own")
     assert code == 0
     assert out.splitlines()[1] == (
-        "iclgd run configs/regression/debug.yaml trainer.max_steps=200 training.learning_rate=0.001 seed=1 "
-        "tracking.project=own"
+        "iclgd run debug trainer.max_steps=200 training.learning_rate=0.001 seed=1 tracking.project=own"
     )
     assert len(out.splitlines()) == 4
     assert not (tmp_path / "runs").exists()

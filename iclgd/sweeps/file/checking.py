@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from iclgd.checks import InputError
+from iclgd.shipped import find
 from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.file.parameter import Parameter
 from iclgd.sweeps.file.schema import SweepFile
@@ -47,6 +48,7 @@ class _Configs:
     def __init__(self, sweep: SweepFile, overrides: tuple[str, ...]) -> None:
         self.sweep = sweep
         self.overrides = overrides
+        self.config = find("config", sweep.config)
         self.choosing = [parameter for parameter in sweep.parameters if _may_choose(parameter)]
         self.others = [parameter for parameter in sweep.parameters if parameter not in self.choosing]
         self._with_choices = cache(self._load_with_choices)
@@ -85,7 +87,7 @@ class _Configs:
         chosen = tuple(parameter.override(raws[parameter.key]) for parameter in self.choosing)
         others = [parameter.override(raws[parameter.key]) for parameter in self.others]
         try:
-            complete(overlaid(self._with_choices(chosen), "parameters", others), self.sweep.config)
+            complete(overlaid(self._with_choices(chosen), "parameters", others), self.config)
         except InputError as error:
             point = " ".join(self.sweep.overrides(raws))
             given = f" with {' '.join(self.overrides)}" if self.overrides else ""
@@ -98,7 +100,7 @@ class _Configs:
         layers: dict[str, Sequence[str]] = {f"{path}: command": self.sweep.fixed}
         layers |= {f"{path}: parameters.{text.partition('=')[0]}": [text] for text in chosen}
         try:
-            return typed(self.sweep.config, {**layers, "command line": self.overrides})
+            return typed(self.config, {**layers, "command line": self.overrides})
         except InputError as error:
             for parameter in self.choosing:
                 if str(error).startswith(f"{parameter.key} must be one of"):

@@ -13,7 +13,8 @@ from functools import partial
 from statistics import NormalDist
 from typing import Any
 
-from iclgd.sweeps.file.errors import SweepError, did_you_mean
+from iclgd.checks import did_you_mean
+from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.file.parameter import IN_GRIDS, Choices, Number, Parameter, to_text
 
 REQUIRED = object()

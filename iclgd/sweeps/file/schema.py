@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from iclgd import yaml_files
+from iclgd.checks import did_you_mean
 from iclgd.files import FileError, name_for_folder
-from iclgd.sweeps.file.errors import SweepError, did_you_mean
+from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.file.parameter import Parameter
 from iclgd.sweeps.file.space import overlap, parse_parameters
 from iclgd.yaml_files import YamlError
@@ -165,7 +166,7 @@ def _command(content: Any) -> tuple[Path, tuple[str, ...]]:
         raise SweepError(f"command: must end with {ARGUMENTS}, the point's key=value; {example}")
     config, *fixed = rest[:-1] or [""]
     if not config or config.startswith(("-", "${")) or "=" in config:
-        raise SweepError(f"command: iclgd run needs the path of a config; {example}")
+        raise SweepError(f"command: iclgd run needs a config, by name or path; {example}")
     for item in fixed:
         key, equals, _ = item.partition("=")
         if not equals or not all(part.isidentifier() for part in key.split(".")):

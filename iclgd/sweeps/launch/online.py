@@ -14,7 +14,7 @@ from iclgd.sweeps.file.space import flat
 from iclgd.terminal import say
 from iclgd.tracking.client_process import ClientProcess
 from iclgd.tracking.wandb import TrackingConfig, TrackingError, resolve_mode
-from iclgd.vendors.wandb_sweeps import CANNOT_PAUSE
+from iclgd.vendors.wandb import CANNOT_PAUSE
 
 SECONDS_TO_ANSWER = 60.0  # of W&B's server
 

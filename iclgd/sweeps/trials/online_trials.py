@@ -13,7 +13,7 @@ from iclgd.sweeps.file.schema import SweepFile
 from iclgd.sweeps.trials.folder import SweepFolder
 from iclgd.sweeps.trials.outcome import NoMetricError, final_value
 from iclgd.tracking.run_directory import RunDirectory
-from iclgd.vendors.wandb_sweeps import said_by_agent
+from iclgd.vendors.wandb import said_by_agent
 
 INTERRUPTED = "iclgd: interrupted"
 

@@ -23,7 +23,7 @@ from iclgd.sweeps.workers.session import SessionGuard
 from iclgd.sweeps.workers.trial_process import TrialProcess
 from iclgd.sweeps.workers.worker import SECONDS_BETWEEN_LOOKS, WorkerError
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
-from iclgd.vendors.wandb_sweeps import WITHOUT_FLAPPING
+from iclgd.vendors.wandb import WITHOUT_FLAPPING
 
 SECONDS_WITHOUT_TRIAL = 2.0  # after which an agent that gets no more trials is ended
 

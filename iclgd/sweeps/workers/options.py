@@ -1,4 +1,4 @@
-"""How a worker works, and how that is typed, by people after ``iclgd sweep`` and by launchers after ``sweep work``."""
+"""How a worker works, and how launchers type that after ``sweep work``."""
 
 import argparse
 import os
@@ -41,23 +41,6 @@ class WorkerOptions:
     def trial_overrides(self) -> list[str]:
         """Return the config's keys that tell a trial of its processes."""
         return slurm_commands.trial_overrides(self.nodes_per_trial, self.gpus_per_node) if self.is_on_slurm else []
-
-
-def add_worker_options(command: argparse.ArgumentParser) -> None:
-    """Add what both take."""
-    command.add_argument(
-        "--retries",
-        type=int,
-        default=3,
-        metavar="R",
-        help="of a trial whose process is killed, for memory, say (3)",
-    )
-    command.add_argument("--time-limit", type=float, metavar="MINUTES", help="of a trial; one that takes longer fails")
-    command.add_argument(
-        "--grace", type=float, default=60.0, metavar="SECONDS", help="for a trial to write a checkpoint and stop (60)"
-    )
-    command.add_argument("--nodes-per-trial", type=int, default=1, metavar="M", help="with --launcher slurm (1)")
-    command.add_argument("--gpus-per-node", type=int, default=0, metavar="G", help="with --launcher slurm (0)")
 
 
 def worker_arguments(arguments: argparse.Namespace) -> list[str]:

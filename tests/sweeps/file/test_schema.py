@@ -88,9 +88,15 @@ EXAMPLE = 'write it like command: ["${env}", iclgd, run, CONFIG, key=value, "${a
         (["iclgd", "run", "c.yaml"], "command: must end with ${args_no_hyphens}"),
         (["iclgd", "run", "c.yaml", "${args}"], "command: must end with ${args_no_hyphens}"),
         (["iclgd", "run", "c.yaml", "${args_no_hyphens}", "seed=1"], "command: must end with ${args_no_hyphens}"),
-        (["iclgd", "run", "${args_no_hyphens}"], "command: iclgd run needs the path of a config; "),
-        (["iclgd", "run", "model.clip=1", "${args_no_hyphens}"], "command: iclgd run needs the path of a config; "),
-        (["iclgd", "run", "--help", "c.yaml", "${args_no_hyphens}"], "command: iclgd run needs the path of a config; "),
+        (["iclgd", "run", "${args_no_hyphens}"], "command: iclgd run needs a config, by name or path; "),
+        (
+            ["iclgd", "run", "model.clip=1", "${args_no_hyphens}"],
+            "command: iclgd run needs a config, by name or path; ",
+        ),
+        (
+            ["iclgd", "run", "--help", "c.yaml", "${args_no_hyphens}"],
+            "command: iclgd run needs a config, by name or path; ",
+        ),
         (
             ["iclgd", "run", "c.yaml", "fast", "${args_no_hyphens}"],
             "command: expected key=value, such as model.num_lay",

@@ -1,0 +1,134 @@
+"""One comparison of in-context learning with finetuning, from its first demonstration to its numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iclgd.analysis.capture import check_capture
+from iclgd.analysis.finetune import Finetuned, make_loss
+from iclgd.analysis.kv_context import Context, run_context
+from iclgd.analysis.observe import Observation, observe
+from iclgd.analysis.watching import make_watchable
+from iclgd.data.prompts import Prompts
+from iclgd.data.text_datamodule import QueryBatch
+from iclgd.models.language import LanguageModel
+from iclgd.modules.finiteness import finetuning_failure
+from iclgd.modules.similarities import EvaluationConfig, FinetuningAttention, Similarities
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared: a model that learns from demonstrations, by prompt and by gradient.
+
+    Args:
+        name: of the control; empty for the comparison itself.
+        model: the base model, which may be shared with other comparisons.
+        prompts: demonstrations and queries; all comparisons have the same queries.
+    """
+
+    name: str
+    model: LanguageModel
+    prompts: Prompts
+
+
+class ComparisonState:
+    """What a comparison holds while it is made.
+
+    Attributes:
+        training_queries: of each demonstration before its step, for each layer, (T, H * E).
+        finetuning_failure: from where on finetuning is not finite; ``None`` if it is.
+        similarities: everything that is measured.
+        not_finite: in each setting, how often each layer, and last the scores, were not finite, (L + 1,).
+
+    Args:
+        comparison: what is compared.
+        method: of finetuning.
+        evaluation: the ``evaluation`` part of the config.
+        seed: of bootstrap and random baselines.
+
+    Raises:
+        LanguageModelError: if the model's attention cannot be captured or the finetuning method is not for it.
+    """
+
+    finetuned: Finetuned
+    context: Context
+    attention: FinetuningAttention
+
+    def __init__(self, comparison: Comparison, method: str, evaluation: EvaluationConfig, seed: int) -> None:
+        self.name, self.model, self.prompts = comparison.name, comparison.model, comparison.prompts
+        self.prefix = f"{self.name}/" if self.name else ""
+        check_capture(self.model)
+        make_watchable(self.model)
+        self.similarities = Similarities(
+            self.model.num_layers, evaluation.num_replicates, seed, evaluation.random_updates
+        )
+        self.loss: Callable[[Tensor], Tensor] = make_loss(self.model, method)
+        self.training_queries: list[list[Tensor]] = []
+        self.finetuning_failure: str | None = None
+        self.not_finite: dict[str, Tensor] = {}
+
+    def start(self) -> None:
+        """Start from the base model, which is on its device."""
+        self.finetuned = Finetuned(self.model)
+
+    def learn(self, tokens: tuple[int, ...], learning_rate: float) -> None:
+        """Take one step on one demonstration."""
+        self.training_queries.append(self.finetuned.step(tokens, learning_rate, self.loss))
+
+    def end_learning(self) -> None:
+        """Look whether finetuning was finite."""
+        self.finetuning_failure = finetuning_failure(self.finetuned)
+
+    def read_context(self) -> None:
+        """Run all demonstrations once, and keep of the finetuning pass what their attention is compared with."""
+        prompts = self.prompts
+        positions = [position for start, stop in prompts.demonstration_spans for position in range(start, stop)]
+        num_start = len(prompts.start)
+        layers = [
+            torch.cat([part[num_start:] for part in of_layer]) for of_layer in zip(*self.training_queries, strict=True)
+        ]
+        lengths = [len(demonstration) for demonstration in prompts.demonstrations]
+        where = torch.tensor(positions, device=self.model.device)
+        self.attention = FinetuningAttention(torch.stack(layers), where, lengths)
+        self.context = run_context(self.model, prompts.context)
+        self.training_queries = []
+
+    def see(self, batch: QueryBatch, zero_shot: Observation | None) -> dict[str, Observation]:
+        """See a batch of queries in the three settings, and measure.
+
+        Args:
+            batch: the queries.
+            zero_shot: what the same model has shown already, as another comparison asked.
+
+        Returns:
+            ``zero_shot``, ``in_context`` and ``finetuned``.
+        """
+        answers, start = self.prompts.answers, self.prompts.start
+        if zero_shot is None:
+            zero_shot = observe(self.model, batch, answers, start)
+            self._look("zero-shot", zero_shot)
+        in_context = observe(
+            self.model,
+            batch,
+            answers,
+            context=self.context,
+            finetuned=self.finetuned.parameters,
+            demonstration_tokens=self.attention.positions,
+        )
+        with self.finetuned.applied():
+            finetuned = observe(self.model, batch, answers, start)
+        self._look("in-context", in_context)
+        if self.finetuning_failure is None:  # otherwise it has been said
+            self._look("finetuned", finetuned)
+        self.similarities.update(batch, zero_shot, in_context, finetuned, self.attention)
+        return {"zero_shot": zero_shot, "in_context": in_context, "finetuned": finetuned}
+
+    def results(self) -> dict[str, float]:
+        """Return every number under its summary name; processes must call it together."""
+        return {f"{self.prefix}{name}": value for name, value in self.similarities.results().items()}
+
+    def _look(self, setting: str, seen: Observation) -> None:
+        """Count where a setting is not finite, without waiting for the device."""
+        self.not_finite[setting] = self.not_finite.get(setting, 0) + (~seen.is_finite).long()

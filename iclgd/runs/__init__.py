@@ -1,0 +1,1 @@
+"""Finished runs, opened again: :func:`iclgd.load_run`, their analyses and figures."""

@@ -1,0 +1,120 @@
+"""What a run directory has recorded, read and not changed."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from iclgd import config as configs
+from iclgd.config import Experiment, ExperimentConfig
+from iclgd.files import FileError, checked_name, name_for_folder, read_text
+from iclgd.shipped import find
+from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
+
+
+def open_directory(path: Path) -> RunDirectory:
+    """Return a run directory.
+
+    Raises:
+        RunDirectoryError: if there is no folder, or it is not one; the message names the newest run below it.
+    """
+    if not path.is_dir():
+        raise RunDirectoryError(f"{path}: {'not a run directory, but a file' if path.exists() else 'no such folder'}")
+    try:
+        return RunDirectory(path)
+    except RunDirectoryError as error:
+        below = sorted(path.glob("[!.]*/config.yaml"), key=lambda each: each.parent.name)
+        if not below:
+            raise
+        raise RunDirectoryError(f"{error}; {len(below)} below it, such as {below[-1].parent}") from None
+
+
+def config_and_name(path: Path, name: str | None = None) -> tuple[Path, str]:
+    """Return the config's file and what the run is called, whose folder is ``runs/NAME``.
+
+    Args:
+        path: a config, which may be known by its name, or a run directory, whose run is to be repeated.
+        name: if it is not to be called as the config, or as the other run.
+
+    Raises:
+        InputError: if there is no such config, or no folder can be called so.
+    """
+    is_run = False
+    with contextlib.suppress(OSError):  # a name that no file can have
+        is_run = (path / "config.yaml").is_file()
+    if is_run:
+        directory = RunDirectory(path)
+        path, called = directory.config_path, directory.path.parent.name
+    else:
+        path = find("config", path)
+        if name is None:
+            return path, name_for_folder(path)
+    try:
+        return path, checked_name(called if name is None else name)
+    except FileError as error:
+        raise FileError(f"--name {error}") from None
+
+
+def recorded_config(directory: RunDirectory, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Return a run's config; of one that was made on GPUs which are not here, ``trainer.accelerator`` is ``auto``.
+
+    Args:
+        directory: the run's.
+        overrides: ``key=value`` on it.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    trainer = recorded_values(directory).get("trainer")
+    is_elsewhere = (
+        isinstance(trainer, dict)
+        and trainer.get("accelerator") == "gpu"
+        and torch.cuda.device_count() < trainer.get("devices", 1)
+    )
+    return configs.load(directory.config_path, [*(["trainer.accelerator=auto"] if is_elsewhere else []), *overrides])
+
+
+def recorded_experiment(directory: RunDirectory) -> Experiment[Any, Any]:
+    """Return what kind of experiment a run is.
+
+    Raises:
+        ConfigError: if it is none that there is.
+    """
+    return configs.find_experiment(recorded_values(directory).get("experiment"))
+
+
+def recorded_values(directory: RunDirectory) -> dict[str, Any]:
+    """Return a run's config as it is written, nested.
+
+    Raises:
+        RunDirectoryError: if it cannot be read.
+    """
+    path = directory.config_path
+    try:
+        values = yaml.safe_load(read_text(path))
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{path}: missing; put it back with: iclgd resume {directory.path}") from None
+    except FileError as error:
+        raise RunDirectoryError(str(error)) from None
+    except (yaml.YAMLError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise RunDirectoryError(f"{path}: damaged (no keys and values)")
+    return values
+
+
+def complete_summary(directory: RunDirectory) -> dict[str, float]:
+    """Return the final numbers of a run.
+
+    Raises:
+        RunDirectoryError: if it is not complete.
+    """
+    summary = directory.read_summary()
+    if summary is None:
+        raise RunDirectoryError(
+            f"{directory.path}: the run is not complete; continue it with: iclgd resume {directory.path}"
+        )
+    return summary
