@@ -5,10 +5,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from iclgd import own_entries
+from iclgd.sweeps.trials.folder import SweepFolder
+from iclgd.sweeps.workers.options import WorkerOptions
+from iclgd.sweeps.workers.worker import Worker
 from iclgd.tracking.run_directory import RunDirectory
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -329,28 +333,71 @@ def test_a_damaged_record_of_files_is_none() -> None:
         own_entries.compare(broken, [], Path("run"), "iclgd resume run")
 
 
-def test_a_sweep_hands_its_files_on(cli: Cli, tmp_path: Path) -> None:
-    mine = written(tmp_path, EXPERIMENT)
+def sweep_file(tmp_path: Path) -> Path:
+    """Write a sweep of two points of the experiment that counts."""
     (tmp_path / "count.yaml").write_text("experiment: counting\ntracking: {mode: disabled}\n")
-    sweep = tmp_path / "sweep.yaml"
+    path = tmp_path / "sweep.yaml"
     command = ["${env}", "iclgd", "run", str(tmp_path / "count.yaml"), "${args_no_hyphens}"]
-    sweep.write_text(json.dumps({"method": "grid", "parameters": {"start": {"values": [1, 2]}}, "command": command}))
+    path.write_text(json.dumps({"method": "grid", "parameters": {"start": {"values": [1, 2]}}, "command": command}))
+    return path
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_plan_of_a_sweep_has_its_files(cli: Cli, tmp_path: Path) -> None:
+    mine, sweep = written(tmp_path, EXPERIMENT), sweep_file(tmp_path)
     code, out, _ = cli("sweep", sweep, "--dry-run", "--import", mine)
     assert code == 0
     assert [line.rpartition(" --import ")[2] for line in out.splitlines()] == [str(mine)] * 2
     assert "start=2" in out.splitlines()[1]
-    assert cli("sweep", sweep, "--dry-run")[0] == 0  # in this process the experiment is there
     script = cli("sweep", sweep, "--dry-run", "--launcher", "slurm", f"--import={mine}")[1]
     assert f" --import {mine} " in script.splitlines()[-1]
 
 
+def test_workers_hand_files_on_to_new_and_to_resumed_trials(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, sweep, folder = written(tmp_path, EXPERIMENT), sweep_file(tmp_path), tmp_path / "folder"
+    monkeypatch.setattr("iclgd.sweeps.start._launch", interrupt)
+    code, _, err = cli("sweep", sweep, "--engine", "local", "--dir", folder, "--import", mine)
+    assert code == 130
+    assert err.endswith(f"go on with: iclgd sweep {sweep} --resume --dir {folder} --import {mine}\n")
+    worker = Worker(SweepFolder(folder), WorkerOptions("worker", imports=(mine,)))
+    claim = worker.trials.claim("worker", 0)
+    assert claim is not None
+    command = worker.command(claim)
+    assert ("run" in command, command[-2:]) == (True, ["--import", str(mine)])
+    (folder / "runs" / "count" / worker.folder.run_id(claim.point)).mkdir(parents=True)
+    command = worker.command(claim)
+    assert ("resume" in command, command[-2:]) == (True, ["--import", str(mine)])
+    for again in (["sweep", sweep, "--resume", "--dir", folder], ["sweep", "work", folder]):
+        code, _, err = cli(*again)
+        assert code == 2
+        assert err.startswith(f"iclgd: {folder}: made with own entries of mine.py (sha256 ")
+        assert err.endswith(f" --import {mine}\n")
+
+
+def test_agents_of_wandb_get_files_with_the_command(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, sweep, commands = written(tmp_path, EXPERIMENT), sweep_file(tmp_path), []
+
+    def create(content: dict[str, Any], command: list[str], project: str, entity: str | None) -> str:
+        commands.append(command)
+        return "entity/project/sweep"
+
+    monkeypatch.setattr("iclgd.sweeps.start.online.choose_engine", lambda wanted: ("wandb", "W&B"))
+    monkeypatch.setattr("iclgd.sweeps.start.online.create", create)
+    monkeypatch.setattr("iclgd.sweeps.start._launch", interrupt)
+    assert cli("sweep", sweep, "--dir", tmp_path / "folder", "--import", mine)[0] == 130
+    assert commands == [
+        ["${env}", "iclgd", "run", str(tmp_path / "count.yaml"), "${args_no_hyphens}", "--import", str(mine)]
+    ]
+
+
 @pytest.mark.slow
 def test_a_sweep_of_an_own_experiment_runs_and_goes_on(cli: Cli, tmp_path: Path) -> None:
-    mine = written(tmp_path, EXPERIMENT)
-    (tmp_path / "count.yaml").write_text("experiment: counting\ntracking: {mode: disabled}\n")
-    sweep, folder = tmp_path / "sweep.yaml", tmp_path / "folder"
-    command = ["${env}", "iclgd", "run", str(tmp_path / "count.yaml"), "${args_no_hyphens}"]
-    sweep.write_text(json.dumps({"method": "grid", "parameters": {"start": {"values": [1, 2]}}, "command": command}))
+    mine, sweep, folder = written(tmp_path, EXPERIMENT), sweep_file(tmp_path), tmp_path / "folder"
     options = ["--engine", "local", "--dir", folder]
     code, _, err = cli("sweep", sweep, *options, "--import", mine)
     assert code == 0, err
