@@ -186,25 +186,33 @@ class SafeJournalBackend(BaseJournalBackend):
             SweepError: for a line that is damaged.
         """
         number = log_number_from if log_number_from in self._offsets else 0
-        offset, problem = self._offsets[number], None
+        offset, bad, problem = self._offsets[number], b"", ""
         with self.path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             file.seek(offset)
             for number, line in enumerate(file, start=number):  # noqa: B020
-                if problem is not None:  # and it was not the last line
-                    raise SweepError(f"{self.path}: damaged; line {number}: {problem}")
-                if not line.endswith(b"\n"):
+                if problem:  # and it was not the last line
+                    break
+                if not line.endswith(b"\n") or offset + len(line) > size:  # or it was: see below
                     return
                 try:
                     entry = entry_of(line)
                 except SweepError as error:
-                    raise SweepError(f"{self.path}: damaged; line {number + 1}: {error}") from None
+                    bad, problem = line, f"line {number + 1}: {error}"
+                    break
                 except ValueError as error:
-                    problem = error
+                    bad, problem = line, f"line {number + 1}: {error}"
                     continue
                 offset += len(line)
                 self._offsets[number + 1] = offset
                 if number >= log_number_from:
                     yield entry
+            else:
+                return
+            # The beginning may be of an unfinished line that a writer has cut off since, the rest of the next entry.
+            # All entries that this process has written come before: whatever is left out is read the next time.
+            if os.pread(file.fileno(), len(bad), offset) == bad:
+                raise SweepError(f"{self.path}: damaged; {problem}")
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add entries; when it returns, they are on the disk, unless the journal is private.

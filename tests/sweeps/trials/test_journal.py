@@ -19,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from iclgd.sweeps.trials import journal
+from iclgd.sweeps.trials.entries import line_of
 from iclgd.sweeps.trials.journal import MachineLock, SafeJournalBackend, flush, machine_id, open_journal
 
 NUM_PROCESSES = 32
@@ -181,6 +182,23 @@ def test_an_unfinished_last_entry_is_overlooked_and_cut_off(path: Path) -> None:
         assert len(entries(path)) == whole.count(b"\n") + 1
         assert attributes(path) == {"kept": length}
     assert reader.get_study_user_attrs(0) == {"kept": len(added) - 1}  # saw tails and cuts and misses nothing
+
+
+@pytest.mark.parametrize("kept", [{"name": "b" * 100}, {"other": {"name": "b" * 100}}])
+def test_a_reader_may_see_an_entry_that_is_cut_off_meanwhile(path: Path, kept: dict[str, Any]) -> None:
+    """It has read the beginning of one that is unfinished, and reads on where the next entry has taken its place."""
+    whole = path.read_bytes()
+    torn = line_of({"name": "a" * 100})
+    for length in range(1, len(torn)):
+        path.write_bytes(whole + torn[:length])
+        backend = SafeJournalBackend(path)
+        reading = backend.read_logs(0)
+        seen = [next(reading)]  # all that is there has been read
+        SafeJournalBackend(path).append_logs([kept, kept])
+        seen += [*reading]
+        assert seen == entries(path)[: len(seen)]
+        assert len(seen) >= whole.count(b"\n")
+        assert [*seen, *backend.read_logs(len(seen))] == entries(path)
 
 
 @pytest.mark.parametrize("length", [3, 5000, 200_000])
