@@ -287,6 +287,10 @@ def test_a_run_remembers_its_files_and_goes_on_with_them_alone(cli: Cli, tmp_pat
             "mine.py: ANALYSES['mine'] must be of Analysis, got <built-in function print>",
         ),
         (
+            "from iclgd.measures import TEXT_METRICS\nTEXT_METRICS['mine'] = print\n",
+            "mine.py: TEXT_METRICS['mine'] must be of TextMetric, got <built-in function print>",
+        ),
+        (
             "from iclgd.data import REGRESSION_TASKS, SineTask\nREGRESSION_TASKS['a/b'] = SineTask\n",
             "mine.py: REGRESSION_TASKS: a name has letters, digits and '_' only, got 'a/b'",
         ),
