@@ -27,8 +27,8 @@ REGISTRIES = (
     ("iclgd.data", "REGRESSION_TASKS", "RegressionTask", "_"),
     ("iclgd.measures", "TEXT_METRICS", "TextMetric", "_/"),
     ("iclgd.measures", "CONTROLS", "Control", "_"),
-    ("iclgd.measures", "ERRORS", "Error", "_"),
-    ("iclgd.measures", "ALIGNMENTS", "Alignment", "_"),
+    ("iclgd.measures", "ERRORS", "ErrorMetric", "_"),
+    ("iclgd.measures", "ALIGNMENTS", "AlignmentMetric", "_"),
 )
 
 

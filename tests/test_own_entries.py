@@ -163,9 +163,10 @@ def _own_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from iclgd.data import REGRESSION_TASKS
     from iclgd.experiments import EXPERIMENTS
     from iclgd.experiments.analyses import ANALYSES
+    from iclgd.measures import TEXT_METRICS
     from iclgd.report import style
 
-    registries = (ANALYSES, EXPERIMENTS, REGRESSION_TASKS, learners.LEARNERS, style.COLOURS, style.LABELS)
+    registries = (ANALYSES, EXPERIMENTS, REGRESSION_TASKS, TEXT_METRICS, learners.LEARNERS, style.COLOURS, style.LABELS)
     before = [dict(registry) for registry in registries]
     modules = set(sys.modules)
     yield

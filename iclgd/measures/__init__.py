@@ -10,7 +10,7 @@ Nothing here runs: those that build measures (:mod:`iclgd.modules`, :mod:`iclgd.
 """
 
 from iclgd.measures.controls import CONTROLS, Control
-from iclgd.measures.regression import ALIGNMENTS, ERRORS, Alignment, Error, Learned
+from iclgd.measures.regression import ALIGNMENTS, ERRORS, AlignmentMetric, ErrorMetric, Learned
 from iclgd.measures.text import TEXT_METRICS, Panel, TextMetric
 
 __all__ = [
@@ -18,9 +18,9 @@ __all__ = [
     "CONTROLS",
     "ERRORS",
     "TEXT_METRICS",
-    "Alignment",
+    "AlignmentMetric",
     "Control",
-    "Error",
+    "ErrorMetric",
     "Learned",
     "Panel",
     "TextMetric",

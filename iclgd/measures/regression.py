@@ -25,7 +25,7 @@ class Learned(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Error:
+class ErrorMetric:
     """How far a prediction is from its target: ``NAME/LEARNER``, of every learner and after every layer of deep ones.
 
     Args:
@@ -38,7 +38,7 @@ class Error:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class AlignmentMetric:
     """How alike the transformer and a reference are: ``alignment/NAME`` (the first one), ``alignment/NAME_REFERENCE``.
 
     Args:
@@ -56,17 +56,17 @@ class Alignment:
     colour: str
 
 
-ERRORS: dict[str, Error] = {
-    "loss": Error(HalfMeanSquaredError, "loss (0.5 x mean squared error)"),
+ERRORS: dict[str, ErrorMetric] = {
+    "loss": ErrorMetric(HalfMeanSquaredError, "loss (0.5 x mean squared error)"),
 }
-ALIGNMENTS: dict[str, Alignment] = {
-    "prediction_l2": Alignment(
+ALIGNMENTS: dict[str, AlignmentMetric] = {
+    "prediction_l2": AlignmentMetric(
         PredictionL2, lambda learned: learned.prediction, "mean L2 distance", "predictions, L2", "#2ca02c"
     ),
-    "sensitivity_l2": Alignment(
+    "sensitivity_l2": AlignmentMetric(
         SensitivityL2, lambda learned: learned.sensitivity, "mean L2 distance", "sensitivities, L2", "#ff7f0e"
     ),
-    "sensitivity_cosine": Alignment(
+    "sensitivity_cosine": AlignmentMetric(
         SensitivityCosine, lambda learned: learned.sensitivity, COSINE, "sensitivities, cosine", "#1f77b4"
     ),
 }

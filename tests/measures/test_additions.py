@@ -44,7 +44,7 @@ REGRESSION = """
 from torch import Tensor
 from torchmetrics import MeanAbsoluteError
 
-from iclgd.measures import ALIGNMENTS, ERRORS, Alignment, Error
+from iclgd.measures import ALIGNMENTS, ERRORS, AlignmentMetric, ErrorMetric
 from iclgd.metrics import MeanMetric
 
 
@@ -56,8 +56,8 @@ class LargestDifference(MeanMetric):
         return (preds - target).abs().amax(-1).sum(), len(preds)
 
 
-ERRORS["mae"] = Error(MeanAbsoluteError, "mean absolute error")
-ALIGNMENTS["largest"] = Alignment(
+ERRORS["mae"] = ErrorMetric(MeanAbsoluteError, "mean absolute error")
+ALIGNMENTS["largest"] = AlignmentMetric(
     LargestDifference, lambda learned: learned.prediction, "largest difference", "largest output", "#9467bd"
 )
 """
