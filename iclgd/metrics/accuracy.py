@@ -127,7 +127,18 @@ class Accuracy(Share):
 
 
 def put_right(zero_shot_correct: Tensor, finetuned_correct: Tensor) -> Tensor:
-    """Return whether finetuning puts each query right: 1, 0, or NaN if that is not known; shape ``(B,)``, float64.
+    r"""Return whether finetuning puts each query right, where Rec2FTP looks: [Dai] section 4.
+
+    .. math:: p_b = (1 - z_b)\, f_b
+
+    of whether the zero-shot and the finetuned model's answers are right, z and f.
+
+    Args:
+        zero_shot_correct: 1, 0, or NaN where there was no answer, (B,); or boolean.
+        finetuned_correct: likewise, (B,).
+
+    Returns:
+        1, 0, or NaN if it is not known, (B,), float64.
 
     Example:
         >>> put_right(torch.tensor([0.0, 1.0, 1.0, torch.nan]), torch.tensor([1.0, 1.0, torch.nan, 1.0]))

@@ -59,7 +59,9 @@ def bootstrap_weights(indices: Tensor, num_replicates: int, seed: int) -> Tensor
 
 
 class Resampling:
-    """The resampling that several metrics share: the same queries in each replicate, drawn once for all of them.
+    r"""The resampling that several metrics share: the same queries in each replicate, drawn once for all of them.
+
+    .. math:: w_{br} \sim \text{Poisson}(1)
 
     Args:
         num_replicates: R; 0 for no interval.
