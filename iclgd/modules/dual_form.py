@@ -12,13 +12,12 @@ from iclgd.analysis.capture import check_capture
 from iclgd.analysis.finetune import FinetuneConfig, Finetuned, make_loss
 from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.observe import Observation, observe
-from iclgd.analysis.seen_queries import FinetuningAttention, SeenQueries
 from iclgd.analysis.watching import make_watchable
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import Demonstration, QueryBatch
 from iclgd.models.language import LanguageModel
 from iclgd.modules.finiteness import finetuning_failure, first_failure
-from iclgd.modules.similarities import EvaluationConfig, Similarities
+from iclgd.modules.similarities import EvaluationConfig, FinetuningAttention, Similarities
 from iclgd.runtime.recording import wait_for
 from iclgd.terminal import say
 
@@ -62,10 +61,10 @@ class DualFormModule(LightningModule):
         self.automatic_optimization = False  # one step of plain gradient descent, on parts of some weights
         self.comparisons = list(comparisons)
         self.learning_rate = finetune.learning_rate
-        self.seed, self.random_updates = seed, evaluation.random_updates
         self.models = nn.ModuleList({id(item.model.model): item.model.model for item in comparisons}.values())
         self.similarities = nn.ModuleList(
-            Similarities(item.model.num_layers, evaluation.num_replicates, seed) for item in comparisons
+            Similarities(item.model.num_layers, evaluation.num_replicates, seed, evaluation.random_updates)
+            for item in comparisons
         )
         for item in comparisons:
             check_capture(item.model)
@@ -144,17 +143,7 @@ class DualFormModule(LightningModule):
             if self.finetuning_failures[index] is None:  # otherwise it has been said
                 self._look(index, "finetuned", finetuned)
             assert isinstance(similarities, Similarities)
-            similarities.update(
-                SeenQueries(
-                    batch,
-                    zero_shot[id(model)],
-                    in_context,
-                    finetuned,
-                    self.attention[index],
-                    self.seed,
-                    self.random_updates,
-                )
-            )
+            similarities.update(batch, zero_shot[id(model)], in_context, finetuned, self.attention[index])
             if index == 0:
                 first = {"zero_shot": zero_shot[id(model)], "in_context": in_context, "finetuned": finetuned}
         return first

@@ -6,7 +6,10 @@ from torch import nn
 from torchmetrics import Metric
 
 from iclgd import checks
+from iclgd.analysis.observe import Observation
+from iclgd.analysis.seen_queries import FinetuningAttention as FinetuningAttention
 from iclgd.analysis.seen_queries import SeenQueries
+from iclgd.data.text_datamodule import QueryBatch
 from iclgd.measures import CONTROLS, TEXT_METRICS
 from iclgd.metrics import Bootstrap, QueryMean, Resampling, WilsonInterval
 from iclgd.metrics.accuracy import Share
@@ -47,24 +50,33 @@ class Similarities(nn.Module):
     Args:
         num_layers: attention layers of the model.
         num_replicates: of the bootstrap.
-        seed: of the bootstrap.
+        seed: of the bootstrap and the random baselines.
+        random_updates: one of ``RANDOM_UPDATES``.
     """
 
-    def __init__(self, num_layers: int, num_replicates: int, seed: int) -> None:
+    def __init__(self, num_layers: int, num_replicates: int, seed: int, random_updates: str) -> None:
         super().__init__()
-        self.num_replicates = num_replicates
+        self.num_replicates, self.seed, self.random_updates = num_replicates, seed, random_updates
         resampling = Resampling(num_replicates, seed)
         self.metrics = nn.ModuleDict(
             {name: _with_interval(entry.metric(num_layers), resampling) for name, entry in TEXT_METRICS.items()}
         )
 
-    def update(self, seen: SeenQueries) -> None:
+    def update(
+        self,
+        batch: QueryBatch,
+        zero_shot: Observation,
+        in_context: Observation,
+        finetuned: Observation,
+        attention: FinetuningAttention,
+    ) -> None:
         """Add a batch of queries, seen in the three settings."""
+        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, self.seed, self.random_updates)
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)
             arguments = TEXT_METRICS[name].inputs(seen)
             if isinstance(metric, Bootstrap):
-                metric.update(*arguments, indices=seen.batch.indices)
+                metric.update(*arguments, indices=batch.indices)
             else:
                 metric.update(*arguments)
 

@@ -33,11 +33,10 @@ from iclgd import metrics
 from iclgd.analysis.finetune import Finetuned
 from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.observe import Observation, observe
-from iclgd.analysis.seen_queries import FinetuningAttention, SeenQueries
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel, wrap
-from iclgd.modules.similarities import Similarities
+from iclgd.modules.similarities import FinetuningAttention, Similarities
 from tests.language_models import query_batch, query_tokens, random_model, random_tokens
 from tests.modules.test_dual_form import RATE, run
 from tests.modules.test_dual_form import Comparison as Compared
@@ -198,8 +197,8 @@ def test_contexts_that_differ_in_hidden_tokens_give_equal_numbers(name: str) -> 
     alone = observe(model, batch, ((11,), (12, 13)), (0,))
     assert all(not each.context_visible[..., :-num_same].any() for each in seen if each.context_visible is not None)
     for each in seen:
-        similarities = Similarities(1, 5, seed=0)
-        similarities.update(SeenQueries(batch, alone, each, alone, attention, seed=0, random_updates="gaussian"))
+        similarities = Similarities(1, 5, seed=0, random_updates="gaussian")
+        similarities.update(batch, alone, each, alone, attention)
         results.append(similarities.results())
     for part, value in vars(seen[0]).items():
         assert torch.equal(value, getattr(seen[1], part)), part
