@@ -18,10 +18,11 @@ from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.analyses import ANALYSES
 from iclgd.experiments.language_modeling import LANGUAGES
 from iclgd.files import read_text
+from iclgd.measures import CONTROLS
 from iclgd.models.attention import ATTENTIONS
 from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS
 from iclgd.modules.optimizer_config import SCHEDULES
-from iclgd.modules.similarities import CONTROLS, RANDOM_UPDATES
+from iclgd.modules.similarities import RANDOM_UPDATES
 from iclgd.runtime.trainer import ACCELERATORS, PRECISIONS, STRATEGIES
 from iclgd.shipped import names
 from iclgd.tracking.wandb import MODES
@@ -48,7 +49,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "demonstrations.selection": SELECTIONS,
         "demonstrations.overflow": OVERFLOWS,
         "finetune.method": METHODS,
-        "evaluation.controls": CONTROLS,
+        "evaluation.controls": {name: control.description for name, control in CONTROLS.items()},
         "evaluation.random_updates": RANDOM_UPDATES,
         "trainer.accelerator": ACCELERATORS,
         "trainer.precision": PRECISIONS,

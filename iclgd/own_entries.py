@@ -18,12 +18,17 @@ from iclgd.files import no_such_file, read_text
 from iclgd.terminal import say
 
 RECORDED = "imports"  # the key of environment.json
-# Of every registry: its module, its name there, and the class of its entries (of a task, the class itself is one).
+# Of every registry: its module, its name there, the class of its entries (of a task, the class itself is one), and what
+# names may have beside letters and digits.
 REGISTRIES = (
-    ("iclgd.experiments", "EXPERIMENTS", "ExperimentEntry"),
-    ("iclgd.experiments.analyses", "ANALYSES", "Analysis"),
-    ("iclgd.analysis.learners", "LEARNERS", "Learner"),
-    ("iclgd.data", "REGRESSION_TASKS", "RegressionTask"),
+    ("iclgd.experiments", "EXPERIMENTS", "ExperimentEntry", "_"),
+    ("iclgd.experiments.analyses", "ANALYSES", "Analysis", "_"),
+    ("iclgd.analysis.learners", "LEARNERS", "Learner", "_"),
+    ("iclgd.data", "REGRESSION_TASKS", "RegressionTask", "_"),
+    ("iclgd.measures", "TEXT_METRICS", "TextMetric", "_/"),
+    ("iclgd.measures", "CONTROLS", "Control", "_"),
+    ("iclgd.measures", "ERRORS", "ErrorMetric", "_"),
+    ("iclgd.measures", "ALIGNMENTS", "AlignmentMetric", "_"),
 )
 
 
@@ -151,12 +156,15 @@ def _run(path: Path, text: str, file: ImportedFile) -> None:
 
 def _check_entries(path: Path) -> None:
     """Refuse entries that are none: what was never imported has no new ones."""
-    for module_name, registry, kind_name in REGISTRIES:
+    for module_name, registry, kind_name, signs in REGISTRIES:
         if (module := sys.modules.get(module_name)) is None:
             continue
         kind = getattr(module, kind_name)
         for name, entry in getattr(module, registry).items():
-            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-                raise OwnEntriesError(f"{path}: {registry}: a name has letters, digits and '_' only, got {name!r}")
+            if not isinstance(name, str) or not re.fullmatch(rf"[A-Za-z][A-Za-z0-9{signs}]*", name):
+                allowed = " and ".join(map(repr, signs))
+                raise OwnEntriesError(
+                    f"{path}: {registry}: a name has letters, digits and {allowed} only, got {name!r}"
+                )
             if not (isinstance(entry, kind) or (isinstance(entry, type) and issubclass(entry, kind))):
                 raise OwnEntriesError(f"{path}: {registry}[{name!r}] must be of {kind_name}, got {entry!r:.80}")

@@ -167,9 +167,10 @@ def _own_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from iclgd.data import REGRESSION_TASKS
     from iclgd.experiments import EXPERIMENTS
     from iclgd.experiments.analyses import ANALYSES
+    from iclgd.measures import TEXT_METRICS
     from iclgd.report import style
 
-    registries = (ANALYSES, EXPERIMENTS, REGRESSION_TASKS, learners.LEARNERS, style.COLOURS, style.LABELS)
+    registries = (ANALYSES, EXPERIMENTS, REGRESSION_TASKS, TEXT_METRICS, learners.LEARNERS, style.COLOURS, style.LABELS)
     before = [dict(registry) for registry in registries]
     modules = set(sys.modules)
     yield
@@ -289,6 +290,10 @@ def test_a_run_remembers_its_files_and_goes_on_with_them_alone(cli: Cli, tmp_pat
         (
             "from iclgd.experiments.analyses import ANALYSES\nANALYSES['mine'] = print\n",
             "mine.py: ANALYSES['mine'] must be of Analysis, got <built-in function print>",
+        ),
+        (
+            "from iclgd.measures import TEXT_METRICS\nTEXT_METRICS['mine'] = print\n",
+            "mine.py: TEXT_METRICS['mine'] must be of TextMetric, got <built-in function print>",
         ),
         (
             "from iclgd.data import REGRESSION_TASKS, SineTask\nREGRESSION_TASKS['a/b'] = SineTask\n",

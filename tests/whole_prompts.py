@@ -18,8 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask
 
 from iclgd.data.prompts import Prompts
+from iclgd.measures.text import NUM_TOP_EXAMPLES, NUM_TOP_TOKENS
 from iclgd.metrics import random_scores
-from iclgd.modules.similarities import NUM_TOP_EXAMPLES, NUM_TOP_TOKENS
 
 STATES = "states"  # the attention function that writes down what it is given
 

@@ -1,9 +1,6 @@
 """In-context learning against finetuning of a language model on a text task."""
 
-import dataclasses
 import resource
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,29 +9,13 @@ from omegaconf import MISSING
 
 from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import FinetuneConfig
-from iclgd.data.prompts import DemonstrationsConfig, Prompts, build_prompts, select_demonstrations
-from iclgd.data.prompts import shuffle_labels as shuffled
-from iclgd.data.seeding import named_generator
-from iclgd.data.text import (
-    TextExample,
-    TextTask,
-    TextTaskConfig,
-    TextTaskError,
-    choose_queries,
-    load_examples,
-    load_task,
-    task_path,
-)
+from iclgd.analysis.original import Original
+from iclgd.data.prompts import DemonstrationsConfig, select_demonstrations
+from iclgd.data.text import TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.protocol import Experiment, RunContext
-from iclgd.models.language import (
-    LanguageModel,
-    LanguageModelConfig,
-    LanguageModelError,
-    load_language_model,
-    load_tokenizer,
-    untrained_twin,
-)
+from iclgd.measures import CONTROLS, TEXT_METRICS
+from iclgd.models.language import LanguageModelConfig, LanguageModelError, load_language_model, load_tokenizer
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.report.comparison_table import comparison_table
@@ -49,7 +30,6 @@ from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
 
 FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy}
-ANY_LENGTH = sys.maxsize  # for models without a limit of their own
 
 
 @dataclass(frozen=True)
@@ -102,33 +82,19 @@ def prepare(config: Config) -> Prepared:
     if config.trainer.precision == "64-true":
         model.model.double()  # as the Trainer will: what cannot be run so is found now
     demonstrations = select_demonstrations(rows, config.demonstrations, task.answers)
-
-    def prompts(shown: list[TextExample], shown_task: TextTask = task) -> Prompts:
-        limit = model.max_length or ANY_LENGTH
-        return build_prompts(task, tokenizer, shown, queries, config.demonstrations, limit, shown_task)
-
-    def untrained() -> tuple[LanguageModel, Prompts]:
-        return untrained_twin(model, config.seed), prompts(demonstrations)
-
-    def shuffled_labels() -> tuple[LanguageModel, Prompts]:
-        generator = named_generator(config.demonstrations.seed, "shuffled_labels")
-        return model, prompts(shuffled(demonstrations, generator))
-
-    def other_task() -> tuple[LanguageModel, Prompts]:
-        assert config.evaluation.other_task is not None
-        other = load_task(config.evaluation.other_task)
-        if dataclasses.replace(other, name=task.name, version=task.version, description=task.description) == task:
-            raise TextTaskError("evaluation.other_task must be another task than task.name; both have the same content")
-        others = load_examples(other, "train", _subfolder(config.task.data_dir, other.name))
-        return model, prompts(select_demonstrations(others, config.demonstrations, other.answers), other)
-
-    controls: dict[str, Callable[[], tuple[LanguageModel, Prompts]]] = {
-        "untrained": untrained,
-        "shuffled_labels": shuffled_labels,
-        "other_task": other_task,
-    }
-    comparisons = [Comparison("", model, prompts(demonstrations))]
-    comparisons += [Comparison(name, *controls[name]()) for name in config.evaluation.controls]
+    original = Original(
+        model,
+        tokenizer,
+        task,
+        demonstrations,
+        queries,
+        config.demonstrations,
+        config.seed,
+        config.evaluation.other_task,
+        config.task.data_dir,
+    )
+    comparisons = [Comparison("", model, original.prompts())]
+    comparisons += [Comparison(name, *CONTROLS[name].build(original)) for name in config.evaluation.controls]
     for item in comparisons:
         _check_tokens(item)
     data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
@@ -176,12 +142,6 @@ def _check_tokens(comparison: Comparison) -> None:
         )
 
 
-def _subfolder(data_dir: str | None, name: str) -> str | None:
-    """Return a task's folder below ``data_dir``, if there is one; ``data_dir`` itself may hold another task's data."""
-    folder = Path(data_dir).expanduser() / name if data_dir is not None else None
-    return str(folder) if folder is not None and folder.is_dir() else None
-
-
 def _peak_memory(device: torch.device) -> int:
     """Return the largest memory that the device, or this process, has had in use so far, in bytes."""
     if device.type == "cuda":
@@ -198,7 +158,7 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     execute=execute,
     needs_memory="evaluation.batch_size or demonstrations.num, or take a smaller model",
-    may_be_undefined=("rec2ftp",),
+    may_be_undefined=tuple(name for name, entry in TEXT_METRICS.items() if entry.may_be_undefined),
     figures=FIGURES,
     table=comparison_table,
 )

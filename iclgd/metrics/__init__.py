@@ -1,34 +1,69 @@
-"""What is measured: torchmetrics over pure functions."""
+"""What is measured: torchmetrics over pure functions.
 
-from iclgd.metrics.accuracy import Accuracy as Accuracy
-from iclgd.metrics.accuracy import Rec2FTP as Rec2FTP
-from iclgd.metrics.accuracy import put_right as put_right
-from iclgd.metrics.alignment import PredictionL2 as PredictionL2
-from iclgd.metrics.alignment import SensitivityCosine as SensitivityCosine
-from iclgd.metrics.alignment import SensitivityL2 as SensitivityL2
-from iclgd.metrics.bootstrap import BootstrapMean as BootstrapMean
-from iclgd.metrics.bootstrap import bootstrap_weights as bootstrap_weights
-from iclgd.metrics.copying import Copying as Copying
-from iclgd.metrics.loss import HalfMeanSquaredError as HalfMeanSquaredError
-from iclgd.metrics.mean import MeanMetric as MeanMetric
-from iclgd.metrics.random_baselines import random_scores as random_scores
-from iclgd.metrics.random_baselines import random_updates as random_updates
-from iclgd.metrics.rank import demonstration_attention as demonstration_attention
-from iclgd.metrics.rank import example_sums as example_sums
-from iclgd.metrics.rank import finetuned_scores as finetuned_scores
-from iclgd.metrics.rank import kendall_tau as kendall_tau
-from iclgd.metrics.rank import top_k_recall as top_k_recall
-from iclgd.metrics.rank_metrics import Kendall as Kendall
-from iclgd.metrics.rank_metrics import RandomKendall as RandomKendall
-from iclgd.metrics.rank_metrics import TopKRecall as TopKRecall
-from iclgd.metrics.similarity import cosine as cosine
-from iclgd.metrics.similarity import random_sim_aou as random_sim_aou
-from iclgd.metrics.similarity import sim_am as sim_am
-from iclgd.metrics.similarity import sim_am_delta as sim_am_delta
-from iclgd.metrics.similarity import sim_aou as sim_aou
-from iclgd.metrics.similarity import update_similarity as update_similarity
-from iclgd.metrics.similarity_metrics import RandomSimAOU as RandomSimAOU
-from iclgd.metrics.similarity_metrics import SimAM as SimAM
-from iclgd.metrics.similarity_metrics import SimAMDelta as SimAMDelta
-from iclgd.metrics.similarity_metrics import SimAOU as SimAOU
-from iclgd.metrics.similarity_metrics import UpdateSimilarity as UpdateSimilarity
+A metric is called as those of torchmetrics are, ``update(zero_shot, in_context, finetuned)`` and ``compute()``, and
+lives in their collections; :class:`Bootstrap` and :class:`WilsonInterval` wrap one and add its 95% interval.
+
+Shapes: B queries (or tasks), L layers, C channels, H heads, E channels of a head, T tokens, N demonstration tokens (or
+demonstrations), O outputs, D inputs.
+
+[vO]: von Oswald et al. 2023; [Dai]: Dai et al. 2023; [Deutch]: Deutch et al. 2024.
+
+Example:
+    >>> import torch
+    >>> from torchmetrics import MetricCollection
+    >>> outputs = dict(zip(("zero_shot", "in_context", "finetuned"), torch.eye(3)[:, None, None].expand(3, 5, 2, 3)))
+    >>> metrics = MetricCollection({"sim_aou": SimAOU(num_layers=2), "with_interval": Bootstrap(SimAOU(num_layers=2))})
+    >>> metrics.update(**outputs)
+    >>> {name: tuple(value.shape) for name, value in metrics.compute().items()}
+    {'sim_aou': (2,), 'with_interval': (3, 3)}
+"""
+
+from iclgd.metrics.accuracy import Accuracy, Rec2FTP, WilsonInterval, put_right, wilson_interval
+from iclgd.metrics.alignment import PredictionL2, SensitivityCosine, SensitivityL2
+from iclgd.metrics.bootstrap import Bootstrap, Resampling, bootstrap_weights
+from iclgd.metrics.copying import Copying
+from iclgd.metrics.loss import HalfMeanSquaredError
+from iclgd.metrics.mean import MeanMetric, QueryMean
+from iclgd.metrics.random_baselines import random_scores, random_updates
+from iclgd.metrics.rank import demonstration_attention, example_sums, finetuned_scores, kendall_tau, top_k_recall
+from iclgd.metrics.rank_metrics import Kendall, TopKRecall
+from iclgd.metrics.similarity import cosine, random_sim_aou, sim_am, sim_am_delta, sim_aou, update_similarity
+from iclgd.metrics.similarity_metrics import RandomSimAOU, SimAM, SimAMDelta, SimAOU, UpdateSimilarity
+
+__all__ = [
+    "Accuracy",
+    "Bootstrap",
+    "Copying",
+    "HalfMeanSquaredError",
+    "Kendall",
+    "MeanMetric",
+    "PredictionL2",
+    "QueryMean",
+    "RandomSimAOU",
+    "Rec2FTP",
+    "Resampling",
+    "SensitivityCosine",
+    "SensitivityL2",
+    "SimAM",
+    "SimAMDelta",
+    "SimAOU",
+    "TopKRecall",
+    "UpdateSimilarity",
+    "WilsonInterval",
+    "bootstrap_weights",
+    "cosine",
+    "demonstration_attention",
+    "example_sums",
+    "finetuned_scores",
+    "kendall_tau",
+    "put_right",
+    "random_scores",
+    "random_sim_aou",
+    "random_updates",
+    "sim_am",
+    "sim_am_delta",
+    "sim_aou",
+    "top_k_recall",
+    "update_similarity",
+    "wilson_interval",
+]

@@ -1,24 +1,20 @@
 r"""How often learners are right; [Dai] section 4.
 
 As input to ``update`` both metrics accept whether answers are right, of shape ``(B,)``: boolean, or numbers, 1 and 0,
-and NaN where there was no answer; and
-
-- ``weights`` (:class:`~torch.Tensor`): see :func:`iclgd.metrics.bootstrap_weights`, shape ``(B, R)``
-
-Whatever rests on an answer that there was not is NaN.
+and NaN where there was no answer. Whatever rests on an answer that there was not is NaN.
 
 The intervals are those of Wilson 1927, for shares of few queries as for those of many: a bootstrap of one query, or of
 queries that are all right, would be certain.
 """
 
-import math
+from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from iclgd.metrics.bootstrap import BootstrapMean
-from iclgd.metrics.shapes import check_same_shape, check_shape
+from iclgd.metrics.mean import Interval, ValueMean
+from iclgd.metrics.shapes import check_layout
 
 NORMAL_QUANTILE = 1.959963984540054  # of 0.975
 
@@ -49,25 +45,58 @@ def wilson_interval(share: Tensor, count: Tensor) -> Tensor:
     return torch.stack([low, high])
 
 
-class Share(BootstrapMean):
-    """A share of queries with its interval; without replicates there is none, as of other metrics.
-
-    Args:
-        num_replicates: R; 0 for no interval.
-    """
+class Share(ValueMean):
+    """A share of queries, from 0 to ``scale``; :class:`WilsonInterval` adds its interval."""
 
     scale = 1.0
     higher_is_better = True
 
-    def __init__(self, num_replicates: int, **kwargs: Any) -> None:
-        super().__init__(1, num_replicates, **kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(torch.tensor(0.0, dtype=torch.float64), **kwargs)
+
+    @abstractmethod
+    def values(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return 1, 0 or NaN for each query that counts, ``(N,)``, float64; nothing is remembered."""
+
+    def compute(self) -> Tensor:
+        """Return the share of everything added so far."""
+        return self.scale * self.total / self.count
+
+
+class WilsonInterval(Interval):
+    """Wraps a share, and adds its 95% interval, see :func:`wilson_interval`.
+
+    ``update`` takes what the metric's takes. As output of ``compute``: share, low and high, shape ``(3,)``, float64;
+    NaN without queries.
+
+    Args:
+        metric: what to wrap, an :class:`Accuracy` or :class:`Rec2FTP`; its own state is not used.
+
+    Raises:
+        ValueError: if the metric is no share; and what the metric's raises.
+
+    Example:
+        >>> metric = WilsonInterval(Accuracy())
+        >>> metric.update(torch.tensor([True, True, False, True]))
+        >>> metric.compute()
+        tensor([0.7500, 0.3006, 0.9544], dtype=torch.float64)
+    """
+
+    def __init__(self, metric: Share, **kwargs: Any) -> None:
+        if not isinstance(metric, Share):
+            raise ValueError(f"metric must be a Share, got {type(metric).__name__}")
+        super().__init__(torch.tensor(0.0, dtype=torch.float64), f"_{metric.measure}", **kwargs)
+        self.metric = metric
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add a batch."""
+        values = self.metric.checked_values(*args, **kwargs)
+        self._add(values.sum(0), len(values))
 
     def compute(self) -> Tensor:
         """Return the share, low and high."""
-        interval = wilson_interval(self.total[0] / self.count, self.count)
-        if len(self.replicate_counts) == 0:
-            interval = torch.full_like(interval, math.nan)
-        return torch.cat([self.scale * self.total / self.count, self.scale * interval])
+        scale, share = self.metric.scale, self.total / self.count
+        return torch.cat([(scale * self.total / self.count).view(1), scale * wilson_interval(share, self.count)])
 
 
 class Accuracy(Share):
@@ -78,31 +107,38 @@ class Accuracy(Share):
     As input to ``update`` the metric accepts
 
     - ``correct`` (:class:`~torch.Tensor`): whether the answer is right, shape ``(B,)``
-    - ``weights`` (:class:`~torch.Tensor`): shape ``(B, R)``
 
-    As output of ``compute``: share in [0, 1], low and high, shape ``(3,)``; NaN without queries.
-
-    Args:
-        num_replicates: R; 0 for no interval.
+    As output of ``compute``: the share in [0, 1], a scalar tensor, float64; NaN without queries.
 
     Raises:
-        ValueError: if shapes do not fit or ``correct`` is neither boolean nor of floating-point numbers.
+        ValueError: if the shape does not fit or ``correct`` is neither boolean nor of floating-point numbers.
 
     Example:
-        >>> metric = Accuracy(num_replicates=0)
-        >>> metric.update(torch.tensor([True, True, False, True]), torch.empty(4, 0))
+        >>> metric = Accuracy()
+        >>> metric.update(torch.tensor([True, True, False, True]))
         >>> metric.compute()
-        tensor([0.7500,    nan,    nan], dtype=torch.float64)
+        tensor(0.7500, dtype=torch.float64)
     """
 
-    def update(self, correct: Tensor, weights: Tensor) -> None:
-        """Add a batch."""
+    def values(self, correct: Tensor) -> Tensor:
+        """Return the same as numbers, ``(B,)``."""
         _check_answers(correct=correct)
-        self._accumulate(correct[:, None], weights)
+        return correct.double()
 
 
 def put_right(zero_shot_correct: Tensor, finetuned_correct: Tensor) -> Tensor:
-    """Return whether finetuning puts each query right: 1, 0, or NaN if that is not known; shape ``(B,)``, float64.
+    r"""Return whether finetuning puts each query right, where Rec2FTP looks: [Dai] section 4.
+
+    .. math:: p_b = (1 - z_b)\, f_b
+
+    of whether the zero-shot and the finetuned model's answers are right, z and f.
+
+    Args:
+        zero_shot_correct: 1, 0, or NaN where there was no answer, (B,); or boolean.
+        finetuned_correct: likewise, (B,).
+
+    Returns:
+        1, 0, or NaN if it is not known, (B,), float64.
 
     Example:
         >>> put_right(torch.tensor([0.0, 1.0, 1.0, torch.nan]), torch.tensor([1.0, 1.0, torch.nan, 1.0]))
@@ -127,49 +163,38 @@ class Rec2FTP(Share):
     - ``in_context_correct`` (:class:`~torch.Tensor`): whether the in-context answer is right
     - ``finetuned_correct`` (:class:`~torch.Tensor`): whether the finetuned model's answer is right
 
-    and ``weights`` (:class:`~torch.Tensor`) of shape ``(B, R)``.
-
-    As output of ``compute``: percentage in [0, 100], low and high, shape ``(3,)``. By rule it is NaN if finetuning
+    As output of ``compute``: a percentage in [0, 100], a scalar tensor, float64. By rule it is NaN if finetuning
     put no query right.
-
-    Args:
-        num_replicates: R; 0 for no interval.
 
     Raises:
         ValueError: if shapes do not fit or answers are neither boolean nor floating-point numbers.
 
     Example:
-        >>> metric = Rec2FTP(num_replicates=0)
+        >>> metric = Rec2FTP()
         >>> zero_shot = torch.tensor([False, False, False, True])
         >>> in_context = torch.tensor([True, False, True, True])
         >>> finetuned = torch.tensor([True, True, False, True])
-        >>> metric.update(zero_shot, in_context, finetuned, torch.empty(4, 0))
+        >>> metric.update(zero_shot, in_context, finetuned)
         >>> metric.compute()
-        tensor([50., nan, nan], dtype=torch.float64)
+        tensor(50., dtype=torch.float64)
     """
 
     scale = 100.0
 
-    def update(
-        self, zero_shot_correct: Tensor, in_context_correct: Tensor, finetuned_correct: Tensor, weights: Tensor
-    ) -> None:
-        """Add a batch."""
+    def values(self, zero_shot_correct: Tensor, in_context_correct: Tensor, finetuned_correct: Tensor) -> Tensor:
+        """Return whether in-context learning is right where finetuning puts a query right, or may do so, ``(N,)``."""
         _check_answers(
             zero_shot_correct=zero_shot_correct,
             in_context_correct=in_context_correct,
             finetuned_correct=finetuned_correct,
         )
-        num_queries = len(zero_shot_correct)
-        check_shape("weights", weights, f"(B, R) = ({num_queries}, R)", weights.shape[:1] == (num_queries,))
         right = put_right(zero_shot_correct, finetuned_correct)
-        counts = right != 0  # also where it is not known
         recalled = torch.where(right.isnan(), right, in_context_correct.double())
-        self._accumulate(recalled[counts, None], weights[counts])
+        return recalled[right != 0]  # also where it is not known
 
 
 def _check_answers(**answers: Tensor) -> None:
-    check_same_shape(**answers)
+    check_layout("B", {}, **answers)
     for name, answer in answers.items():
-        check_shape(name, answer, "(B,)", answer.dim() == 1)
         if answer.dtype != torch.bool and not answer.dtype.is_floating_point:
             raise ValueError(f"{name} must be boolean, got {answer.dtype}")

@@ -26,7 +26,7 @@ class SensitivityCosine(MeanMetric):
     As output of ``compute``: the mean cosine in [-1, 1], a scalar tensor.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> import torch
@@ -38,6 +38,7 @@ class SensitivityCosine(MeanMetric):
 
     higher_is_better = True
     is_differentiable = True
+    layout = "B O D"
 
     @staticmethod
     def summed(preds: Tensor, target: Tensor) -> tuple[Tensor, int]:
@@ -58,7 +59,7 @@ class SensitivityL2(MeanMetric):
     As output of ``compute``: the mean distance, a scalar tensor.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> import torch
@@ -70,6 +71,7 @@ class SensitivityL2(MeanMetric):
 
     higher_is_better = False
     is_differentiable = True
+    layout = "B O D"
 
     @staticmethod
     def summed(preds: Tensor, target: Tensor) -> tuple[Tensor, int]:
@@ -90,7 +92,7 @@ class PredictionL2(MeanMetric):
     As output of ``compute``: the mean distance, a scalar tensor.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> import torch
@@ -102,6 +104,7 @@ class PredictionL2(MeanMetric):
 
     higher_is_better = False
     is_differentiable = True
+    layout = "B O"
 
     @staticmethod
     def summed(preds: Tensor, target: Tensor) -> tuple[Tensor, int]:

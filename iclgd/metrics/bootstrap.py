@@ -1,20 +1,23 @@
-r"""Means over queries with a 95% interval by a Poisson bootstrap that needs no second pass.
+r"""95% intervals of means over queries, by a Poisson bootstrap that needs no second pass.
 
 An ordinary bootstrap draws B queries of B with replacement; each then occurs a number of times that is nearly Poisson
 with mean 1. Drawn independently for every query (Hanley & MacGibbon 2006; Chamandy et al. 2012), these counts let every
 replicate be a running weighted sum: independent of the batch size, and sums over processes add up.
+
+torchmetrics' ``BootStrapper`` keeps a copy of the metric for each replicate and updates every copy with a resampled
+batch: a thousand evaluations of the same function, resampled anew in every batch by the global generator, so that
+neither a batch size nor a second process leaves the interval as it was. Here the function is evaluated once, and one
+product of matrices adds its values to all replicates.
 """
 
 import math
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from iclgd.metrics.mean import Interval, QueryMean
 from iclgd.metrics.random_baselines import query_generators
-from iclgd.metrics.shapes import check_shape
 
 PERCENTILES = (0.025, 0.975)
 
@@ -55,8 +58,48 @@ def bootstrap_weights(indices: Tensor, num_replicates: int, seed: int) -> Tensor
     return torch.bucketize(uniform, probabilities.cumsum(0), right=True).double().to(indices.device)
 
 
-class BootstrapMean(Metric, ABC):
-    r"""A mean over queries for each layer, with a 95% interval.
+class Resampling:
+    r"""The resampling that several metrics share: the same queries in each replicate, drawn once for all of them.
+
+    .. math:: w_{br} \sim \text{Poisson}(1)
+
+    Args:
+        num_replicates: R; 0 for no interval.
+        seed: the run's seed.
+
+    Raises:
+        ValueError: if num_replicates is negative.
+
+    Example:
+        >>> resampling = Resampling(num_replicates=5, seed=0)
+        >>> indices = torch.tensor([7, 8])
+        >>> torch.equal(resampling.weights(indices), bootstrap_weights(indices, 5, seed=0))
+        True
+    """
+
+    def __init__(self, num_replicates: int = 1000, seed: int = 0) -> None:
+        if num_replicates < 0:
+            raise ValueError(f"num_replicates must not be negative, got {num_replicates}")
+        self.num_replicates, self.seed = num_replicates, seed
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def weights(self, indices: Tensor) -> Tensor:
+        """Return :func:`bootstrap_weights`; for the tensor that it was called with last, what it returned then.
+
+        Args:
+            indices: the queries' places in the data set, integers, (B,).
+
+        Raises:
+            ValueError: if the indices are not a vector of integers.
+        """
+        # The tensor and not its numbers: to compare those a GPU would have to be waited for.
+        if self._last is None or self._last[0] is not indices:
+            self._last = indices, bootstrap_weights(indices, self.num_replicates, self.seed)
+        return self._last[1]
+
+
+class Bootstrap(Interval):
+    r"""Wraps a metric that is a mean over queries, and adds the mean over layers and 95% intervals.
 
     .. math:: \bar v_l = \frac{1}{B} \sum_b v_{bl}, \quad
         \bar v_{rl} = \frac{\sum_b w_{br} v_{bl}}{\sum_b w_{br}}
@@ -64,32 +107,67 @@ class BootstrapMean(Metric, ABC):
     The interval lies between percentiles 2.5 and 97.5 of :math:`\bar v_{rl}` over replicates r; replicates
     without any query are left out.
 
+    ``update`` takes what the metric's takes, and by keyword
+
+    - ``indices`` (:class:`~torch.Tensor`): the queries' places in the data set, integers, shape ``(B,)``; by default in
+      the order in which they come. Where they are divided among processes, or come in another order, the interval is
+      the same only with them.
+
     As output of ``compute``: shape ``(L + 1, 3)``, float64; the rows are the layers and, last, the mean over layers;
     the columns are the mean and the interval's low and high end. Without queries everything is NaN (and torchmetrics
     warns), and so is a layer's with a value that is NaN; without replicates the interval is NaN.
 
     Args:
-        num_layers: L.
-        num_replicates: R; 0 for no interval.
+        metric: what to wrap; its own state is not used.
+        resampling: shared by all metrics whose replicates are to be compared; 1000 replicates of its own by default.
+
+    Raises:
+        ValueError: if the metric is no mean over queries and layers (:class:`QueryMean`); and what the metric's raises.
+
+    Example:
+        >>> from iclgd.metrics import SimAOU
+        >>> metric = Bootstrap(SimAOU(num_layers=1), Resampling(num_replicates=200))
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> metric.update(*torch.randn(3, 50, 1, 8, generator=generator))
+        >>> metric.compute()
+        tensor([[0.4339, 0.3598, 0.5017],
+                [0.4339, 0.3598, 0.5017]], dtype=torch.float64)
     """
 
-    full_state_update = False
-    total: Tensor
-    count: Tensor
     replicate_totals: Tensor
     replicate_counts: Tensor
 
-    def __init__(self, num_layers: int, num_replicates: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        zeros = torch.zeros(num_replicates, num_layers, dtype=torch.float64)
-        self.add_state("total", zeros.new_zeros(num_layers), dist_reduce_fx="sum")
-        self.add_state("count", zeros.new_zeros(()), dist_reduce_fx="sum")
-        self.add_state("replicate_totals", zeros, dist_reduce_fx="sum")
-        self.add_state("replicate_counts", zeros.new_zeros(num_replicates), dist_reduce_fx="sum")
+    def __init__(self, metric: QueryMean, resampling: Resampling | None = None, **kwargs: Any) -> None:
+        if not isinstance(metric, QueryMean):
+            raise ValueError(f"metric must be a QueryMean, got {type(metric).__name__}")
+        zeros = torch.zeros(metric.num_layers, dtype=torch.float64)
+        super().__init__(zeros, f"_{metric.measure}", **kwargs)
+        self.metric, self.resampling = metric, resampling or Resampling()
+        self._num_before = 0  # queries that the state does not know of
+        replicates = zeros.new_zeros(self.resampling.num_replicates, metric.num_layers)
+        self.add_state("replicate_totals", replicates, dist_reduce_fx="sum")
+        self.add_state("replicate_counts", replicates.new_zeros(len(replicates)), dist_reduce_fx="sum")
 
-    @abstractmethod
-    def update(self, *args: Any) -> None:
-        """Add a batch: compute values and hand them to :meth:`_accumulate`."""
+    def update(self, *args: Any, indices: Tensor | None = None, **kwargs: Any) -> None:
+        """Add a batch."""
+        values = self.metric.checked_values(*args, **kwargs)
+        if indices is None:
+            indices = self._next_indices(len(values))
+        elif indices.shape != values.shape[:1]:
+            raise ValueError(f"indices must have shape (B,) = ({len(values)},), got {tuple(indices.shape)}")
+        weights = self.resampling.weights(indices)
+        self._add(values.sum(0), len(values))
+        self.replicate_totals = self.replicate_totals + weights.T @ values
+        self.replicate_counts = self.replicate_counts + weights.sum(0)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Add a batch, and return what it alone would give."""
+        self._num_before = int(self.count)  # the state is emptied before the batch is added, and put back then
+        try:
+            value: Tensor = super().forward(*args, **kwargs)
+        finally:
+            self._num_before = 0
+        return value
 
     def compute(self) -> Tensor:
         """Return mean, low and high of every layer and of the mean over layers."""
@@ -101,26 +179,12 @@ class BootstrapMean(Metric, ABC):
             low, high = replicates.nanquantile(replicates.new_tensor(PERCENTILES), dim=0)
         return torch.stack([means, low, high], -1)
 
-    def _accumulate(self, values: Tensor, weights: Tensor) -> None:
-        """Add queries.
-
-        Args:
-            values: one per query and layer, (B, L).
-            weights: how often each replicate has each query, (B, R), see :func:`bootstrap_weights`.
-
-        Raises:
-            ValueError: if shapes do not fit.
-        """
-        num_layers, num_replicates = len(self.total), len(self.replicate_counts)
-        matches = values.dim() == 2 and values.shape[1] == num_layers
-        check_shape("values", values, f"(B, L) = (B, {num_layers})", matches)
-        expected = (len(values), num_replicates)
-        check_shape("weights", weights, f"(B, R) = {expected}", weights.shape == expected)
-        values, weights = values.detach().double(), weights.double()
-        self.total = self.total + values.sum(0)
-        self.count = self.count + len(values)
-        self.replicate_totals = self.replicate_totals + weights.T @ values
-        self.replicate_counts = self.replicate_counts + weights.sum(0)
+    def _next_indices(self, num_queries: int) -> Tensor:
+        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if is_distributed and torch.distributed.get_world_size() > 1:
+            raise ValueError("indices must be given where queries are divided among processes")
+        start = self._num_before + int(self.count)
+        return torch.arange(start, start + num_queries, device=self.count.device)
 
 
 def _with_mean_over_layers(values: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class HalfMeanSquaredError(MeanMetric):
     As output of ``compute``: the loss, a scalar tensor.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> import torch
@@ -31,6 +31,7 @@ class HalfMeanSquaredError(MeanMetric):
 
     higher_is_better = False
     is_differentiable = True
+    layout = "B O"
 
     @staticmethod
     def summed(preds: Tensor, target: Tensor) -> tuple[Tensor, int]:

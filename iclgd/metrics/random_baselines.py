@@ -35,7 +35,9 @@ def query_generators(indices: Tensor, seed: int, purpose: str) -> Iterator[torch
 
 
 def random_updates(indices: Tensor, shape: Sequence[int], seed: int, kind: str) -> Tensor:
-    """Draw random updates of attention outputs, what :class:`iclgd.metrics.RandomSimAOU` compares with.
+    r"""Draw random updates of attention outputs, what :class:`iclgd.metrics.RandomSimAOU` compares with.
+
+    .. math:: u_{blc} \sim N(0, 1) \text{ or } U(0, 1)
 
     Args:
         indices: the queries' places in the data set, integers, (B,).
@@ -66,7 +68,9 @@ def random_updates(indices: Tensor, shape: Sequence[int], seed: int, kind: str) 
 
 
 def random_scores(indices: Tensor, shape: Sequence[int], seed: int) -> Tensor:
-    """Draw U(0, 1) scores of demonstration tokens or demonstrations: the baseline of the rank measures.
+    r"""Draw scores of demonstration tokens or demonstrations: the baseline of the rank measures; [Dai] section 4.
+
+    .. math:: u_{bln} \sim U(0, 1)
 
     Args:
         indices: the queries' places in the data set, integers, (B,).

@@ -1,6 +1,7 @@
 """One seed's transformer, what it is compared with, and what is measured about them."""
 
 import contextlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -9,23 +10,19 @@ from torchmetrics import Metric
 from iclgd.analysis.copying import first_layer_gradients
 from iclgd.analysis.sensitivity import predict_with_sensitivity
 from iclgd.data import RegressionBatch
-from iclgd.metrics import Copying, HalfMeanSquaredError, MeanMetric, PredictionL2, SensitivityCosine, SensitivityL2
+from iclgd.measures import ALIGNMENTS, ERRORS, Learned
+from iclgd.metrics import Copying
 from iclgd.models import Predictor
 from iclgd.models.constructions import interpolated
 from iclgd.models.transformer import Transformer
-
-ALIGNMENTS: dict[str, type[MeanMetric]] = {
-    "sensitivity_cosine": SensitivityCosine,
-    "sensitivity_l2": SensitivityL2,
-    "prediction_l2": PredictionL2,
-}
 
 
 class RegressionEvaluation(nn.Module):
     """A transformer beside its references, the learners that it may become.
 
-    Measures ``loss/NAME`` of all, and the transformer's alignment to each reference: ``alignment/MEASURE`` to the first
-    one, ``alignment/MEASURE_NAME`` to any other. A transformer with separate tokens for x and y also has ``copying/``.
+    Measures the errors of all, ``loss/NAME``, and the transformer's alignment to each reference: ``alignment/MEASURE``
+    to the first one, ``alignment/MEASURE_NAME`` to any other; the measures are those of ``ERRORS`` and ``ALIGNMENTS``.
+    A transformer with separate tokens for x and y also has ``copying/``.
 
     Args:
         transformer: what is trained.
@@ -45,7 +42,7 @@ class RegressionEvaluation(nn.Module):
         self.references = nn.ModuleDict(references)
         self.final = final or {}
         self.metrics = nn.ModuleDict()
-        self._known: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+        self._known: dict[tuple[str, int], Learned] = {}
 
     def trained(self) -> dict[str, nn.Module]:
         """Return the models that have something to train, by name."""
@@ -65,24 +62,22 @@ class RegressionEvaluation(nn.Module):
             is_last: whether to add what only the last evaluation measures.
         """
         problem = (batch.x, batch.y, batch.query)
-        prediction, sensitivity = predict_with_sensitivity(self.transformer, *problem)
-        self._add_loss("transformer", prediction, batch)
+        learned = Learned(*predict_with_sensitivity(self.transformer, *problem))
+        self._add_errors("transformer", learned.prediction, batch)
         for position, name in enumerate(self.references):
-            its_prediction, its_sensitivity = self._of_reference(name, part, problem)
-            self._add_loss(name, its_prediction, batch)
-            for measure, metric in ALIGNMENTS.items():
+            reference = self._of_reference(name, part, problem)
+            self._add_errors(name, reference.prediction, batch)
+            for measure, entry in ALIGNMENTS.items():
                 full_name = f"alignment/{measure}" + (f"_{name}" if position else "")
-                of_predictions = measure.startswith("prediction")
-                pair = (prediction, its_prediction) if of_predictions else (sensitivity, its_sensitivity)
-                self._metric(full_name, metric).update(*pair)
+                self._metric(full_name, entry.metric).update(entry.of(learned), entry.of(reference))
         with torch.no_grad():
             if (mixture := self.interpolated()) is not None:
-                self._add_loss("interpolated", mixture(*problem), batch)
+                self._add_errors("interpolated", mixture(*problem), batch)
             if is_last:
                 self._add_layers(batch)
                 with as_they_are(batch.x):
                     for name, predictor in self.final.items():
-                        self._add_loss(name, predictor(*problem), batch)
+                        self._add_errors(name, predictor(*problem), batch)
         if self.transformer.config.tokens == "separate":
             tokens = self.transformer.tokens(*problem)
             copying = self._metric("copying", Copying, tokens.shape[0], tokens.shape[1])
@@ -100,30 +95,31 @@ class RegressionEvaluation(nn.Module):
         self.metrics.clear()
         return values
 
-    def _of_reference(self, name: str, part: int, problem: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def _of_reference(self, name: str, part: int, problem: tuple[Tensor, ...]) -> Learned:
         reference = self.references[name]
         if name in self.trained():
-            return predict_with_sensitivity(reference, *problem)
+            return Learned(*predict_with_sensitivity(reference, *problem))
         if (name, part) not in self._known:
             with as_they_are(problem[0]):
-                self._known[name, part] = predict_with_sensitivity(reference, *problem)
+                self._known[name, part] = Learned(*predict_with_sensitivity(reference, *problem))
         return self._known[name, part]
 
     def _add_layers(self, batch: RegressionBatch) -> None:
-        """Measure the losses after every layer of the deep models among us."""
+        """Measure the errors after every layer of the deep models among us."""
         for name, model in {"transformer": self.transformer, **dict(self.references.items())}.items():
             if isinstance(model, Transformer) and model.config.num_layers > 1:
                 with contextlib.nullcontext() if name in self.trained() else as_they_are(batch.x):
                     predictions = model.layer_predictions(batch.x, batch.y, batch.query)
                 for layer, prediction in enumerate(predictions):
-                    self._add_loss(f"{name}/layer_{layer:02}", prediction, batch)
+                    self._add_errors(f"{name}/layer_{layer:02}", prediction, batch)
 
-    def _add_loss(self, name: str, prediction: Tensor, batch: RegressionBatch) -> None:
-        self._metric(f"loss/{name}", HalfMeanSquaredError).update(prediction, batch.target)
+    def _add_errors(self, name: str, prediction: Tensor, batch: RegressionBatch) -> None:
+        for error, entry in ERRORS.items():
+            self._metric(f"{error}/{name}", entry.metric).update(prediction, batch.target)
 
-    def _metric(self, name: str, kind: type[Metric], *arguments: int) -> Metric:
+    def _metric(self, name: str, make: Callable[..., Metric], *arguments: int) -> Metric:
         if name not in self.metrics:
-            self.metrics[name] = kind(*arguments).to(next(self.transformer.parameters()).device)
+            self.metrics[name] = make(*arguments).to(next(self.transformer.parameters()).device)
         metric = self.metrics[name]
         assert isinstance(metric, Metric)
         return metric

@@ -8,25 +8,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from iclgd.report.comparisons import (
-    CONTROLS,
-    REC2FTP,
-    REC2FTP_QUERIES,
-    SETTINGS,
-    controls_of,
-    estimate_text,
-    why_no_rec2ftp,
-)
+from iclgd.measures import CONTROLS, TEXT_METRICS
+from iclgd.report.comparisons import REC2FTP, controls_of, estimate_text, why_no_rec2ftp
 from iclgd.report.results import OF_A_LAYER
 
-GROUPS = [
-    [*SETTINGS, REC2FTP, REC2FTP_QUERIES, "put_right"],
-    ["sim_aou", "sim_aou_random"],
-    ["sim_am", "sim_am_zero_shot", "sim_am_delta"],
-    ["kendall", "kendall_random", "kendall_examples", "kendall_examples_random", "kendall_examples_length"],
-    ["top_tokens", "top_tokens_random", "top_examples", "top_examples_random"],
-    ["update_similarity"],
-]
 SPEED, MEMORY = "queries_per_second", "peak_memory_bytes"
 MIB = 2**20
 OF_AN_INTERVAL = re.compile(r"_(low|high)$")
@@ -65,8 +50,8 @@ def comparison_table(summary: dict[str, float], title: str) -> Table:
     table.add_column("name", no_wrap=True)
     table.add_column("value", justify="right")
     for name in controls:
-        table.add_column(CONTROLS[name], justify="right", overflow="fold")
-    for names in [*GROUPS, _others(summary)]:
+        table.add_column(CONTROLS[name].label, justify="right", overflow="fold")
+    for names in [*_groups(), _others(summary)]:
         for name in names:
             if name in summary:
                 table.add_row(name, *[_cell(summary, f"{prefix}{name}") for prefix in ("", *_below(controls))])
@@ -82,13 +67,21 @@ def _below(controls: list[str]) -> list[str]:
     return [f"{name}/" for name in controls]
 
 
+def _groups() -> list[list[str]]:
+    """Return the measures whose rows stand together."""
+    groups: dict[str, list[str]] = {}
+    for name, entry in TEXT_METRICS.items():
+        groups.setdefault(entry.group or name, []).append(name)
+    return list(groups.values())
+
+
 def _others(summary: dict[str, float]) -> list[str]:
-    """Return what no group and no control names, so that no measure is missed."""
-    known = {SPEED, MEMORY, *(name for names in GROUPS for name in names)}
+    """Return what no measure and no control names, so that no measure is missed."""
     return [
         name
         for name in summary
-        if name not in known
+        if name not in (SPEED, MEMORY)
+        and name not in TEXT_METRICS
         and not (OF_A_LAYER.search(name) or OF_AN_INTERVAL.search(name))
         and name.partition("/")[0] not in CONTROLS
     ]

@@ -10,13 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iclgd.measures import CONTROLS, TEXT_METRICS, TextMetric
 from iclgd.report.results import Array, drawable
 
-CONTROLS = {
-    "untrained": "untrained model",
-    "shuffled_labels": "shuffled labels",
-    "other_task": "other task",
-}
 SETTINGS = {
     "accuracy/zero_shot": "zero-shot",
     "accuracy/in_context": "in-context",
@@ -81,11 +77,22 @@ def estimate_text(summary: dict[str, float], name: str) -> str:
         >>> estimate_text({"rec2ftp_queries": 1234.0}, "rec2ftp_queries")
         '1234'
     """
-    found = estimate(summary, name)
-    if found and name.rpartition("/")[2] == REC2FTP_QUERIES:
-        return f"{found.value:.0f}"
-    is_percentage = name.rpartition("/")[2] == REC2FTP
-    return found.text(decimals=0 if is_percentage else 2) if found else ""
+    found, entry = estimate(summary, name), measure_of(name)
+    if found is None:
+        return ""
+    if entry is None:
+        return found.text()
+    return f"{found.value:.0f}" if entry.decimals is None else found.text(entry.decimals)
+
+
+def measure_of(name: str) -> TextMetric | None:
+    """Return the measure of a summary name, which may be a control's; ``None`` for one that is not known here.
+
+    Example:
+        >>> measure_of("untrained/kendall") is measure_of("kendall") is TEXT_METRICS["kendall"]
+        True
+    """
+    return TEXT_METRICS.get(name) or TEXT_METRICS.get(name.partition("/")[2])
 
 
 def why_no_rec2ftp(summary: dict[str, float], prefixes: Iterable[str]) -> str | None:

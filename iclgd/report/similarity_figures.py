@@ -1,7 +1,7 @@
 """Figures of a text run: how alike in-context learning and finetuning are in each layer, and how often right."""
 
+import itertools
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from iclgd.measures import CONTROLS, TEXT_METRICS, Panel
 from iclgd.report.comparisons import (
-    CONTROLS,
     REC2FTP,
     REC2FTP_QUERIES,
     SETTINGS,
@@ -25,62 +25,25 @@ from iclgd.report.comparisons import (
 from iclgd.report.results import Results
 from iclgd.report.style import OTHER, colour
 
-MEASURE_STYLES: list[dict[str, Any]] = [  # of a panel's first, second and third measure
+MEASURE_STYLES: list[dict[str, Any]] = [  # of a panel's measures, in their order
     {"color": "#1f77b4", "marker": "o"},
     {"color": "#ff7f0e", "marker": "s"},
     {"color": "#222222", "marker": "^"},
+    {"color": "#17becf", "marker": "D"},
+    {"color": "#e377c2", "marker": "P"},
 ]
-CONTROL_STYLES: dict[str, dict[str, Any]] = {
-    "untrained": {"color": "#d62728", "linestyle": "--", "marker": "x"},
-    "shuffled_labels": {"color": "#2ca02c", "linestyle": "-.", "marker": "+"},
-    "other_task": {"color": "#9467bd", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "d"},
-}
 SETTING_COLOURS = {"zero_shot": "#c7c7c7", "in_context": colour("transformer"), "finetuned": colour("gd")}
 RANDOM: Literal[":"] = ":"  # in its measure's colour
 MEANS, STEP = 0.3, 0.035  # where means have their place, and between two of them: shares of the layers' span
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Measures that share axes; controls are shown of the first one.
-
-    Attributes:
-        title: what is compared.
-        axis: label of the y axis.
-        measures: label of each, by its summary name.
-    """
-
-    title: str
-    axis: str
-    measures: dict[str, str]
-
-
-PANELS = [
-    Panel(
-        "SimAOU: updates of attention outputs",
-        "mean cosine",
-        {"sim_aou": "in-context with finetuned"},
-    ),
-    Panel(
-        "SimAM: in-context attention to the query's tokens",
-        "mean cosine",
-        {
-            "sim_am": "with finetuned",
-            "sim_am_zero_shot": "with zero-shot",
-            "sim_am_delta": "differences from zero-shot",
-        },
-    ),
-    Panel(
-        "Kendall: order of attention to the demonstrations",
-        "mean rank correlation (tau-b)",
-        {"kendall": "tokens", "kendall_examples": "whole examples"},
-    ),
-    Panel(
-        "Update similarity: effect on the query",
-        "mean cosine",
-        {"update_similarity": r"$\Delta W_\mathrm{ICL}\,q$ with $\Delta W_\mathrm{FT}\,q$"},
-    ),
-]
+def panels() -> dict[Panel, list[str]]:
+    """Return the panels of the figure, and the measures that have a label in each."""
+    found: dict[Panel, list[str]] = {}
+    for name, entry in TEXT_METRICS.items():
+        if entry.panel is not None and entry.baseline_of is None:
+            found.setdefault(entry.panel, []).append(name)
+    return found
 
 
 def similarity(results: Results) -> Figure | None:
@@ -89,17 +52,17 @@ def similarity(results: Results) -> Figure | None:
     At the right of each panel are the means over layers with their 95 % intervals.
     """
     summary = results.summary
-    panels = [panel for panel in PANELS if any(by_layer(summary, name) for name in panel.measures)]
-    if not panels:
+    shown = {panel: names for panel, names in panels().items() if any(by_layer(summary, name) for name in names)}
+    if not shown:
         return None
-    num_columns = min(2, len(panels))
-    num_rows = -(-len(panels) // num_columns)
+    num_columns = min(2, len(shown))
+    num_rows = -(-len(shown) // num_columns)
     figure = Figure(figsize=(5.4 * num_columns, 3.7 * num_rows + 0.4), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
-    for axes in grid.ravel()[len(panels) :]:
+    for axes in grid.ravel()[len(shown) :]:
         axes.remove()
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        _panel(axes, panel, summary)
+    for axes, (panel, names) in zip(grid.flat, shown.items(), strict=False):
+        _panel(axes, panel, names, summary)
     lines = [line for axes in figure.axes for line in axes.get_lines()]
     figure.legend(
         handles=_shared_handles(summary, lines),
@@ -113,21 +76,23 @@ def similarity(results: Results) -> Figure | None:
     return figure
 
 
-def _panel(axes: Axes, panel: Panel, summary: dict[str, float]) -> None:
+def _panel(axes: Axes, panel: Panel, names: list[str], summary: dict[str, float]) -> None:
     """Draw measures, their random baselines, and the controls of the first measure."""
     axes.set_title(panel.title, fontsize=10, loc="left", pad=20)
     axes.axhline(0, color="#d0d0d0", linewidth=0.8, zorder=0)
     styles, handles = {}, []  # of what is drawn; for the legend
-    for (name, text), style in zip(panel.measures.items(), MEASURE_STYLES, strict=False):
+    for name, style in zip(names, itertools.cycle(MEASURE_STYLES)):
+        text = TEXT_METRICS[name].label or name
         if line := _line(axes, summary, name, label=text, linewidth=1.8, markersize=4, **style):
             styles[name] = style
             handles.append(line)
         random = {**style, "marker": "."}
-        if _line(axes, summary, f"{name}_random", linestyle=RANDOM, linewidth=1.2, markersize=2, **random):
-            styles[f"{name}_random"] = random
-    main = next(iter(panel.measures))
+        for baseline in (other for other, entry in TEXT_METRICS.items() if entry.baseline_of == name):
+            if _line(axes, summary, baseline, linestyle=RANDOM, linewidth=1.2, markersize=2, **random):
+                styles[baseline] = random
+    main = names[0]
     for control in controls_of(summary):
-        style = CONTROL_STYLES[control]
+        style = dict(CONTROLS[control].style)
         if _line(axes, summary, f"{control}/{main}", linewidth=1, markersize=3, zorder=3, **style):
             styles[f"{control}/{main}"] = style
     _means(axes, summary, styles)
@@ -178,7 +143,7 @@ def _with_interval(axes: Axes, place: float, found: Estimate, **style: Any) -> N
 def _shared_handles(summary: dict[str, float], lines: list[Line2D]) -> list[Line2D]:
     """Return what the legend of the whole figure explains."""
     handles = [
-        Line2D([], [], linewidth=1, markersize=4, label=CONTROLS[name], **CONTROL_STYLES[name])
+        Line2D([], [], linewidth=1, markersize=4, label=CONTROLS[name].label, **CONTROLS[name].style)
         for name in controls_of(summary)
     ]
     if any(line.get_linestyle() == RANDOM for line in lines):
@@ -194,7 +159,7 @@ def accuracy(results: Results) -> Figure | None:
     summary = results.summary
     if not any(name in summary for name in SETTINGS):
         return None
-    groups = {"": "comparison", **{f"{name}/": CONTROLS[name] for name in controls_of(summary)}}
+    groups = {"": "comparison", **{f"{name}/": CONTROLS[name].label for name in controls_of(summary)}}
     figure = Figure(figsize=(2.2 + 1.7 * len(groups), 4.0), layout="constrained")
     axes = figure.subplots()
     places, width = np.arange(len(groups)), 0.26

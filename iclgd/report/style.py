@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from iclgd.measures import ERRORS
 from iclgd.report.results import MIXTURE, Array, Curve, drawable, mean_and_deviation
 
 COLOURS = {
@@ -26,7 +27,7 @@ LABELS = {
 LINES = {"transformer": "-", "interpolated": ":"}  # all others are dashed: they may lie on the transformer's
 OTHER = "#7f7f7f"
 MORE_COLOURS = ("#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")  # for learners that have none of their own
-LOSS = "loss (0.5 x mean squared error)"
+LOSS = ERRORS["loss"].axis
 DECADES = 30.0  # a loss that varies by more than this factor needs a logarithmic axis
 
 
@@ -60,26 +61,27 @@ def draw_band(axes: Axes, x: Array, values: Array, **style: Any) -> Any:
     return line
 
 
-def draw_losses(axes: Axes, curves: Mapping[str, Curve], **style: Any) -> None:
-    """Plot the losses of learners.
+def draw_losses(axes: Axes, curves: Mapping[str, Curve], axis: str = LOSS, **style: Any) -> None:
+    """Plot the losses of learners, or another error.
 
     Args:
         axes: where.
         curves: by learner.
+        axis: label of the y axis.
         style: of all lines.
     """
-    scale_losses(axes, {name: curve.values for name, curve in curves.items()})
+    scale_losses(axes, {name: curve.values for name, curve in curves.items()}, axis)
     for name, (x, values) in curves.items():
         look = {"color": colour(name), "linestyle": LINES.get(name, "--"), "label": label(name)}
         draw_band(axes, x, in_range(axes, name, values), **look, **style)
 
 
-def scale_losses(axes: Axes, losses: Mapping[str, Array]) -> None:
+def scale_losses(axes: Axes, losses: Mapping[str, Array], axis: str = LOSS) -> None:
     """Let the y axis show the mean losses of learners, from 0 on, or logarithmic where they span decades; label it.
 
     Before training has found the construction, the mean of the weights may be any function: it has no say in this.
     """
-    axes.set_ylabel(LOSS)
+    axes.set_ylabel(axis)
     means = np.concatenate(
         [np.empty(0), *(mean_and_deviation(values)[0] for name, values in losses.items() if name != MIXTURE)]
     )

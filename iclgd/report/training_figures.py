@@ -5,14 +5,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from iclgd.measures import ALIGNMENTS, ERRORS
+from iclgd.measures.regression import COSINE
 from iclgd.report.results import Results, drawable, mean_and_deviation
 from iclgd.report.style import draw_band, draw_losses, label
 
-MEASURES = {  # of alignment: label and colour
-    "prediction_l2": ("predictions, L2", "#2ca02c"),
-    "sensitivity_l2": ("sensitivities, L2", "#ff7f0e"),
-    "sensitivity_cosine": ("sensitivities, cosine", "#1f77b4"),
-}
 TOKENS = {  # that a token may depend on: label, colour and line
     "own": ("... itself", "#7f7f7f", "-"),
     "other": ("... other tokens", "#8c564b", "-"),
@@ -21,17 +18,23 @@ TOKENS = {  # that a token may depend on: label, colour and line
 
 
 def learning_curve(results: Results) -> Figure | None:
-    """Plot the transformer's loss over training beside the learners it may become; [vO] figures 2 and 3."""
+    """Plot the transformer's errors over training beside the learners it may become; [vO] figures 2 and 3.
+
+    There is a panel for each error; the legend has final values of the first one, the loss.
+    """
     names = ["transformer", *results.references(), "interpolated"]
-    curves = {name: curve for name in names if (curve := results.curve(f"loss/{name}"))}
-    if "transformer" not in curves:
+    curves = {error: {name: curve for name in names if (curve := results.curve(f"{error}/{name}"))} for error in ERRORS}
+    shown = {error: found for error, found in curves.items() if "transformer" in found}
+    if not shown:
         return None
-    figure = Figure(figsize=(5.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    draw_losses(axes, curves)
-    axes.set_xlabel("training step")
-    finals = [f"{label(name)} ({mean_and_deviation(curve.values)[0][-1]:.4g})" for name, curve in curves.items()]
-    figure.legend(axes.get_lines(), finals, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure = Figure(figsize=(5.4 * len(shown), 4.0), layout="constrained")
+    (panels,) = figure.subplots(1, len(shown), squeeze=False)
+    for axes, (error, found) in zip(panels, shown.items(), strict=True):
+        draw_losses(axes, found, axis=ERRORS[error].axis)
+        axes.set_xlabel("training step")
+    first = next(iter(shown.values()))
+    finals = [f"{label(name)} ({mean_and_deviation(curve.values)[0][-1]:.4g})" for name, curve in first.items()]
+    figure.legend(panels[0].get_lines(), finals, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
@@ -50,16 +53,18 @@ def alignment(results: Results) -> Figure | None:
 
 
 def _alignment(distance: Axes, results: Results, suffix: str) -> list[Line2D]:
-    """Draw distances on the left axis, the cosine on the right one; return the lines."""
+    """Draw cosines on the right axis, all else on the left one; return the lines."""
     cosine = distance.twinx()
-    lines = []
-    for measure, (text, its_colour) in MEASURES.items():
+    lines: list[Line2D] = []
+    labels: list[str] = []
+    for measure, entry in ALIGNMENTS.items():
         if curve := results.curve(f"alignment/{measure}{suffix}"):
-            axes = cosine if measure.endswith("cosine") else distance
-            lines.append(draw_band(axes, *curve, color=its_colour, label=text))
-    distance.set(xlabel="training step", ylabel="mean L2 distance")
+            axes = cosine if entry.axis == COSINE else distance
+            lines.append(draw_band(axes, *curve, color=entry.colour, label=entry.label))
+            labels += [entry.axis] * (entry.axis not in (COSINE, *labels))
+    distance.set(xlabel="training step", ylabel=", ".join(labels))
     distance.set_ylim(bottom=0)
-    cosine.set(ylabel="mean cosine", ylim=(min(0.0, cosine.get_ylim()[0]), 1.02))
+    cosine.set(ylabel=COSINE, ylim=(min(0.0, cosine.get_ylim()[0]), 1.02))
     return lines
 
 

@@ -6,23 +6,32 @@ import pytest
 import torch
 from torch import Tensor
 
-from iclgd.metrics import BootstrapMean, bootstrap_weights, random_scores, random_updates
+from iclgd.metrics import (
+    Accuracy,
+    Bootstrap,
+    QueryMean,
+    Resampling,
+    WilsonInterval,
+    bootstrap_weights,
+    random_scores,
+    random_updates,
+)
 
 
-class Mean(BootstrapMean):
-    def update(self, values: Tensor, weights: Tensor) -> None:
-        self._accumulate(values, weights)
+class Mean(QueryMean):
+    def values(self, numbers: Tensor) -> Tensor:
+        return numbers
 
 
 def numbers(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def measured(values: Tensor, num_replicates: int, batch_size: int, indices: Tensor | None = None) -> Mean:
+def measured(values: Tensor, num_replicates: int, batch_size: int, indices: Tensor | None = None) -> Bootstrap:
     indices = torch.arange(len(values)) if indices is None else indices
-    metric = Mean(values.shape[1], num_replicates)
+    metric = Bootstrap(Mean(values.shape[1]), Resampling(num_replicates, seed=3))
     for batch, places in zip(values.split(batch_size), indices.split(batch_size), strict=True):
-        metric.update(batch, bootstrap_weights(places, num_replicates, seed=3))
+        metric.update(batch, indices=places)
     return metric
 
 
@@ -118,7 +127,7 @@ def test_without_replicates_there_is_no_interval() -> None:
 def test_an_empty_set_is_nan(num_replicates: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics: compute before update
-        rows = Mean(2, num_replicates).compute()
+        rows = Bootstrap(Mean(2), Resampling(num_replicates)).compute()
     assert rows.shape == (3, 3)
     assert rows.isnan().all()
     assert measured(torch.empty(0, 2), num_replicates, 1).compute().isnan().all()
@@ -132,16 +141,51 @@ def test_replicates_without_a_query_are_left_out() -> None:
 def test_reset_forgets() -> None:
     metric = measured(numbers(8, 2), 5, 3)
     metric.reset()
-    metric.update(torch.ones(1, 2), torch.ones(1, 5))
+    metric.update(torch.ones(1, 2))
     assert torch.equal(metric.compute(), torch.ones(3, 3, dtype=torch.float64))
 
 
+def test_queries_without_indices_are_numbered_as_they_come() -> None:
+    values = numbers(30, 2)
+    updated, called = (Bootstrap(Mean(2), Resampling(50, seed=3)) for _ in range(2))
+    for batch, indices in zip(values.split(7), torch.arange(30).split(7), strict=True):
+        updated.update(batch)
+        assert torch.equal(called(batch), measured(batch, 50, 7, indices).compute())  # of each batch alone
+    for metric in (updated, called):
+        torch.testing.assert_close(metric.compute(), measured(values, 50, 7).compute(), rtol=0, atol=1e-12)
+        metric.reset()
+        metric.update(values)
+        assert torch.equal(metric.compute(), measured(values, 50, 30).compute())
+
+
+def test_metrics_that_share_a_resampling_draw_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        "iclgd.metrics.bootstrap.bootstrap_weights", lambda *args: drawn.append(args) or bootstrap_weights(*args)
+    )
+    resampling = Resampling(20, seed=3)
+    metrics = [Bootstrap(Mean(2), resampling) for _ in range(3)]
+    for batch, indices in zip(numbers(12, 2).split(6), torch.arange(12).split(6), strict=True):
+        for metric in metrics:
+            metric.update(batch, indices=indices)
+    assert len(drawn) == 2
+    assert torch.equal(metrics[2].compute(), measured(numbers(12, 2), 20, 6).compute())
+
+
 def test_errors_are_one_line() -> None:
-    metric = Mean(2, 5)
+    metric = Bootstrap(Mean(2), Resampling(5))
     with pytest.raises(ValueError, match=r"^values must have shape \(B, L\) = \(B, 2\), got \(4, 3\)$"):
-        metric.update(torch.ones(4, 3), torch.ones(4, 5))
-    with pytest.raises(ValueError, match=r"^weights must have shape \(B, R\) = \(4, 5\), got \(4, 6\)$"):
-        metric.update(torch.ones(4, 2), torch.ones(4, 6))
+        metric.update(torch.ones(4, 3))
+    with pytest.raises(ValueError, match=r"^indices must have shape \(B,\) = \(4,\), got \(3,\)$"):
+        metric.update(torch.ones(4, 2), indices=torch.arange(3))
+    with pytest.raises(ValueError, match=r"^metric must be a QueryMean, got Accuracy$"):
+        Bootstrap(Accuracy())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^metric must be a Share, got Mean$"):
+        WilsonInterval(Mean(2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^num_layers must be at least 1, got 0$"):
+        Mean(0)
+    with pytest.raises(ValueError, match=r"^num_replicates must not be negative, got -1$"):
+        Resampling(-1)
     with pytest.raises(ValueError, match=r"^num_replicates must not be negative, got -1$"):
         bootstrap_weights(torch.arange(2), -1, seed=0)
     for indices in (torch.ones(2), torch.tensor(3), torch.ones(2, 2, dtype=torch.long)):
@@ -152,4 +196,4 @@ def test_errors_are_one_line() -> None:
     with pytest.raises(ValueError, match=r"^kind must be one of gaussian, uniform, got 'normal'$"):
         random_updates(torch.arange(2), (2, 3), 0, "normal")
     with pytest.raises(TypeError, match="abstract"):
-        BootstrapMean(1, 1)  # type: ignore[abstract]
+        QueryMean(1)  # type: ignore[abstract]

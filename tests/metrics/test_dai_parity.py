@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from iclgd.metrics import (
-    BootstrapMean,
     Kendall,
-    RandomKendall,
+    QueryMean,
     RandomSimAOU,
     Rec2FTP,
     SimAM,
@@ -37,8 +36,8 @@ def load(case: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return records, json.loads((FOLDER / f"{case}.json").read_text(encoding="utf-8"))
 
 
-def layers(metric: BootstrapMean) -> list[float]:
-    return metric.compute()[:-1, 0].tolist()
+def layers(metric: QueryMean) -> list[float]:
+    return metric.compute().tolist()
 
 
 def selected(records: dict[str, Tensor], mode: str) -> Tensor:
@@ -64,12 +63,11 @@ def attention(records: dict[str, Tensor], lengths: list[int], level: str) -> tup
 @pytest.mark.parametrize("case", CASES)
 def test_recall_to_finetuning_predictions(case: str) -> None:
     records, outcome = load(case)
-    metric = Rec2FTP(num_replicates=0)
-    answers = [records[f"{name}_correct"] for name in ("zs", "icl", "ftzs")]
-    metric.update(*answers, torch.empty(len(answers[0]), 0))
+    metric = Rec2FTP()
+    metric.update(*[records[f"{name}_correct"] for name in ("zs", "icl", "ftzs")])
     for mode in ("all", "f2t"):
         expected = outcome[f"compute_sim mode {mode}"]["deterministic"]["Recall2FTP"]
-        assert metric.compute()[0].item() == pytest.approx(expected, abs=1e-6)
+        assert metric.compute().item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["all", "f2t"])
@@ -77,16 +75,15 @@ def test_recall_to_finetuning_predictions(case: str) -> None:
 def test_outputs_and_maps(case: str, mode: str) -> None:
     records, outcome = load(case)
     rows = selected(records, mode)
-    weights = torch.empty(int(rows.sum()), 0)
     mask = torch.arange(records["zs_maps"].shape[-1]) < records["lengths"][rows, None]
     zs_maps, icl_maps, ftzs_maps = (records[f"{name}_maps"][rows] for name in ("zs", "icl", "ftzs"))
     outputs = [records[f"{name}_outputs"][rows] for name in ("zs", "icl", "ftzs")]
     num_layers = zs_maps.shape[1]
 
-    aou, am, zero_shot_am = SimAOU(num_layers, 0), SimAM(num_layers, 0), SimAM(num_layers, 0)
-    aou.update(*outputs, weights)
-    am.update(icl_maps, ftzs_maps, mask, weights)
-    zero_shot_am.update(icl_maps, zs_maps, mask, weights)
+    aou, am, zero_shot_am = SimAOU(num_layers), SimAM(num_layers), SimAM(num_layers)
+    aou.update(*outputs)
+    am.update(icl_maps, ftzs_maps, mask)
+    zero_shot_am.update(icl_maps, zs_maps, mask)
     expected = outcome[f"compute_sim mode {mode}"]["deterministic"]
     for name, metric in (("SimAOU", aou), ("SimAM", am), ("ZSL SimAM", zero_shot_am)):
         assert layers(metric) == pytest.approx(expected[name], abs=1e-6), name
@@ -97,12 +94,11 @@ def test_outputs_and_maps(case: str, mode: str) -> None:
 def test_attention_to_demonstrations(case: str, level: str) -> None:
     records, outcome = load(case)
     in_context, finetuned = attention(records, outcome["demonstration_lengths"], level)
-    num_queries, num_layers, length = in_context.shape
+    _, num_layers, length = in_context.shape
     assert level == "example" or length == outcome["n_context_positions_kept"]
-    weights = torch.empty(num_queries, 0)
-    kendall, recall = Kendall(num_layers, 0), TopKRecall(num_layers, 0, k=100 if level == "token" else 5)
-    kendall.update(in_context, finetuned, weights)
-    recall.update(in_context, finetuned, weights)
+    kendall, recall = Kendall(num_layers), TopKRecall(num_layers, k=100 if level == "token" else 5)
+    kendall.update(in_context, finetuned)
+    recall.update(in_context, finetuned)
     expected = outcome["compute_training_example_attn"]["deterministic"]
     assert layers(kendall) == pytest.approx(expected[f"{level}-level kendall"], abs=1e-6)
     tolerances = [1e-6] * num_layers
@@ -128,9 +124,9 @@ def test_random_updates(case: str, mode: str) -> None:
     indices = rows.nonzero()[:, 0]
     runs = []
     for seed in range(10):
-        metric = RandomSimAOU(zero_shot.shape[1], 0)
+        metric = RandomSimAOU(zero_shot.shape[1])
         updates = random_updates(indices, zero_shot.shape[1:], seed, "uniform")
-        metric.update(zero_shot, in_context, updates, torch.empty(len(indices), 0))
+        metric.update(zero_shot, in_context, updates)
         runs.append(layers(metric))
     assert_plausible(runs, outcome[f"compute_sim mode {mode}"]["stochastic"]["Random SimAOU"])
 
@@ -141,13 +137,12 @@ def test_random_attention(case: str, level: str) -> None:
     records, outcome = load(case)
     in_context, _ = attention(records, outcome["demonstration_lengths"], level)
     num_queries, num_layers, length = in_context.shape
-    weights = torch.empty(num_queries, 0)
     taus, recalls = [], []
     for seed in range(10):
         scores = random_scores(torch.arange(num_queries), (num_layers, length), seed)
-        kendall, recall = RandomKendall(num_layers, 0), TopKRecall(num_layers, 0, k=100 if level == "token" else 5)
-        kendall.update(in_context, scores, weights)
-        recall.update(in_context, scores, weights)
+        kendall, recall = Kendall(num_layers), TopKRecall(num_layers, k=100 if level == "token" else 5)
+        kendall.update(in_context, scores)
+        recall.update(in_context, scores)
         taus.append(layers(kendall))
         recalls.append(layers(recall))
     published = outcome["compute_training_example_attn"]["stochastic"]

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from iclgd.modules.similarities import Similarities
-from iclgd.report.comparison_table import GROUPS, comparison_table
-from iclgd.report.comparisons import CONTROLS, Estimate
+from iclgd.measures import CONTROLS
+from iclgd.report.comparison_table import comparison_table
+from iclgd.report.comparisons import Estimate
 
 SUMMARY = {
     "accuracy/in_context": 0.84,
@@ -71,13 +71,6 @@ def test_rec2ftp_that_is_not_defined_is_explained() -> None:
 def test_what_has_no_place_comes_last() -> None:
     table = comparison_table({"momentum/gain": 2.0, **SUMMARY}, "sst2")
     assert cells(table)[-1] == ["momentum/gain", "2"]
-
-
-def test_every_measure_of_a_comparison_has_a_place() -> None:
-    similarities = Similarities(num_layers=1, num_replicates=0, seed=0, random_updates="gaussian")
-    settings = ("zero_shot", "in_context", "finetuned")
-    names = {f"accuracy/{name}" if name in settings else name for name, _ in similarities.named_children()}
-    assert names == {name for names in GROUPS for name in names}
 
 
 @pytest.mark.parametrize(("num_controls", "width"), [(2, 80), (3, 100)])

@@ -7,10 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from iclgd.experiments.text import FIGURES
-from iclgd.modules.similarities import CONTROLS as KNOWN_CONTROLS
-from iclgd.report import comparisons
+from iclgd.measures import TEXT_METRICS
 from iclgd.report.results import Results
-from iclgd.report.similarity_figures import CONTROL_STYLES, PANELS, accuracy, similarity
+from iclgd.report.similarity_figures import accuracy, panels, similarity
 
 VALUES = {
     "sim_aou": [0.1, 0.3],
@@ -63,10 +62,6 @@ def labels(axes: Axes) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
-def test_every_control_has_a_label_and_a_style() -> None:
-    assert list(comparisons.CONTROLS) == list(CONTROL_STYLES) == list(KNOWN_CONTROLS)
-
-
 def test_four_panels_show_measures_baselines_and_controls_over_layers() -> None:
     figure = drawn(made("untrained", "shuffled_labels"))
     assert [axes.get_title("left").partition(":")[0] for axes in figure.axes] == [
@@ -91,8 +86,8 @@ def test_four_panels_show_measures_baselines_and_controls_over_layers() -> None:
     for axes, names in zip(figure.axes, expected, strict=True):
         values = [np.multiply(VALUES[name.split("/")[-1]], 0.5 if "/" in name else 1) for name in names]
         assert [list(np.asarray(line.get_ydata())) for line in over_layers(axes)] == [list(each) for each in values]
-    for axes, panel in zip(figure.axes, PANELS, strict=True):
-        assert labels(axes) == list(panel.measures.values())
+    for axes, names in zip(figure.axes, panels().values(), strict=True):
+        assert labels(axes) == [TEXT_METRICS[name].label for name in names]
     assert texts(figure) == [
         "untrained model",
         "shuffled labels",

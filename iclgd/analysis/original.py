@@ -1,0 +1,91 @@
+"""What a comparison of in-context learning with finetuning is made of, and how its controls differ."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iclgd.data.prompts import DemonstrationsConfig, Prompts, build_prompts, select_demonstrations, shuffle_labels
+from iclgd.data.seeding import named_generator
+from iclgd.data.text import TextExample, TextTask, TextTaskError, load_examples, load_task
+from iclgd.models.language import LanguageModel, untrained_twin
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+ANY_LENGTH = sys.maxsize  # for models without a limit of their own
+
+
+@dataclass(frozen=True)
+class Original:
+    """The comparison itself, which controls change in one thing.
+
+    Args:
+        model: that learns.
+        tokenizer: the model's.
+        task: of the queries.
+        demonstrations: rows of the task, in their order in the context.
+        queries: rows of the task.
+        config: the ``demonstrations`` part of the config.
+        seed: of random weights.
+        other_task: a task's name or file; ``None`` without the control that needs it.
+        data_dir: the folder with the tasks' data, or ``None``.
+    """
+
+    model: LanguageModel
+    tokenizer: "Tokenizer"
+    task: TextTask
+    demonstrations: Sequence[TextExample]
+    queries: Sequence[TextExample]
+    config: DemonstrationsConfig
+    seed: int
+    other_task: str | None = None
+    data_dir: str | None = None
+
+    def prompts(
+        self, demonstrations: Sequence[TextExample] | None = None, shown_task: TextTask | None = None
+    ) -> Prompts:
+        """Return the prompts of the same queries.
+
+        Args:
+            demonstrations: to be shown; the original ones if not said.
+            shown_task: theirs, if it is another.
+
+        Raises:
+            PromptError: if prompts cannot be built.
+        """
+        shown = self.demonstrations if demonstrations is None else demonstrations
+        limit = self.model.max_length or ANY_LENGTH
+        return build_prompts(
+            self.task, self.tokenizer, shown, self.queries, self.config, limit, shown_task or self.task
+        )
+
+    def with_random_weights(self) -> tuple[LanguageModel, Prompts]:
+        """Return a model of the same shape with random weights, and the same prompts."""
+        return untrained_twin(self.model, self.seed), self.prompts()
+
+    def with_shuffled_labels(self) -> tuple[LanguageModel, Prompts]:
+        """Return the model, and prompts whose demonstrations have one another's labels."""
+        generator = named_generator(self.config.seed, "shuffled_labels")
+        return self.model, self.prompts(shuffle_labels(self.demonstrations, generator))
+
+    def with_other_task(self) -> tuple[LanguageModel, Prompts]:
+        """Return the model, and prompts with demonstrations of the other task.
+
+        Raises:
+            TextTaskError: if that is the same task, or it or its data cannot be read.
+        """
+        assert self.other_task is not None
+        other, task = load_task(self.other_task), self.task
+        if dataclasses.replace(other, name=task.name, version=task.version, description=task.description) == task:
+            raise TextTaskError("evaluation.other_task must be another task than task.name; both have the same content")
+        rows = load_examples(other, "train", _subfolder(self.data_dir, other.name))
+        return self.model, self.prompts(select_demonstrations(rows, self.config, other.answers), other)
+
+
+def _subfolder(data_dir: str | None, name: str) -> str | None:
+    """Return a task's folder below ``data_dir``, if there is one; ``data_dir`` itself may hold another task's data."""
+    folder = Path(data_dir).expanduser() / name if data_dir is not None else None
+    return str(folder) if folder is not None and folder.is_dir() else None

@@ -1,0 +1,176 @@
+"""The measures of text runs, by summary name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torchmetrics import Metric, SumMetric
+
+from iclgd.metrics import (
+    Accuracy,
+    Kendall,
+    RandomSimAOU,
+    Rec2FTP,
+    SimAM,
+    SimAMDelta,
+    SimAOU,
+    TopKRecall,
+    UpdateSimilarity,
+)
+
+if TYPE_CHECKING:  # a report reads the entries, and has no use for models
+    from iclgd.analysis.seen_queries import SeenQueries
+
+NUM_TOP_TOKENS, NUM_TOP_EXAMPLES = 100, 5  # as published
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Measures that share axes in the figure over layers; controls are shown of the first one.
+
+    Args:
+        title: what is compared.
+        axis: label of the y axis.
+    """
+
+    title: str
+    axis: str
+
+
+@dataclass(frozen=True)
+class TextMetric:
+    """A measure of how alike in-context learning and finetuning are, or of how well either does.
+
+    A mean over queries and layers (:class:`iclgd.metrics.QueryMean`) also has its summary numbers by layer; it and a
+    share of queries have 95% intervals.
+
+    Args:
+        metric: makes it for a model of so many layers.
+        inputs: what its ``update`` takes of a batch of queries.
+        group: of rows in the table, one after the other; the measure's own name if not said.
+        decimals: of an interval's ends in the table, at least; ``None`` for a count.
+        may_be_undefined: whether it is NaN by a stated rule, and nobody is to be warned of that.
+        panel: in which the figure shows it; ``None`` for none.
+        label: in the panel's legend.
+        baseline_of: the measure whose random baseline this is: drawn dotted, in its colour, with no label of its own.
+    """
+
+    metric: Callable[[int], Metric]
+    inputs: "Callable[[SeenQueries], tuple[Tensor | None, ...]]"
+    group: str = ""
+    decimals: int | None = 2
+    may_be_undefined: bool = False
+    panel: Panel | None = None
+    label: str = ""
+    baseline_of: str | None = None
+
+
+AOU = Panel("SimAOU: updates of attention outputs", "mean cosine")
+AM = Panel("SimAM: in-context attention to the query's tokens", "mean cosine")
+KENDALL = Panel("Kendall: order of attention to the demonstrations", "mean rank correlation (tau-b)")
+UPDATES = Panel("Update similarity: effect on the query", "mean cosine")
+
+
+def _accuracy(_num_layers: int) -> Metric:
+    return Accuracy()
+
+
+def _top_tokens(num_layers: int) -> Metric:
+    return TopKRecall(num_layers, NUM_TOP_TOKENS)
+
+
+def _top_examples(num_layers: int) -> Metric:
+    return TopKRecall(num_layers, NUM_TOP_EXAMPLES)
+
+
+TEXT_METRICS: dict[str, TextMetric] = {
+    "accuracy/zero_shot": TextMetric(_accuracy, lambda seen: seen.correct[:1], "answers"),
+    "accuracy/in_context": TextMetric(_accuracy, lambda seen: seen.correct[1:2], "answers"),
+    "accuracy/finetuned": TextMetric(_accuracy, lambda seen: seen.correct[2:], "answers"),
+    "rec2ftp": TextMetric(
+        lambda _num_layers: Rec2FTP(), lambda seen: seen.correct, "answers", decimals=0, may_be_undefined=True
+    ),
+    "rec2ftp_queries": TextMetric(  # how many it rests on
+        lambda _num_layers: SumMetric(nan_strategy="disable"), lambda seen: (seen.put_right,), "answers", decimals=None
+    ),
+    "put_right": TextMetric(_accuracy, lambda seen: (seen.put_right,), "answers"),
+    "sim_aou": TextMetric(SimAOU, lambda seen: seen.outputs, "SimAOU", panel=AOU, label="in-context with finetuned"),
+    "sim_aou_random": TextMetric(
+        RandomSimAOU,
+        lambda seen: (*seen.outputs[:2], seen.random_outputs),
+        "SimAOU",
+        panel=AOU,
+        baseline_of="sim_aou",
+    ),
+    "sim_am": TextMetric(
+        SimAM,
+        lambda seen: (seen.in_context.scores, seen.finetuned.scores, seen.visible),
+        "SimAM",
+        panel=AM,
+        label="with finetuned",
+    ),
+    "sim_am_zero_shot": TextMetric(
+        SimAM,
+        lambda seen: (seen.in_context.scores, seen.zero_shot.scores, seen.visible),
+        "SimAM",
+        panel=AM,
+        label="with zero-shot",
+    ),
+    "sim_am_delta": TextMetric(
+        SimAMDelta,
+        lambda seen: (seen.zero_shot.scores, seen.in_context.scores, seen.finetuned.scores, seen.visible),
+        "SimAM",
+        panel=AM,
+        label="differences from zero-shot",
+    ),
+    "kendall": TextMetric(
+        Kendall,
+        lambda seen: (seen.tokens.in_context, seen.tokens.finetuned, seen.tokens.visible),
+        "Kendall",
+        panel=KENDALL,
+        label="tokens",
+    ),
+    "kendall_random": TextMetric(
+        Kendall,
+        lambda seen: (seen.tokens.in_context, seen.tokens.random, seen.tokens.visible),
+        "Kendall",
+        panel=KENDALL,
+        baseline_of="kendall",
+    ),
+    "kendall_examples": TextMetric(
+        Kendall,
+        lambda seen: (seen.examples.in_context, seen.examples.finetuned, seen.examples.visible),
+        "Kendall",
+        panel=KENDALL,
+        label="whole examples",
+    ),
+    "kendall_examples_random": TextMetric(
+        Kendall,
+        lambda seen: (seen.examples.in_context, seen.examples.random, seen.examples.visible),
+        "Kendall",
+        panel=KENDALL,
+        baseline_of="kendall_examples",
+    ),
+    "kendall_examples_length": TextMetric(
+        Kendall, lambda seen: (seen.examples.in_context, seen.example_lengths, seen.examples.visible), "Kendall"
+    ),
+    "top_tokens": TextMetric(
+        _top_tokens, lambda seen: (seen.tokens.in_context, seen.tokens.finetuned, seen.tokens.visible), "top"
+    ),
+    "top_tokens_random": TextMetric(
+        _top_tokens, lambda seen: (seen.tokens.in_context, seen.tokens.random, seen.tokens.visible), "top"
+    ),
+    "top_examples": TextMetric(
+        _top_examples, lambda seen: (seen.examples.in_context, seen.examples.finetuned, seen.examples.visible), "top"
+    ),
+    "top_examples_random": TextMetric(
+        _top_examples, lambda seen: (seen.examples.in_context, seen.examples.random, seen.examples.visible), "top"
+    ),
+    "update_similarity": TextMetric(
+        UpdateSimilarity,
+        lambda seen: seen.weight_updates,
+        panel=UPDATES,
+        label=r"$\Delta W_\mathrm{ICL}\,q$ with $\Delta W_\mathrm{FT}\,q$",
+    ),
+}
