@@ -137,7 +137,8 @@ def check(folder: SweepFolder, record: Path, num_pruned: int = 0) -> None:
     ends = [line for line in record.read_text().splitlines() if line.endswith(" ends")]
     assert len(ends) == len(set(ends)) == num_done
     assert Observer(folder.workers).living() == []
-    for line in folder.journal.read_text().splitlines():
+    *whole, _ = folder.journal.read_text().split("\n")  # who was killed last may have left the beginning of an entry
+    for line in whole:
         json.loads(line)
 
 
@@ -180,7 +181,7 @@ def test_others_go_on(
 @pytest.mark.parametrize("seed", range(4))
 def test_those_who_recover_may_die_too(make_sweep: MakeSweep, record: Path, seed: int) -> None:
     """Three workers at a time; the first ten are killed, and each is replaced."""
-    folder, generator = make_sweep(GRID.replace("[0, 1]", "[0, 1, 2, 3]")), random.Random(seed)
+    folder, generator = make_sweep(GRID.replace("[0, 1]", str([*range(8)]))), random.Random(seed)
     entries = [generator.randint(1, 5) for _ in range(10)]
 
     def start_another() -> int:
