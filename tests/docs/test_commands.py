@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from iclgd import config as configs
+from iclgd import own_entries
 from iclgd.data.text import load_task
+from iclgd.experiments.analyses import ANALYSES
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, blocks, name_of, spans
 from tests.test_experiment import Cli
@@ -72,7 +74,7 @@ def test_targets_of_make_and_their_variables_exist(command: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("command", [command for command in ALL.values() if command[0] != "make"], ids=" ".join)
 def test_commands_options_configs_and_keys_exist(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(ROOT)
     _, name, *rest = command
@@ -81,18 +83,30 @@ def test_commands_options_configs_and_keys_exist(
     code, text, err = cli(*chosen, "--help")
     assert code == 0, err
     if name == "bench":
-        script = ROOT / "benchmarks" / f"{rest.pop(0)}.py"
-        text = script.read_text()
-    options = [word for word in rest if word.startswith("--")]
-    for option in options:
-        assert re.search(rf"{option.partition('=')[0]}\b", text), option
-    given = [word for word in rest if "=" in word and word not in options]
+        text = (ROOT / "benchmarks" / f"{rest.pop(0)}.py").read_text()
+    for option in (word.partition("=")[0] for word in rest if word.startswith("--")):
+        assert re.search(rf"{option}\b", text), option
+    if "--import" in rest:
+        rest[rest.index("--import") + 1] = own_file(rest[rest.index("--import") + 1], tmp_path, monkeypatch)
+    given = [word for word in rest if "=" in word and not word.startswith("--")]
     if name in ("run", "show-config"):
-        config, *given = rest or [STANDS_FOR["CONFIG"]]
+        config = STANDS_FOR["CONFIG"] if rest[:1] in ([], ["RUN_DIR"]) else rest[0]
         code, _, err = cli("show-config", config, *given)
     elif chosen == ["sweep"] and rest and "--resume" not in rest:
         code, _, err = cli("sweep", *rest, "--dry-run", *([] if "--engine" in rest else ["--engine", "local"]))
+    else:
+        assert all(any(_has(base, *word.split("=", 1)) for base in BASES) for word in given), given
     assert code == 0, err
+
+
+def own_file(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Write a file of own entries as a page shows it and let it add them, for one test; return its path."""
+    (text,) = (text for page in PAGES for text in blocks(page, "python") if text.startswith(f'"""{name}: '))
+    path = folder / name
+    path.write_text(text)
+    monkeypatch.setitem(ANALYSES, path.stem, ANALYSES["which_algorithm"])  # and out again afterwards
+    own_entries.load([path])
+    return str(path)
 
 
 def keys(page: Path) -> Iterator[tuple[str, str | None]]:
