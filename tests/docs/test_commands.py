@@ -31,13 +31,8 @@ STANDS_FOR = {  # what pages write in capitals
     "FILE": "sweeps/smoke.yaml",
 }
 BASES = [  # configs that have, together, every group and every choice of one
-    ROOT / "configs" / kind / name
-    for kind, name in (
-        ("regression", "one_layer.yaml"),
-        ("regression", "sine.yaml"),
-        ("text", "embedded.yaml"),
-        ("language_modeling", "embedded.yaml"),
-    )
+    *(ROOT / "configs" / path for path in ("regression/one_layer.yaml", "regression/sine.yaml", "text/embedded.yaml")),
+    *(ROOT / "configs" / "language_modeling").glob("*.yaml"),
 ]
 GROUPS = ("analysis", "demonstrations", "evaluation", "finetune", "model", "task", "tracking", "trainer", "training")
 KEY = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.[a-z_]+)+")
