@@ -7,6 +7,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's libraries are imported
 import pytest
 import torch
 
+from iclgd.runtime.signals import stop_requests
+
 ROOT = Path(__file__).parents[1]
 SMALL = """\
 experiment: regression
@@ -35,6 +37,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _not_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the signal of an earlier test, which a process hears once and for good."""
+    monkeypatch.setattr(stop_requests, "is_requested", False)
 
 
 @pytest.fixture
