@@ -17,6 +17,10 @@ class Context:
     Args:
         keys: for each layer, after rotary embedding, shape ``(1, num_key_value_heads, N, head_size)``.
         values: likewise.
+
+    Example:
+        >>> Context([torch.zeros(1, 4, 7, 8)], [torch.zeros(1, 4, 7, 8)]).length
+        7
     """
 
     keys: list[Tensor]
@@ -65,6 +69,14 @@ def run_context(model: LanguageModel, tokens: tuple[int, ...]) -> Context:
     Args:
         model: any language model.
         tokens: of the whole context, the beginning-of-sequence token included.
+
+    Example:
+        >>> from iclgd.models import load_language_model, wrap
+        >>> model = wrap("embedded", load_language_model("embedded")[0])
+        >>> context = run_context(model, (5, 6, 7))
+        >>> past = context.cache(is_joined=True)
+        >>> model.model(input_ids=torch.tensor([[8]]), past_key_values=past).logits.shape[:2]
+        torch.Size([1, 1])
     """
     cache = (
         DynamicCache()

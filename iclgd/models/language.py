@@ -1,6 +1,8 @@
 """Any Hugging Face causal language model, as it is: loaded, and its attention found."""
 
+import contextlib
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from iclgd.checks import InputError
 from iclgd.hub import connection_problem
 from iclgd.messages import all_lines
 from iclgd.models.projections import KeyValueProjection, find_projections
+from iclgd.models.weight_sharing import sharing_weights
 
 EMBEDDED = "embedded"  # the name of the model that ships with the package
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / "embedded"
@@ -76,9 +79,14 @@ class LanguageModel:
 
     Args:
         name: for messages.
-        model: with a language modelling head, in evaluation mode.
+        model: with a language modelling head, in evaluation mode; ours to change, see :func:`wrap`.
         num_heads: attention heads of a layer.
         max_length: the longest sequence that the model takes; ``None``: no limit is known.
+
+    Example:
+        >>> model = load_language_model(LanguageModelConfig("embedded"), seed=0)
+        >>> model.num_layers, model.num_heads, model.layers[0].name
+        (4, 4, 'transformer.h.0.attn')
     """
 
     name: str
@@ -134,9 +142,21 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
         raise LanguageModelError(_not_loaded("model", config.name, error)) from None
     if missing:  # transformers would make up random weights
         raise LanguageModelError(f"model.name: the weights in {config.name} lack {missing[0]} ({len(missing)} in all)")
-    if (place := _not_finite(model)) is not None:
-        raise LanguageModelError(f"model.name: the weights in {config.name} are not all finite numbers: {place}")
+    check_weights(config.name, model)
     return wrap(config.name, model)
+
+
+def check_weights(name: str, model: PreTrainedModel) -> None:
+    """Refuse weights that are not there, or that cannot be computed with.
+
+    Raises:
+        LanguageModelError: for the first such tensor.
+    """
+    for key, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise LanguageModelError(f"model.name={name}: {key} is not in memory")
+    if (place := _not_finite(model)) is not None:
+        raise LanguageModelError(f"model.name: the weights in {name} are not all finite numbers: {place}")
 
 
 def load_tokenizer(config: LanguageModelConfig) -> Tokenizer:
@@ -166,12 +186,30 @@ def untrained_twin(model: LanguageModel, seed: int) -> LanguageModel:
 
 
 def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
-    """Return the model in evaluation mode, without gradients, and with its attention found.
+    """Return a copy that shares the model's weights, in evaluation mode, without gradients, with its attention found.
+
+    The model itself stays as it is, whatever is done with the copy.
+
+    Args:
+        name: for messages.
+        model: with a language modelling head.
 
     Raises:
-        LanguageModelError: if it has no attention that we know to change, or more than attention.
+        LanguageModelError: if it has no attention that we know to change, or more than attention, or cannot be copied.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=8, n_positions=8, n_embd=4, n_layer=1, n_head=2)
+        >>> model = transformers.GPT2LMHeadModel(config).train()
+        >>> wrapped = wrap("mine", model)
+        >>> wrapped.num_layers, wrapped.model.training, model.training
+        (1, False, True)
     """
-    model.eval().requires_grad_(False)
+    try:
+        model = sharing_weights(model).eval()
+    except Exception as error:  # a user's hooks and attributes can be anything
+        raise LanguageModelError(
+            f"model.name={name}: {type(model).__name__} cannot be copied ({_first_sentence(error)})"
+        ) from None
     config = model.config.get_text_config(decoder=True)
     num_heads = _of_decoder(config, "decoder_attention_heads", "num_attention_heads")
     if not num_heads:
@@ -181,7 +219,11 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
             f"model.name={name}: {type(model).__name__} has layers with a recurrent state; a context is handed to "
             "queries as keys and values alone"
         )
-    return LanguageModel(name, model, num_heads, _max_length(config))
+    wrapped = LanguageModel(name, model, num_heads, _max_length(config))
+    for part in (part for layer in wrapped.layers for part in layer.projections):
+        if not part.parameter.is_floating_point():
+            raise LanguageModelError(f"model.name={name}: weights of {part.parameter.dtype} cannot be finetuned")
+    return wrapped
 
 
 def _of_decoder(config: Any, own: str, general: str) -> int | None:
@@ -269,6 +311,20 @@ def _not_loaded(kind: str, name: str, error: Exception) -> str:
 
 def _first_sentence(error: Exception) -> str:
     return all_lines(error).partition(". ")[0][:200]
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keep the library silent within the block, as it is once something has been loaded, and give its voice back."""
+    logging = transformers.utils.logging
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    _silence()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
 
 
 def _silence() -> None:

@@ -1,6 +1,7 @@
 """Architectures beyond those of every test: what is seen of them is what transformers shows of an eager model."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from transformers import (
     StableLmForCausalLM,
 )
 
-from iclgd.analysis.capture import capture, check_capture
+from iclgd.analysis.attention_capture import capture, check_capture
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.watching import is_registered
@@ -141,6 +142,6 @@ def test_projections_that_are_not_what_they_are_called_are_refused() -> None:
     model = wrap("swapped", random_model(LlamaForCausalLM, LlamaConfig(**SIZES)))
     check_capture(model)
     swapped(model.layers[1].module)
-    swapped_model = wrap("swapped", model.model)
+    swapped_model = dataclasses.replace(model)  # looks for its layers again
     with pytest.raises(LanguageModelError, match=r"has no key and value projections where we take them to be$"):
         check_capture(swapped_model)

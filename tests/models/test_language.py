@@ -13,7 +13,7 @@ from torch import nn
 from transformers import DynamicCache, MptConfig, MptForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from iclgd.analysis.capture import capture_queries
+from iclgd.analysis.attention_capture import capture_queries
 from iclgd.models import language
 from iclgd.models.language import (
     LanguageModelConfig,
