@@ -46,11 +46,11 @@ ALLOWED: dict[str, set[str]] = {
     "hub": set(),
     "vendors": set(),
     "data": {"checks", "hub"},
-    "models": {"checks", "hub"},
+    "models": {"checks", "hub", "vendors"},
     "metrics": set(),
     "measures": {"metrics", "analysis", "data", "models"},  # all but metrics for types alone: reports read it
     "tracking": {"checks"},
-    "analysis": {"checks", "data", "models", "metrics"},
+    "analysis": {"checks", "data", "models", "metrics", "vendors"},
     "runtime": {"checks", "tracking"},
     "modules": {"checks", "data", "models", "metrics", "measures", "analysis", "runtime"},
     "report": {"measures", "tracking"},

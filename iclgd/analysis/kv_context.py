@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers import Cache, DynamicCache
 
 from iclgd.models.language import LanguageModel
+from iclgd.vendors.transformers import FilledLayer, keys_and_values
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,11 @@ class Context:
         return Cache(layers=[_ContextLayer(keys, values, is_joined) for keys, values in layers])
 
 
-class _ContextLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not checked
+class _ContextLayer(FilledLayer):
     """A layer of transformers' cache that is read and never written."""
 
     def __init__(self, keys: Tensor, values: Tensor, is_joined: bool) -> None:
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
+        super().__init__(keys, values)
         self.is_joined = is_joined
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -83,4 +82,5 @@ def run_context(model: LanguageModel, tokens: tuple[int, ...]) -> Context:
     )  # without the config: it would drop what lies outside a sliding window, where queries may still look
     ids = torch.tensor([tokens], device=model.device)
     model.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return Context([layer.keys for layer in cache.layers], [layer.values for layer in cache.layers])
+    keys, values = zip(*keys_and_values(cache), strict=True)
+    return Context(list(keys), list(values))

@@ -10,7 +10,16 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2TokenizerFast, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GPT2TokenizerFast,
+    PreTrainedModel,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.checks import InputError
@@ -18,6 +27,7 @@ from iclgd.hub import connection_problem
 from iclgd.messages import all_lines
 from iclgd.models.projections import KeyValueProjection, find_projections
 from iclgd.models.weight_sharing import sharing_weights
+from iclgd.vendors.transformers import has_recurrent_state
 
 EMBEDDED = "embedded"  # the name of the model that ships with the package
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / "embedded"
@@ -130,11 +140,12 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
     folder = _place(config.name)
     where = _where(folder) | {"revision": config.revision}
     try:
+        shape = AutoConfig.from_pretrained(folder, **where)
         if config.untrained:
-            model = _with_random_weights(AutoConfig.from_pretrained(folder, **where), seed)
+            model = _with_random_weights(shape, seed)
             missing = []
         else:
-            model, found = AutoModelForCausalLM.from_pretrained(
+            model, found = _loader(shape).from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, **where
             )
             missing = sorted(found["missing_keys"])
@@ -214,7 +225,7 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
     num_heads = _of_decoder(config, "decoder_attention_heads", "num_attention_heads")
     if not num_heads:
         raise LanguageModelError(f"model.name={name}: {type(model).__name__} has no attention heads in its config")
-    if getattr(model, "_is_stateful", False):  # transformers' own mark
+    if has_recurrent_state(model):
         raise LanguageModelError(
             f"model.name={name}: {type(model).__name__} has layers with a recurrent state; a context is handed to "
             "queries as keys and values alone"
@@ -271,7 +282,14 @@ def _text_modules(decoder: PreTrainedModel) -> set[int]:
 def _with_random_weights(config: Any, seed: int) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):  # transformers initialises from PyTorch's global generator
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return _loader(config).from_config(config, dtype=torch.float32)
+
+
+def _loader(config: Any) -> Any:
+    """Return what loads models of a config: some that read images too are no language models by transformers' lists."""
+    kind = type(config)
+    is_listed = kind in MODEL_FOR_CAUSAL_LM_MAPPING or kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return AutoModelForCausalLM if is_listed else AutoModelForImageTextToText
 
 
 def _not_finite(model: PreTrainedModel) -> str | None:

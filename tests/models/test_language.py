@@ -138,6 +138,7 @@ def test_revisions_are_the_models(folder: Path, monkeypatch: pytest.MonkeyPatch)
     load_tokenizer(own)
     load_tokenizer(other)
     assert seen == [
+        ("config some/model", "abc"),
         ("model some/model", "abc"),
         ("config some/model", "abc"),
         ("tokenizer some/model", "abc"),
