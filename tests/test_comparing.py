@@ -1,6 +1,7 @@
 """Comparisons from Python: a run's numbers, and nothing of the caller's is changed."""
 
 import copy
+import doctest
 import json
 import logging
 import random
@@ -82,6 +83,11 @@ def test_rows_in_memory_are_as_good_as_files(tmp_path: Path) -> None:
     assert found.predictions == expected.predictions
     assert {row["choice"] for row in found.predictions} <= set(ANSWERS)
     assert found.predictions[0]["text"] == TEMPLATE.format(text=validation[0]["text"])
+
+
+def test_the_documentation_shows_what_happens() -> None:
+    failed, attempted = doctest.testfile(str(ROOT / "docs" / "text.md"), module_relative=False)
+    assert (failed, attempted) == (0, 7)
 
 
 def state(thing: Any) -> dict[str, Any]:
