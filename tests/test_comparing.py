@@ -177,6 +177,21 @@ def test_a_model_in_training_gives_the_numbers_of_its_evaluation() -> None:
     assert numbers(found.summary) == numbers(expected.summary)
 
 
+def test_a_class_of_the_users_own_has_an_untrained_twin() -> None:
+    class OwnConfig(transformers.GPT2Config):
+        model_type = "nobody_elses"
+
+    class OwnModel(transformers.GPT2LMHeadModel):
+        config_class = OwnConfig
+
+    known = tiny_model("gpt2")
+    own = OwnModel(OwnConfig(**known.config.to_dict()))
+    own.load_state_dict(known.state_dict())
+    task, settings = rows_task(), {**SMALL, "controls": ["untrained"], "overrides": QUICK}
+    found = [iclgd.compare((model, tiny_tokenizer()), task, **settings).summary for model in (own, known)]
+    assert numbers(found[0]) == numbers(found[1])
+
+
 def test_a_model_keeps_its_precision() -> None:
     model = tiny_model("llama").to(torch.bfloat16)
     found = iclgd.compare((model, tiny_tokenizer()), rows_task(), **SMALL, overrides=QUICK)

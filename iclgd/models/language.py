@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from iclgd.hub import connection_problem
 from iclgd.messages import all_lines
 from iclgd.models.projections import KeyValueProjection, find_projections
 from iclgd.models.weight_sharing import sharing_weights
-from iclgd.vendors.transformers import has_recurrent_state
+from iclgd.vendors.transformers import fresh_model, has_recurrent_state
 
 EMBEDDED = "embedded"  # the name of the model that ships with the package
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / "embedded"
@@ -142,7 +142,7 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
     try:
         shape = AutoConfig.from_pretrained(folder, **where)
         if config.untrained:
-            model = _with_random_weights(shape, seed)
+            model = _with_random_weights(lambda: _loader(shape).from_config(shape, dtype=torch.float32), seed)
             missing = []
         else:
             model, found = _loader(shape).from_pretrained(
@@ -193,7 +193,8 @@ def load_tokenizer(config: LanguageModelConfig) -> Tokenizer:
 
 def untrained_twin(model: LanguageModel, seed: int) -> LanguageModel:
     """Return a model of the same shape with random weights: the control of Deutch et al. 2024."""
-    return wrap(f"untrained {model.name}", _with_random_weights(model.model.config, seed))
+    kind, config = type(model.model), model.model.config
+    return wrap(f"untrained {model.name}", _with_random_weights(lambda: fresh_model(kind, config), seed))
 
 
 def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
@@ -279,10 +280,10 @@ def _text_modules(decoder: PreTrainedModel) -> set[int]:
     return {id(module) for module in decoder.modules()} - {id(module) for part in towers for module in part.modules()}
 
 
-def _with_random_weights(config: Any, seed: int) -> PreTrainedModel:
+def _with_random_weights(make: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):  # transformers initialises from PyTorch's global generator
         torch.manual_seed(seed)
-        return _loader(config).from_config(config, dtype=torch.float32)
+        return make()
 
 
 def _loader(config: Any) -> Any:

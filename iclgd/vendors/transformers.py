@@ -6,8 +6,9 @@ How projections are called within an attention module stands in :mod:`iclgd.mode
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from transformers import Cache, GPT2LMHeadModel, PreTrainedModel
+from transformers import Cache, GPT2LMHeadModel, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward as sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask as sdpa_mask
@@ -35,6 +36,14 @@ def attention_implementation(model: PreTrainedModel) -> str:
     """Return under which name a model looks up its attention function."""
     name: str = model.config._attn_implementation
     return name
+
+
+def fresh_model(kind: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
+    """Return a model of a class, which may be nobody's but its user's, with the weights that training would begin with.
+
+    In single precision; ``Auto`` classes do the same with those classes that they know.
+    """
+    return kind._from_config(config, dtype=torch.float32)
 
 
 def has_recurrent_state(model: PreTrainedModel) -> bool:

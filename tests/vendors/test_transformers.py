@@ -1,6 +1,6 @@
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, DynamicCache
+from transformers import AttentionInterface, AutoModelForCausalLM, DynamicCache
 
 from iclgd.vendors.transformers import (
     METHOD,
@@ -11,6 +11,7 @@ from iclgd.vendors.transformers import (
     FilledLayer,
     GPTNeoSelfAttention,
     attention_implementation,
+    fresh_model,
     gpt2_positions,
     gpt2_queries_and_keys,
     has_recurrent_state,
@@ -58,6 +59,14 @@ def test_transformers_is_as_we_take_it() -> None:
     key.copy_(query)
     inner = gpt2.transformer.h[0].attn.c_attn.weight
     assert torch.equal(inner[:, :HIDDEN], inner[:, HIDDEN : 2 * HIDDEN]), "GPT-2's queries and keys lie elsewhere"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = fresh_model(type(gpt2), gpt2.config)
+        torch.manual_seed(0)
+        known = AutoModelForCausalLM.from_config(gpt2.config, dtype=torch.float32)
+    assert all(torch.equal(*pair) for pair in zip(made.parameters(), known.parameters(), strict=True)), (
+        "a model of a class has other weights than Auto classes give it: untrained controls have other numbers"
+    )
     assert hasattr(type(gpt2), "_is_stateful"), "models with a recurrent state are marked otherwise, and not refused"
     assert not has_recurrent_state(gpt2)
 
