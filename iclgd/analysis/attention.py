@@ -9,10 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from iclgd.analysis.precision import at_least_single
+from iclgd.vendors.transformers import sdpa_attention_forward, sdpa_mask
 
 NAME = "iclgd"
 UNKNOWN = ("softcap", "s_aux", "position_bias")  # arguments that change the scores in ways that are not captured

@@ -19,6 +19,12 @@ def first_layer_gradients(transformer: Transformer, x: Tensor, y: Tensor, query:
 
     Returns:
         The gradients, (T - 2, T, C): for all tokens k but the last target and the query, by all tokens j.
+
+    Example:
+        >>> from iclgd.models import TransformerConfig
+        >>> transformer = Transformer(TransformerConfig(), input_dim=3).initialize(torch.Generator())
+        >>> first_layer_gradients(transformer, torch.ones(2, 4, 3), torch.ones(2, 4, 1), torch.ones(2, 3)).shape
+        torch.Size([3, 5, 4])
     """
     with torch.enable_grad():
         tokens = transformer.tokens(x, y, query).detach().requires_grad_()

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from iclgd import checks
-from iclgd.analysis.capture import capture_queries
+from iclgd.analysis.attention_capture import capture_queries
 from iclgd.analysis.layer_causal import make_layer_causal_loss
 from iclgd.analysis.precision import at_least_single
 from iclgd.models.language import LanguageModel
@@ -47,6 +47,17 @@ class Finetuned:
 
     Args:
         model: the base model; its own projections are the start.
+
+    Example:
+        >>> from iclgd.models import load_language_model, wrap
+        >>> model = wrap("embedded", load_language_model("embedded")[0])
+        >>> finetuned = Finetuned(model)
+        >>> for _ in range(2):
+        ...     queries = finetuned.step((5, 6, 7), learning_rate=0.1, loss=make_loss(model, "gradient_descent"))
+        >>> bool(finetuned.losses[1] < finetuned.losses[0])
+        True
+        >>> with finetuned.applied():  # for as long as the block lasts the model has the changed projections
+        ...     _ = model.model(input_ids=torch.tensor([[5, 6, 7]]))
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -118,8 +129,18 @@ class Finetuned:
 def make_loss(model: LanguageModel, method: str) -> Callable[[Tensor], Tensor]:
     """Return the loss that a method descends, a function of token ids ``(1, T)``.
 
+    Args:
+        model: any language model.
+        method: one of ``METHODS``.
+
     Raises:
         LanguageModelError: if the model does not allow the method.
+
+    Example:
+        >>> from iclgd.models import load_language_model, wrap
+        >>> model = wrap("embedded", load_language_model("embedded")[0])
+        >>> make_loss(model, "gradient_descent")(torch.tensor([[5, 6, 7]])).shape
+        torch.Size([])
     """
     if method == "layer_causal":
         return make_layer_causal_loss(model)

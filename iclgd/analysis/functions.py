@@ -25,6 +25,14 @@ def transformer_kernel(transformer: Transformer, x: Tensor, y: Tensor, query: Te
         x: context inputs, (B, N, D).
         y: context targets, (B, N, O).
         query: query inputs, (B, D).
+
+    Example:
+        >>> from iclgd.models import gradient_descent_transformer
+        >>> transformer = gradient_descent_transformer(input_dim=1, output_dim=1, learning_rate=0.5)
+        >>> x, y, query = torch.tensor([[[1.0], [2.0]]]), torch.ones(1, 2, 1), torch.tensor([[3.0]])
+        >>> weights = transformer_kernel(transformer, x, y, query)
+        >>> weights[0, 1] / weights[0, 0]  # as their products with the query
+        tensor(2.)
     """
     hidden = transformer.embed(transformer.tokens(x, y, query))
     (layer,) = transformer.sequence()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iclgd.analysis.dual_form import attention_form, dual_form
+from iclgd.analysis.two_forms import attention_form, dual_form
 from iclgd.data import LinearRegressionTask, RegressionBatch
 from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descent_transformer
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers import Cache, DynamicCache
 
 from iclgd.models.language import LanguageModel
+from iclgd.vendors.transformers import FilledLayer, keys_and_values
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,10 @@ class Context:
     Args:
         keys: for each layer, after rotary embedding, shape ``(1, num_key_value_heads, N, head_size)``.
         values: likewise.
+
+    Example:
+        >>> Context([torch.zeros(1, 4, 7, 8)], [torch.zeros(1, 4, 7, 8)]).length
+        7
     """
 
     keys: list[Tensor]
@@ -37,13 +42,11 @@ class Context:
         return Cache(layers=[_ContextLayer(keys, values, is_joined) for keys, values in layers])
 
 
-class _ContextLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not checked
+class _ContextLayer(FilledLayer):
     """A layer of transformers' cache that is read and never written."""
 
     def __init__(self, keys: Tensor, values: Tensor, is_joined: bool) -> None:
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
+        super().__init__(keys, values)
         self.is_joined = is_joined
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -65,10 +68,19 @@ def run_context(model: LanguageModel, tokens: tuple[int, ...]) -> Context:
     Args:
         model: any language model.
         tokens: of the whole context, the beginning-of-sequence token included.
+
+    Example:
+        >>> from iclgd.models import load_language_model, wrap
+        >>> model = wrap("embedded", load_language_model("embedded")[0])
+        >>> context = run_context(model, (5, 6, 7))
+        >>> past = context.cache(is_joined=True)
+        >>> model.model(input_ids=torch.tensor([[8]]), past_key_values=past).logits.shape[:2]
+        torch.Size([1, 1])
     """
     cache = (
         DynamicCache()
     )  # without the config: it would drop what lies outside a sliding window, where queries may still look
     ids = torch.tensor([tokens], device=model.device)
     model.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return Context([layer.keys for layer in cache.layers], [layer.values for layer in cache.layers])
+    keys, values = zip(*keys_and_values(cache), strict=True)
+    return Context(list(keys), list(values))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iclgd.analysis.capture import Captured, capture
+from iclgd.analysis.attention_capture import Captured, capture
 from iclgd.analysis.kv_context import Context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered
@@ -27,8 +27,8 @@ class Observation:
         answer_scores: mean log-probability of each answer's tokens, shape ``(B, number of answers)``.
         outputs: the attention blocks' outputs, shape ``(B, L, C)``.
         queries: scaled query vectors, heads one after the other, shape ``(B, L, H * E)``.
-        scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; ``HIDDEN_SCORE`` (see
-            :mod:`iclgd.analysis.capture`) where the layer's mask hides a token, such as one outside a sliding window.
+        scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; where the layer's mask hides a
+            token, such as one outside a sliding window, ``HIDDEN_SCORE`` of :mod:`iclgd.analysis.attention_capture`.
         visible: which of the query's own tokens the mask lets the last one see, shape ``(B, L, T)``.
         start_scores: with the beginning-of-sequence token, shape ``(B, L, H, 0 or 1)``; it belongs to a context.
         context_scores: with the context's tokens, shape ``(B, L, H, N)``; ``None`` without a context.
@@ -87,7 +87,7 @@ def observe(
         answers: the tokens of each possible answer.
         start: the beginning-of-sequence token, where there is no context (which has it).
         context: the demonstrations, already run.
-        finetuned: for the two updates of the dual form, see :func:`iclgd.analysis.capture.capture`.
+        finetuned: for the two updates of the dual form, see :func:`iclgd.analysis.attention_capture.capture`.
         demonstration_tokens: likewise.
     """
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)

@@ -6,27 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.models.codegen.modeling_codegen import CodeGenAttention
-from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention
-from transformers.models.gptj.modeling_gptj import GPTJAttention
-from transformers.models.xglm.modeling_xglm import XGLMAttention
 
 from iclgd.analysis import attention
 from iclgd.analysis.attention import Observer, UnknownAttentionError
 from iclgd.models.language import LanguageModel, LanguageModelError
-
-# Attention outside transformers' registry whose modules have a method that is given queries, all keys and values, and
-# the mask: with this factor of the scores.
-WITH_METHOD: dict[type, Callable[[Any], float]] = {
-    GPTNeoSelfAttention: lambda module: 1.0,
-    GPTJAttention: lambda module: 1 / module.scale_attn,
-    CodeGenAttention: lambda module: 1 / module.scale_attn,
-}
-METHOD = "_attn"
-# Such attention without one: it is seen through its projections, with this factor.
-WITH_PROJECTIONS: dict[type, Callable[[Any], float]] = {XGLMAttention: lambda module: module.scaling}
-PROJECTIONS = ("q_proj", "k_proj", "v_proj")
-UNREGISTERED = (*WITH_METHOD, *WITH_PROJECTIONS)
+from iclgd.vendors.transformers import (
+    METHOD,
+    PROJECTIONS,
+    UNREGISTERED,
+    WITH_METHOD,
+    WITH_PROJECTIONS,
+    GPTNeoSelfAttention,
+    attention_implementation,
+    windows,
+)
 
 
 def is_registered(model: LanguageModel) -> bool:
@@ -38,7 +31,7 @@ def is_registered(model: LanguageModel) -> bool:
 
 
 def make_watchable(model: LanguageModel) -> None:
-    """Give the model our attention function for good, which saves changing it for every forward pass.
+    """Give the model, which is ours, our attention function: that saves changing it for every forward pass.
 
     Unwatched it does what transformers' own does (:func:`iclgd.analysis.attention.attend`).
     """
@@ -57,7 +50,7 @@ def watch(model: LanguageModel, observer: Observer) -> Iterator[None]:
     token = attention.OBSERVER.set(observer)
     with contextlib.ExitStack() as stack:
         stack.callback(attention.OBSERVER.reset, token)
-        previous = model.decoder.config._attn_implementation
+        previous = attention_implementation(model.decoder)
         if is_registered(model) and previous != attention.NAME:
             stack.callback(model.decoder.set_attn_implementation, previous)
             make_watchable(model)
@@ -83,9 +76,8 @@ def _watched_method(module: nn.Module, observer: Observer) -> Iterator[None]:
         length = query.shape[-2]
         mask = _allowed(attention_mask)
         if isinstance(module, GPTNeoSelfAttention):  # which has its layers' windows to itself
-            end = key.shape[-2]
-            windows = module.bias[:, :, end - length : end, :end]
-            mask = windows if mask is None else windows & mask
+            own_windows = windows(module, key.shape[-2] - length, key.shape[-2])
+            mask = own_windows if mask is None else own_windows & mask
         observer.see(module, query * scaling, key[:, :, -length:], value[:, :, -length:], mask)
         return own(query, key, value, attention_mask)
 

@@ -175,7 +175,7 @@ def _without_control_tokens(tokenizer: "Tokenizer", control: dict[int, str]) -> 
     """Return a copy that knows control tokens by names which no text holds; all numbers stay."""
     from tokenizers import Tokenizer as Backend
 
-    backend = tokenizer._tokenizer
+    backend = tokenizer.backend_tokenizer
     names = {name: chr(NO_CHARACTER) + str(index) for index, name in control.items()}
     state = json.loads(backend.to_str())
     state |= {"post_processor": None, "truncation": None, "padding": None}

@@ -20,7 +20,13 @@ SCALES = (1e-6, 1e6)  # the fourth power of inputs is computed with, in single p
 
 
 class RegressionBatch(NamedTuple):
-    """B in-context regression problems."""
+    """B in-context regression problems.
+
+    Example:
+        >>> batch = LinearRegressionTask(input_dim=2).sample(6, torch.Generator())
+        >>> [tuple(tensor.shape) for tensor in batch.shard(0, 3)]
+        [(2, 10, 2), (2, 10, 1), (2, 2), (2, 1)]
+    """
 
     x: Tensor  # (B, N, D)
     y: Tensor  # (B, N, O)
@@ -43,6 +49,15 @@ class RegressionTask(ABC):
 
     Raises:
         ValueError: if a count or a scale is out of its range.
+
+    Example:
+        >>> class Zero(RegressionTask):
+        ...     def sample(self, num_tasks, generator, dtype=torch.float32):
+        ...         x = torch.rand(num_tasks, self.num_context, self.input_dim, generator=generator)
+        ...         y = torch.zeros(num_tasks, self.num_context, self.output_dim)
+        ...         return RegressionBatch(x.to(dtype), y.to(dtype), x[:, 0].to(dtype), y[:, 0].to(dtype))
+        >>> Zero("zero").sample(5, torch.Generator()).target.shape
+        torch.Size([5, 1])
     """
 
     references: ClassVar[tuple[str, ...]] = ("gd", "gd_plus_plus")

@@ -21,6 +21,7 @@ from iclgd.data.text_task import TextExample as TextExample
 from iclgd.data.text_task import TextSource as TextSource
 from iclgd.data.text_task import TextTask as TextTask
 from iclgd.data.text_task import TextTaskError as TextTaskError
+from iclgd.data.text_task import task_from_rows as task_from_rows
 from iclgd.files import FileError, name_for_folder
 from iclgd.terminal import escaped
 from iclgd.yaml_files import YamlError
@@ -51,7 +52,12 @@ class TextTaskConfig:
 
 
 def text_task_names() -> list[str]:
-    """Return the names of the tasks that ship with the package."""
+    """Return the names of the tasks that ship with the package.
+
+    Example:
+        >>> "sst2" in text_task_names()
+        True
+    """
     return sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
 
 
@@ -94,7 +100,7 @@ def load_task(name_or_path: str) -> TextTask:
 def load_examples(task: TextTask, split: Literal["train", "validation"], data_dir: str | None) -> list[TextExample]:
     """Return a split's examples, in file order, texts without the white space around them.
 
-    They come from ``data_dir``, else from the folder that the task names, else from the hub. A folder has
+    They come from ``data_dir``, else from where the task says: its rows, a folder, or the hub. A folder has
     ``train.jsonl`` and ``validation.jsonl``, or a subfolder of the task's name does; each line is an object with the
     texts that the template names, and a label: a number from 0, or one of the answers.
 
@@ -106,14 +112,25 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
     Raises:
         TextTaskError: if the data is neither in a folder nor on the hub, for a line that is not JSON or lacks a field,
             an empty text, a label outside the answers.
+
+    Example:
+        >>> len(load_examples(load_task("embedded"), "train", None))
+        300
     """
     folder = data_dir if data_dir is not None else task.source.data_dir
+    own = task.source.rows
     try:
-        rows = _fetch(task, split) if folder is None else list(read_json_lines(_file(folder, task.name, split)))
+        if folder is not None:
+            rows = list(read_json_lines(_file(folder, task.name, split)))
+        elif own is not None:
+            rows = [Row(f"{split} row {number}", dict(row)) for number, row in enumerate(own[split], start=1)]
+        else:
+            rows = _fetch(task, split)
     except RowsError as error:
         raise TextTaskError(str(error)) from None
     if not rows:
-        raise TextTaskError(f"{task.name}: no examples in the {split} data ({folder or task.source.path})")
+        where = folder or task.source.path or "its rows"
+        raise TextTaskError(f"{task.name}: no examples in the {split} data ({where})")
     return [_example(task, row) for row in rows]
 
 
@@ -176,7 +193,7 @@ def _example(task: TextTask, row: Row) -> TextExample:
 
 def _task(path: Path, values: Any) -> TextTask:
     values = _checked_keys(TextTask, values, without="name")
-    source = TextSource(**_checked_keys(TextSource, values.pop("source"), prefix="source."))
+    source = TextSource(**_checked_keys(TextSource, values.pop("source"), prefix="source.", without="rows"))
     if source.data_dir is not None:
         source = dataclasses.replace(source, data_dir=str(path.parent / source.data_dir))
     if isinstance(values["answers"], list):

@@ -1,7 +1,7 @@
 """What a text classification task is: a template, its answers, and where the examples come from."""
 
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,10 @@ class TextTaskError(InputError):
 
 @dataclass(frozen=True)
 class TextSource:
-    """Where a task's examples come from: a data set on the hub (``path``) or a folder (``data_dir``).
+    """Where a task's examples come from: a data set on the hub (``path``), a folder (``data_dir``), or ``rows``.
 
     Raises:
-        TextTaskError: unless exactly one of the two is given, or for a split that no task has.
+        TextTaskError: unless exactly one of the three is given, or for a split that no task has.
     """
 
     path: str | None = None
@@ -27,6 +27,7 @@ class TextSource:
     splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})  # ours to the hub's
     rename: Mapping[str, str] = field(default_factory=dict)  # a row's field to the task's
     data_dir: str | None = None  # as in TextTaskConfig; relative to the folder of the task's file
+    rows: Mapping[str, Sequence[Mapping[str, Any]]] | None = None  # themselves by split; not in a file
 
     def __post_init__(self) -> None:
         for key in ("path", "config", "data_dir"):
@@ -37,15 +38,26 @@ class TextSource:
                 isinstance(text, str) for pair in value.items() for text in pair
             ):
                 raise TextTaskError(f"source.{key} must map names to names, got {value!r}")
-        if (self.path is None) == (self.data_dir is None):
+        if sum(given is not None for given in (self.path, self.data_dir, self.rows)) != 1:
             raise TextTaskError("source must have either path (a data set on the hub) or data_dir (a folder)")
+        if self.rows is not None:
+            for split, rows in self.rows.items():
+                for number, row in enumerate(rows, start=1):
+                    if not isinstance(row, Mapping):
+                        got = type(row).__name__
+                        raise TextTaskError(f"{split} row {number}: must map fields to values, got {got}")
         if set(self.splits) != set(SPLITS):
             raise TextTaskError(f"source.splits must have the keys {' and '.join(SPLITS)}, got {list(self.splits)}")
 
 
 @dataclass(frozen=True)
 class TextExample:
-    """One row: the texts that the template names, and which answer is right."""
+    """One row: the texts that the template names, and which answer is right.
+
+    Example:
+        >>> TextExample({"text": "a gem ."}, label=1).fields["text"]
+        'a gem .'
+    """
 
     fields: Mapping[str, str]
     label: int
@@ -133,6 +145,40 @@ class TextTask:
             'Sentence: a gem . Label:'
         """
         return self.template.format(**example.fields)
+
+
+def task_from_rows(
+    train: Iterable[Mapping[str, Any]],
+    validation: Iterable[Mapping[str, Any]],
+    *,
+    template: str,
+    answers: Sequence[str],
+    label: str = "label",
+    name: str = "rows",
+) -> TextTask:
+    """Return a task whose rows are in memory: lists of dictionaries, or a data set of Hugging Face's.
+
+    Args:
+        train: the rows that demonstrations are taken from.
+        validation: the rows that are asked.
+        template: the prompt, with ``{field}`` for a row's texts; an answer follows after a space.
+        answers: one for each label, in order.
+        label: the row's field with the label: its number, or the answer itself.
+        name: for messages.
+
+    Raises:
+        TextTaskError: as :class:`TextTask` does, and for rows that are no mappings.
+
+    Example:
+        >>> rows = [{"text": "a gem .", "label": "good"}, {"text": "dull .", "label": 0}]
+        >>> task = task_from_rows(rows, rows, template="Review: {text} It is", answers=["bad", "good"])
+        >>> task.fields, task.answers
+        (('text',), ('bad', 'good'))
+    """
+    if isinstance(answers, str):  # a sequence of letters
+        raise TextTaskError(f"answers must be a list of texts, got {answers!r}")
+    source = TextSource(rows={"train": list(train), "validation": list(validation)})
+    return TextTask(name, 1, "rows in memory", template, tuple(answers), source, label)
 
 
 def _check_text(key: str, value: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from omegaconf import MISSING
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import FinetuneConfig
@@ -66,19 +67,29 @@ class Config:
 Prepared = tuple[TextDataModule, DualFormModule, list[str]]
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(
+    config: Config, task: TextTask | None = None, pretrained: tuple[LanguageModel, Tokenizer] | None = None
+) -> Prepared:
     """Return an experiment's data and module, and what to tell the user.
+
+    Args:
+        config: what to run.
+        task: instead of the one that the config names.
+        pretrained: a model and its tokenizer, instead of those that the config names.
 
     Raises:
         TextTaskError: if a task or its data cannot be read.
         PromptError: if prompts cannot be built.
         LanguageModelError: if the model cannot be loaded or looked into.
     """
-    task = load_task(config.task.name)
+    task = task or load_task(config.task.name)
     rows = load_examples(task, "train", config.task.data_dir)
     queries = choose_queries(load_examples(task, "validation", config.task.data_dir), config.task.num_queries)
-    tokenizer = load_tokenizer(config.model)
-    model = load_language_model(config.model, config.seed)
+    if pretrained is None:
+        tokenizer = load_tokenizer(config.model)
+        model = load_language_model(config.model, config.seed)
+    else:
+        model, tokenizer = pretrained
     if config.trainer.precision == "64-true":
         model.model.double()  # as the Trainer will: what cannot be run so is found now
     demonstrations = select_demonstrations(rows, config.demonstrations, task.answers)

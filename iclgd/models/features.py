@@ -19,6 +19,12 @@ class FeatureGradientDescent(nn.Module):
         input_dim: D.
         output_dim: O.
         num_features: K.
+
+    Example:
+        >>> learner = FeatureGradientDescent(input_dim=3, output_dim=1, num_features=8)
+        >>> learner = learner.initialize(1.0, torch.Generator())
+        >>> learner(torch.ones(5, 4, 3), torch.ones(5, 4, 1), torch.ones(5, 3)).shape
+        torch.Size([5, 1])
     """
 
     def __init__(self, input_dim: int, output_dim: int, num_features: int) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from iclgd import checks
+from iclgd.vendors.transformers import gpt2_positions, gpt2_queries_and_keys
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,9 @@ def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generato
             )
         )
     with torch.no_grad():
-        positions = model.transformer.wpe.weight
+        positions = gpt2_positions(model)
         positions.copy_(sinusoids(*positions.shape) * config.init_scale * math.sqrt(2))
-        for block in model.transformer.h:
-            query, key, _ = block.attn.c_attn.weight.split(config.hidden_size, dim=1)
+        for query, key in gpt2_queries_and_keys(model):
             key.copy_(query)
     return model
 

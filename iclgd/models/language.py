@@ -1,6 +1,8 @@
 """Any Hugging Face causal language model, as it is: loaded, and its attention found."""
 
+import contextlib
 import difflib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,13 +10,24 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2TokenizerFast, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GPT2TokenizerFast,
+    PreTrainedModel,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.checks import InputError
 from iclgd.hub import connection_problem
 from iclgd.messages import all_lines
 from iclgd.models.projections import KeyValueProjection, find_projections
+from iclgd.models.weight_sharing import sharing_weights
+from iclgd.vendors.transformers import fresh_model, has_recurrent_state
 
 EMBEDDED = "embedded"  # the name of the model that ships with the package
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / "embedded"
@@ -76,9 +89,14 @@ class LanguageModel:
 
     Args:
         name: for messages.
-        model: with a language modelling head, in evaluation mode.
+        model: with a language modelling head, in evaluation mode; ours to change, see :func:`wrap`.
         num_heads: attention heads of a layer.
         max_length: the longest sequence that the model takes; ``None``: no limit is known.
+
+    Example:
+        >>> model = load_language_model(LanguageModelConfig("embedded"), seed=0)
+        >>> model.num_layers, model.num_heads, model.layers[0].name
+        (4, 4, 'transformer.h.0.attn')
     """
 
     name: str
@@ -122,11 +140,12 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
     folder = _place(config.name)
     where = _where(folder) | {"revision": config.revision}
     try:
+        shape = AutoConfig.from_pretrained(folder, **where)
         if config.untrained:
-            model = _with_random_weights(AutoConfig.from_pretrained(folder, **where), seed)
+            model = _with_random_weights(lambda: _loader(shape).from_config(shape, dtype=torch.float32), seed)
             missing = []
         else:
-            model, found = AutoModelForCausalLM.from_pretrained(
+            model, found = _loader(shape).from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, **where
             )
             missing = sorted(found["missing_keys"])
@@ -134,9 +153,21 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
         raise LanguageModelError(_not_loaded("model", config.name, error)) from None
     if missing:  # transformers would make up random weights
         raise LanguageModelError(f"model.name: the weights in {config.name} lack {missing[0]} ({len(missing)} in all)")
-    if (place := _not_finite(model)) is not None:
-        raise LanguageModelError(f"model.name: the weights in {config.name} are not all finite numbers: {place}")
+    check_weights(config.name, model)
     return wrap(config.name, model)
+
+
+def check_weights(name: str, model: PreTrainedModel) -> None:
+    """Refuse weights that are not there, or that cannot be computed with.
+
+    Raises:
+        LanguageModelError: for the first such tensor.
+    """
+    for key, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise LanguageModelError(f"model.name={name}: {key} is not in memory")
+    if (place := _not_finite(model)) is not None:
+        raise LanguageModelError(f"model.name: the weights in {name} are not all finite numbers: {place}")
 
 
 def load_tokenizer(config: LanguageModelConfig) -> Tokenizer:
@@ -162,26 +193,49 @@ def load_tokenizer(config: LanguageModelConfig) -> Tokenizer:
 
 def untrained_twin(model: LanguageModel, seed: int) -> LanguageModel:
     """Return a model of the same shape with random weights: the control of Deutch et al. 2024."""
-    return wrap(f"untrained {model.name}", _with_random_weights(model.model.config, seed))
+    kind, config = type(model.model), model.model.config
+    return wrap(f"untrained {model.name}", _with_random_weights(lambda: fresh_model(kind, config), seed))
 
 
 def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
-    """Return the model in evaluation mode, without gradients, and with its attention found.
+    """Return a copy that shares the model's weights, in evaluation mode, without gradients, with its attention found.
+
+    The model itself stays as it is, whatever is done with the copy.
+
+    Args:
+        name: for messages.
+        model: with a language modelling head.
 
     Raises:
-        LanguageModelError: if it has no attention that we know to change, or more than attention.
+        LanguageModelError: if it has no attention that we know to change, or more than attention, or cannot be copied.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=8, n_positions=8, n_embd=4, n_layer=1, n_head=2)
+        >>> model = transformers.GPT2LMHeadModel(config).train()
+        >>> wrapped = wrap("mine", model)
+        >>> wrapped.num_layers, wrapped.model.training, model.training
+        (1, False, True)
     """
-    model.eval().requires_grad_(False)
+    try:
+        model = sharing_weights(model).eval()
+    except Exception as error:  # a user's hooks and attributes can be anything
+        raise LanguageModelError(
+            f"model.name={name}: {type(model).__name__} cannot be copied ({_first_sentence(error)})"
+        ) from None
     config = model.config.get_text_config(decoder=True)
     num_heads = _of_decoder(config, "decoder_attention_heads", "num_attention_heads")
     if not num_heads:
         raise LanguageModelError(f"model.name={name}: {type(model).__name__} has no attention heads in its config")
-    if getattr(model, "_is_stateful", False):  # transformers' own mark
+    if has_recurrent_state(model):
         raise LanguageModelError(
             f"model.name={name}: {type(model).__name__} has layers with a recurrent state; a context is handed to "
             "queries as keys and values alone"
         )
-    return LanguageModel(name, model, num_heads, _max_length(config))
+    wrapped = LanguageModel(name, model, num_heads, _max_length(config))
+    for part in (part for layer in wrapped.layers for part in layer.projections):
+        if not part.parameter.is_floating_point():
+            raise LanguageModelError(f"model.name={name}: weights of {part.parameter.dtype} cannot be finetuned")
+    return wrapped
 
 
 def _of_decoder(config: Any, own: str, general: str) -> int | None:
@@ -226,10 +280,17 @@ def _text_modules(decoder: PreTrainedModel) -> set[int]:
     return {id(module) for module in decoder.modules()} - {id(module) for part in towers for module in part.modules()}
 
 
-def _with_random_weights(config: Any, seed: int) -> PreTrainedModel:
+def _with_random_weights(make: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):  # transformers initialises from PyTorch's global generator
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return make()
+
+
+def _loader(config: Any) -> Any:
+    """Return what loads models of a config: some that read images too are no language models by transformers' lists."""
+    kind = type(config)
+    is_listed = kind in MODEL_FOR_CAUSAL_LM_MAPPING or kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return AutoModelForCausalLM if is_listed else AutoModelForImageTextToText
 
 
 def _not_finite(model: PreTrainedModel) -> str | None:
@@ -269,6 +330,20 @@ def _not_loaded(kind: str, name: str, error: Exception) -> str:
 
 def _first_sentence(error: Exception) -> str:
     return all_lines(error).partition(". ")[0][:200]
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keep the library silent within the block, as it is once something has been loaded, and give its voice back."""
+    logging = transformers.utils.logging
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    _silence()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
 
 
 def _silence() -> None:

@@ -23,6 +23,11 @@ class GradientDescent:
         learning_rate: of each step.
         num_steps: number of steps.
         initial_weight: W0, (O, D); zero if ``None``.
+
+    Example:
+        >>> x, y = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[2.0], [4.0]]])  # one task, y = 2 x
+        >>> GradientDescent(learning_rate=0.1)(x, y, torch.tensor([[3.0]]))
+        tensor([[3.]])
     """
 
     learning_rate: float
@@ -52,6 +57,11 @@ class Ridge:
 
     Args:
         regularization: lambda, positive.
+
+    Example:
+        >>> x, y = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[2.0], [4.0]]])
+        >>> Ridge(regularization=5.0)(x, y, torch.tensor([[3.0]]))
+        tensor([[3.]])
     """
 
     regularization: float
@@ -67,7 +77,13 @@ class Ridge:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """The weight of smallest norm among those that fit the context best."""
+    """The weight of smallest norm among those that fit the context best.
+
+    Example:
+        >>> x, y = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[2.0], [4.0]]])
+        >>> LeastSquares()(x, y, torch.tensor([[3.0]])).round(decimals=4)
+        tensor([[6.]])
+    """
 
     def __call__(self, x: Tensor, y: Tensor, query: Tensor) -> Tensor:
         """Predict the query's target; solved in double precision."""
@@ -97,6 +113,11 @@ def best_learning_rate(x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_
 
     Returns:
         The learning rate, for the loss summed over the context points, and 0.5 x the mean squared error there.
+
+    Example:
+        >>> x, y = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[2.0], [4.0]]])
+        >>> round(best_learning_rate(x, y, torch.tensor([[3.0]]), torch.tensor([[6.0]])).learning_rate, 6)
+        0.2
     """
     loss, largest_eigenvalue = _loss_of_rate(x.double(), y.double(), query.double(), target.double(), num_steps)
     # Beyond the rate at which learning doubles the loss there is no minimum, and for many steps soon no precision left.

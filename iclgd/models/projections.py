@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers.models.codegen.modeling_codegen import CodeGenAttention
-from transformers.pytorch_utils import Conv1D
+
+from iclgd.vendors.transformers import CodeGenAttention, Conv1D
 
 SEPARATE = ("q_proj", "k_proj", "v_proj")
 BLOCKS = "c_attn"  # GPT-2: queries, keys and values one after the other, along the columns of a Conv1D

@@ -21,6 +21,10 @@ class TransformerConfig:
 
     Raises:
         ValueError: if a value is out of its range, or two of them do not go together.
+
+    Example:
+        >>> TransformerConfig(num_layers=2, attention="softmax").num_heads
+        1
     """
 
     num_layers: int = 1
@@ -170,6 +174,11 @@ class Transformer(nn.Module):
 
     Raises:
         ValueError: if the tokens cannot hold the outputs or the positional encoding.
+
+    Example:
+        >>> transformer = Transformer(TransformerConfig(), input_dim=3).initialize(torch.Generator())
+        >>> transformer(torch.ones(5, 4, 3), torch.ones(5, 4, 1), torch.ones(5, 3)).shape
+        torch.Size([5, 1])
     """
 
     initial_weight: Tensor | None

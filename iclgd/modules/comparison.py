@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iclgd.analysis.capture import check_capture
+from iclgd.analysis.attention_capture import check_capture
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.observe import Observation, observe

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache
 
-from iclgd.analysis.capture import Captured, capture
+from iclgd.analysis.attention_capture import Captured, capture
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.watching import is_registered

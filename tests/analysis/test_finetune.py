@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from iclgd.analysis.capture import capture_queries
+from iclgd.analysis.attention_capture import capture_queries
 from iclgd.analysis.finetune import METHODS, FinetuneConfig, Finetuned, make_loss, next_token_loss
 from iclgd.models.language import LanguageModel
 from tests.language_models import ARCHITECTURES, HEAD_SIZE, HEADS, HIDDEN, random_tokens, tiny, tiny_double

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from iclgd.analysis.capture import Captured, capture
+from iclgd.analysis.attention_capture import Captured, capture
 from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.watching import is_registered
 from iclgd.data.text_datamodule import QueryBatch

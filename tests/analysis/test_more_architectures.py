@@ -1,6 +1,7 @@
 """Architectures beyond those of every test: what is seen of them is what transformers shows of an eager model."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from transformers import (
     BartConfig,
     BartForCausalLM,
+    CLIPVisionConfig,
     CodeGenConfig,
     CodeGenForCausalLM,
     Gemma3Config,
@@ -18,6 +20,8 @@ from transformers import (
     GPTJForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     PersimmonConfig,
     PersimmonForCausalLM,
     Phi4MultimodalConfig,
@@ -27,7 +31,7 @@ from transformers import (
     StableLmForCausalLM,
 )
 
-from iclgd.analysis.capture import capture, check_capture
+from iclgd.analysis.attention_capture import capture, check_capture
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.watching import is_registered
@@ -60,10 +64,14 @@ PHI4 = Phi4MultimodalConfig(
     vision_config=VISION,
     audio_config={**SMALL, "num_blocks": 1},
 )
+LLAVA = LlavaConfig(
+    text_config=LlamaConfig(**SIZES).to_dict(), vision_config=CLIPVisionConfig(**VISION).to_dict(), image_token_index=2
+)
 MODELS: dict[str, tuple[Any, Any]] = {
     "gptj": (GPTJForCausalLM, GPTJConfig(**OLD)),
     "codegen": (CodeGenForCausalLM, CodeGenConfig(**OLD)),
     "gemma3 with images": (Gemma3ForConditionalGeneration, GEMMA3),
+    "llava, no language model by name": (LlavaForConditionalGeneration, LLAVA),
     "phi4 with images and sound": (Phi4MultimodalForCausalLM, PHI4),
     "bart, with attention to an encoder": (BartForCausalLM, BART),
     "persimmon": (PersimmonForCausalLM, PersimmonConfig(**SIZES)),
@@ -115,8 +123,9 @@ def test_finetuning_moves_keys_and_values_alone(name: str) -> None:
             assert not moved.any()
 
 
-def test_a_multimodal_folder_is_as_good_as_its_text_model(tmp_path: Any) -> None:
-    folder = save(tmp_path / "images", random_model(*MODELS["gemma3 with images"]))
+@pytest.mark.parametrize("name", ["gemma3 with images", "llava, no language model by name"])
+def test_a_multimodal_folder_is_as_good_as_its_text_model(name: str, tmp_path: Any) -> None:
+    folder = save(tmp_path / "images", random_model(*MODELS[name]))
     model = load_language_model(LanguageModelConfig(str(folder)), 0)
     assert [layer.name for layer in model.layers] == [f"model.language_model.layers.{n}.self_attn" for n in range(2)]
     check_capture(model)
@@ -141,6 +150,6 @@ def test_projections_that_are_not_what_they_are_called_are_refused() -> None:
     model = wrap("swapped", random_model(LlamaForCausalLM, LlamaConfig(**SIZES)))
     check_capture(model)
     swapped(model.layers[1].module)
-    swapped_model = wrap("swapped", model.model)
+    swapped_model = dataclasses.replace(model)  # looks for its layers again
     with pytest.raises(LanguageModelError, match=r"has no key and value projections where we take them to be$"):
         check_capture(swapped_model)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from iclgd.analysis.capture import capture
+from iclgd.analysis.attention_capture import capture
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.observe import observe

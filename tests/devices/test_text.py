@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 from torchmetrics import Metric
 from transformers import XGLMConfig
 
+import iclgd
 from benchmarks import text as benchmark
 from iclgd import config as configs
 from iclgd.analysis.finetune import FinetuneConfig
@@ -24,7 +26,7 @@ from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import DeviceConfig
 from tests.conftest import ROOT
 from tests.devices.conftest import Gpu
-from tests.language_models import random_tokens, tiny
+from tests.language_models import ANSWERS, TEMPLATE, random_tokens, task_rows, tiny, tiny_model, tiny_tokenizer
 
 There = Callable[[], AbstractContextManager[Any]]
 NAMES = ["gpt2", "mistral", "gpt_neo", "xglm"]  # fused projections; a window; two outside transformers' registry
@@ -146,6 +148,27 @@ def test_the_benchmark_of_a_gpu(gpu: Gpu) -> None:
     assert record["benchmark"] == "text/gpu/xglm"
     assert record["fraction_of_floor"] > 0
     assert record["queries_per_second"] > 0
+
+
+def tensors(model: nn.Module) -> list[tuple[Any, ...]]:
+    return [(id(each), each.device, each.data_ptr(), each._version) for each in (*model.parameters(), *model.buffers())]
+
+
+@pytest.mark.parametrize(("home", "accelerator"), [("cuda", "gpu"), ("cuda", "cpu"), ("cpu", "gpu")])
+def test_a_users_model_stays_where_it_is(home: str, accelerator: str, gpu: Gpu) -> None:
+    task = iclgd.data.task_from_rows(task_rows(5), task_rows(3), template=TEMPLATE, answers=ANSWERS)
+    with gpu.there():
+        model = tiny_model("llama").to(home)
+        before = tensors(model)
+        result = iclgd.compare(
+            (model, tiny_tokenizer()),
+            task,
+            learning_rate=0.1,
+            num_demonstrations=2,
+            overrides=["evaluation.num_replicates=0", f"trainer.accelerator={accelerator}"],
+        )
+        assert tensors(model) == before
+    assert -1 <= result.summary["sim_am"] <= 1
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import DynamicCache, MptConfig, MptForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from iclgd.analysis.capture import capture_queries
+from iclgd.analysis.attention_capture import capture_queries
 from iclgd.models import language
 from iclgd.models.language import (
     LanguageModelConfig,
@@ -138,6 +138,7 @@ def test_revisions_are_the_models(folder: Path, monkeypatch: pytest.MonkeyPatch)
     load_tokenizer(own)
     load_tokenizer(other)
     assert seen == [
+        ("config some/model", "abc"),
         ("model some/model", "abc"),
         ("config some/model", "abc"),
         ("tokenizer some/model", "abc"),

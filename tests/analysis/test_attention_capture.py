@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from iclgd.analysis import attention
-from iclgd.analysis.capture import HIDDEN_SCORE, Captured, capture, capture_queries, check_capture
+from iclgd.analysis.attention_capture import HIDDEN_SCORE, Captured, capture, capture_queries, check_capture
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel, LanguageModelError, wrap
 from tests.language_models import (

@@ -37,6 +37,10 @@ class Captured:
         context_visible: which of the context's, shape ``(B, N)``.
         context_updates: dW_ICL q of each head, see :func:`capture`, shape ``(B, H, E)``.
         weight_updates: dW_FT q of each head, likewise.
+
+    Example:
+        >>> Captured().outputs  # filled in by a forward pass, see capture
+        []
     """
 
     outputs: list[Tensor] = field(default_factory=list)
@@ -79,6 +83,15 @@ def capture(
 
     Raises:
         LanguageModelError: if the model's attention cannot be seen.
+
+    Example:
+        >>> from iclgd.models import load_language_model, wrap
+        >>> model = wrap("embedded", load_language_model("embedded")[0])
+        >>> tokens = torch.tensor([[5, 6, 7], [8, 9, 9]])  # the second prompt is padded: its last token is at 1
+        >>> with torch.no_grad(), capture(model, last=torch.tensor([2, 1])) as seen:
+        ...     _ = model.model(input_ids=tokens)
+        >>> len(seen.scores), seen.scores[0].shape
+        (4, torch.Size([2, 4, 3]))
     """
     observer = _Observer(model, last, context, finetuned, demonstration_tokens)
     with contextlib.ExitStack() as stack:
@@ -98,6 +111,14 @@ def capture_queries(model: LanguageModel) -> Iterator[list[Tensor]]:
 
     Raises:
         LanguageModelError: if the model's attention cannot be seen.
+
+    Example:
+        >>> from iclgd.models import load_language_model, wrap
+        >>> model = wrap("embedded", load_language_model("embedded")[0])
+        >>> with torch.no_grad(), capture_queries(model) as queries:
+        ...     _ = model.model(input_ids=torch.tensor([[5, 6, 7]]))
+        >>> len(queries), queries[0].shape
+        (4, torch.Size([1, 3, 128]))
     """
     observer = _QueryObserver()
     with watch(model, observer):

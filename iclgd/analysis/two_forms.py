@@ -34,6 +34,11 @@ def dual_form(initial_weight: Tensor, keys: Tensor, values: Tensor, query: Tenso
     r"""Return :math:`(W_0 + \Delta W) q` with the update :math:`\Delta W = \sum_i v_i \otimes k_i`; [Dai] section 3.
 
     Arguments and result as in :func:`attention_form`, to which it is equal.
+
+    Example:
+        >>> keys, values = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]])
+        >>> dual_form(torch.zeros(1, 2), keys, values, torch.tensor([3.0, 1.0]))
+        tensor([6.])
     """
     update = torch.zeros_like(initial_weight)
     for key, value in zip(keys, values, strict=True):

@@ -1,0 +1,45 @@
+"""Load a language model for a notebook: Hugging Face's own objects, by our names."""
+
+from pathlib import Path
+
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from iclgd.models import language
+from iclgd.models.language import EMBEDDED, LanguageModelConfig, load_tokenizer, silenced
+
+
+def load_language_model(
+    name: str | Path = EMBEDDED,
+    *,
+    tokenizer: str | Path | None = None,
+    revision: str | None = None,
+    untrained: bool = False,
+    seed: int = 0,
+) -> tuple[PreTrainedModel, Tokenizer]:
+    """Return a causal language model, in single precision and evaluation mode, and its tokenizer.
+
+    Args:
+        name: ``embedded``, a folder with a Hugging Face model, or a model's name on the hub.
+        tokenizer: a folder or a name, if not the model's own.
+        revision: of the model on the hub.
+        untrained: whether to give the model random weights, from the seed.
+        seed: of those.
+
+    Returns:
+        token ids (B, T) to ``logits`` (B, T, V), and texts to token ids.
+
+    Raises:
+        LanguageModelError: if they cannot be found or read, or the model has no attention that we know to look into.
+
+    Example:
+        >>> model, tokenizer = load_language_model("embedded")
+        >>> tokens = tokenizer("a b", return_tensors="pt")["input_ids"]
+        >>> model(input_ids=tokens).logits.shape[:2] == tokens.shape
+        True
+    """
+    config = LanguageModelConfig(str(name), None if tokenizer is None else str(tokenizer), revision, untrained)
+    with silenced():
+        its_tokenizer = load_tokenizer(config)
+        model = language.load_language_model(config, seed).model
+    return model.requires_grad_(True), its_tokenizer  # as transformers returns it

@@ -1,0 +1,88 @@
+"""Beneath transformers' public surface: its attention functions, a layer of its cache, and the insides of some models.
+
+How projections are called within an attention module stands in :mod:`iclgd.models.projections`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, GPT2LMHeadModel, PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward as sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask as sdpa_mask
+from transformers.models.codegen.modeling_codegen import CodeGenAttention as CodeGenAttention
+from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention as GPTNeoSelfAttention
+from transformers.models.gptj.modeling_gptj import GPTJAttention as GPTJAttention
+from transformers.models.xglm.modeling_xglm import XGLMAttention as XGLMAttention
+from transformers.pytorch_utils import Conv1D as Conv1D
+
+# Attention outside transformers' registry whose modules have a method that is given queries, all keys and values, and
+# the mask: with this factor of the scores.
+WITH_METHOD: dict[type, Callable[[Any], float]] = {
+    GPTNeoSelfAttention: lambda module: 1.0,
+    GPTJAttention: lambda module: 1 / module.scale_attn,
+    CodeGenAttention: lambda module: 1 / module.scale_attn,
+}
+METHOD = "_attn"
+# Such attention without one: it is seen through its projections, with this factor.
+WITH_PROJECTIONS: dict[type, Callable[[Any], float]] = {XGLMAttention: lambda module: module.scaling}
+PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+UNREGISTERED = (*WITH_METHOD, *WITH_PROJECTIONS)
+
+
+def attention_implementation(model: PreTrainedModel) -> str:
+    """Return under which name a model looks up its attention function."""
+    name: str = model.config._attn_implementation
+    return name
+
+
+def fresh_model(kind: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
+    """Return a model of a class, which may be nobody's but its user's, with the weights that training would begin with.
+
+    In single precision; ``Auto`` classes do the same with those classes that they know.
+    """
+    return kind._from_config(config, dtype=torch.float32)
+
+
+def has_recurrent_state(model: PreTrainedModel) -> bool:
+    """Say whether a model has more to hand on to the next token than keys and values."""
+    return bool(getattr(model, "_is_stateful", False))
+
+
+def windows(module: GPTNeoSelfAttention, start: int, stop: int) -> Tensor:
+    """Return where GPT-Neo's layers let tokens from ``start`` to ``stop`` attend, shape ``(1, 1, Q, stop)``.
+
+    It has causality and windows to itself, and does not put them into the mask that it is given.
+    """
+    allowed: Tensor = module.bias[:, :, start:stop, :stop]
+    return allowed
+
+
+class FilledLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not checked
+    """A layer of a cache that has keys and values from the beginning, shape ``(1, heads, N, head_size)`` each."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+
+
+def keys_and_values(cache: Cache) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what each layer of a cache holds."""
+    for layer in cache.layers:
+        yield layer.keys, layer.values
+
+
+def gpt2_positions(model: GPT2LMHeadModel) -> nn.Parameter:
+    """Return GPT-2's embeddings of positions, shape ``(T, C)``."""
+    positions: nn.Parameter = model.transformer.wpe.weight
+    return positions
+
+
+def gpt2_queries_and_keys(model: GPT2LMHeadModel) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield views of the weights that make each layer's queries and keys, shape ``(C, C)`` each."""
+    for block in model.transformer.h:
+        query, key, _ = block.attn.c_attn.weight.split(model.config.hidden_size, dim=1)
+        yield query, key
