@@ -12,11 +12,17 @@ from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.analysis.original import Original
 from iclgd.data.prompts import DemonstrationsConfig, select_demonstrations
-from iclgd.data.text import TextTaskConfig, choose_queries, load_examples, load_task, task_path
+from iclgd.data.text import TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.measures import CONTROLS, TEXT_METRICS
-from iclgd.models.language import LanguageModelConfig, LanguageModelError, load_language_model, load_tokenizer
+from iclgd.models.language import (
+    LanguageModel,
+    LanguageModelConfig,
+    LanguageModelError,
+    load_language_model,
+    load_tokenizer,
+)
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.report.comparison_table import comparison_table
