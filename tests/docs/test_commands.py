@@ -3,7 +3,7 @@
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -23,7 +23,7 @@ STANDS_FOR = {  # what pages write in capitals
     "RATE": "0.1",
     "METHOD": "layer_causal",
     "TASK": "embedded",
-    "NAME": "text",
+    "NAME": "one_layer",
     "CONFIG": "configs/regression/one_layer.yaml",
     "configs/regression/NAME.yaml": "configs/regression/two_layer.yaml",
     "configs/text/NAME.yaml": "configs/text/sst2.yaml",
@@ -47,12 +47,13 @@ def commands(page: Path) -> Iterator[tuple[str, ...]]:
             words = words[: words.index(">")] if ">" in words else words
             start = next(index for index, word in enumerate(words) if Path(word).name in ("iclgd", "make"))
             kept = [word for word in words[start:] if word not in ("...", "key=value")]
-            yield from product(*([_meant(choice) for choice in word.split("|")] for word in kept))
+            meant = {**STANDS_FOR, "NAME": "text"} if kept[1:2] == ["bench"] else STANDS_FOR
+            yield from product(*([_meant(choice, meant) for choice in word.split("|")] for word in kept))
 
 
-def _meant(word: str) -> str:
+def _meant(word: str, meant: Mapping[str, str]) -> str:
     name, equals, value = word.rpartition("=")
-    return f"{name}{equals}{STANDS_FOR.get(value, value)}"
+    return f"{name}{equals}{meant.get(value, value)}"
 
 
 ALL = {" ".join(command): command for page in PAGES for command in commands(page)}
