@@ -43,7 +43,7 @@ def _purpose(room: str) -> str:
     path = PACKAGE / room / "__init__.py"
     text = ast.get_docstring(ast.parse((path if path.exists() else PACKAGE / f"{room}.py").read_text(encoding="utf-8")))
     assert text, room
-    return text.splitlines()[0].replace("``", "`")
+    return re.sub(r":\w+:(?=`)", "", text.splitlines()[0].replace("``", "`"))  # no roles of Sphinx
 
 
 def page() -> str:
