@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-ROOMS = ["iclgd", "iclgd.analysis", "iclgd.data", "iclgd.models"]
+ROOMS = ["iclgd", "iclgd.analysis", "iclgd.data", "iclgd.metrics", "iclgd.models"]
 HEAVY = ["lightning", "matplotlib", "numpy", "rich", "torch", "transformers", "yaml"]
 
 
