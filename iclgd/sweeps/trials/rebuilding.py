@@ -27,11 +27,10 @@ from iclgd.sweeps.trials.outcome import NoMetricError, final_value
 from iclgd.sweeps.trials.plan import Done, plan
 from iclgd.sweeps.trials.storage import new_storage, open_sweep
 from iclgd.terminal import say
-from iclgd.tracking.run_directory import RunDirectory
+from iclgd.tracking.run_directory import CHECKED, RunDirectory
 
 BISECTIONS = 2000  # between any two floats
 NUM_NAMED = 8  # of damaged runs
-WEIGHTS = "weights.safetensors"
 
 
 def view_sweep(folder: SweepFolder) -> tuple[SweepFile, OfflineSweep]:
@@ -102,15 +101,14 @@ def _restore(path: Path) -> str | None:
     """Put back a complete run's curve; return what else is wrong with the run, if anything is."""
     try:
         run = RunDirectory(path)
-        if (problem := run.problem_with("metrics.jsonl")) is not None:
+        if run.problem_with("metrics.jsonl") is not None:
             from iclgd.tracking.checkpoints import restore_curve  # imports torch
 
             restore_curve(run)
-            problem = run.problem_with("metrics.jsonl")
     except (InputError, OSError) as error:
         return f"{path}: {error}"
-    names = {"metrics.jsonl": problem, **{name: run.problem_with(name) for name in ("summary.json", WEIGHTS)}}
-    return next((f"{path / name}: {wrong}" for name, wrong in names.items() if wrong is not None), None)
+    problems = ((name, run.problem_with(name)) for name in ("summary.json", *CHECKED))
+    return next((f"{path / name}: {wrong}" for name, wrong in problems if wrong is not None), None)
 
 
 def _has_lost_entries(folder: SweepFolder, sweep: SweepFile, trials: OfflineSweep) -> bool:
