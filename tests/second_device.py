@@ -175,7 +175,10 @@ class SecondDevice(TorchFunctionMode):
         else:
             device, dtype, _, _ = self.parse_to(*args, **kwargs)
             there = here if device is None else _place(device)
-        moved = tensor.to(dtype or tensor.dtype, copy=copy or here != there)
+        if here != there and tensor.requires_grad and torch.is_grad_enabled():
+            moved = _Moved.apply(tensor, self, dtype or tensor.dtype)
+        else:
+            moved = tensor.to(dtype or tensor.dtype, copy=copy or here != there)
         if here != there:
             self.put(moved, there)
             if here == GPU:
@@ -218,6 +221,19 @@ class SecondDevice(TorchFunctionMode):
         if GPU in places:
             return GPU
         return _NOT_KNOWN if all(place == _NOT_KNOWN for place in places) else CPU
+
+
+class _Moved(torch.autograd.Function):
+    """A copy for the other device, whose gradient comes back."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor, owner: SecondDevice, dtype: torch.dtype) -> Tensor:
+        context.owner, context.place, context.dtype = owner, owner.place_of(tensor), tensor.dtype
+        return tensor.to(dtype, copy=True)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return context.owner.put(gradient.to(context.dtype, copy=True), context.place), None, None
 
 
 class _Again(TorchFunctionMode):
