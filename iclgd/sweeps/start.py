@@ -209,8 +209,11 @@ def _again(sweep: SweepFile, arguments: argparse.Namespace, imported: Sequence[I
             say(str(error))
     folder.forget_stop()
     if folder.options.engine == "local":
-        repair(folder, Observer(folder.workers).living)
+        observer = Observer(folder.workers)
+        repair(folder, observer.living)
         _, trials = open_sweep(folder)
+        if not observer.living():
+            trials.recover(observer.is_alive, is_alone=True)
         restore_complete_runs(folder, trials)
         if revived := trials.revive():
             say(f"{revived} failed trials run again")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from iclgd.cli import main
 from iclgd.sweeps import start as starting
@@ -205,6 +206,19 @@ def test_a_worker_gives_back_a_trial_in_its_own_name(make_sweep: MakeSweep) -> N
     assert not worker._is_over()
     again = [worker.trials.claim("here") for _ in range(3)]
     assert sorted(each.point for each in again if each is not None) == [0, 1, 2]
+
+
+def test_a_trial_that_a_dead_worker_took_without_signing_does_not_keep_a_resumed_sweep_waiting(
+    cli: Cli, stopped: MakeStopped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stopped("grid")
+    _, trials = open_sweep(folder)
+    waiting = next(trial for trial in trials.latest() if trial.user_attrs["point"] == 2)
+    assert trials.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+    monkeypatch.setattr(working, "SECONDS_BETWEEN_SEARCHES", 1000.0)  # a worker that waits would not end
+    code, out, err = resume(cli, folder)
+    assert code == 0, err
+    assert "3 of 3 trials done" in out
 
 
 @pytest.mark.slow

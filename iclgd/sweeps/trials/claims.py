@@ -144,17 +144,18 @@ class OfflineSweep:
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             self.storage.set_trial_user_attr(claim.trial_id, "asked_to_stop", reason)
 
-    def recover(self, is_alive: Callable[[str], bool]) -> None:
+    def recover(self, is_alive: Callable[[str], bool], is_alone: bool = False) -> None:
         """Give back the trials of dead workers, and mend what a worker left that died while it did so.
 
         Args:
             is_alive: tells of a worker by name.
+            is_alone: whether no worker is alive: nobody is then just signing for a trial.
         """
         for trial in self._trials(TrialState.RUNNING):
             worker = trial.user_attrs.get("worker")
             if worker is None:
                 since = self._ownerless.setdefault(id_of(trial), time.monotonic())
-                is_lost = time.monotonic() - since > SECONDS_WITHOUT_OWNER
+                is_lost = is_alone or time.monotonic() - since > SECONDS_WITHOUT_OWNER
             else:
                 is_lost = not is_alive(worker)
             if is_lost:

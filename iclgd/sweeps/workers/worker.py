@@ -27,6 +27,7 @@ SECONDS_BETWEEN_EVALUATION_LOOKS = 1.0
 SECONDS_BETWEEN_SEARCHES = 1.0  # of a worker without a trial
 SECONDS_OF_PATIENCE = 300.0  # of a worker without a trial that keeps nodes of a cluster from others
 BYTES_TO_GO_ON = 2**20  # with less on the disk, a failure is the disk's
+WORKER_STOPS, SWEEP_STOPS = "worker was asked to stop", "sweep was asked to stop"  # others go on with the trial
 NUM_FIRST_FAILURES = 5  # a worker whose first trials all fail does not try the others
 
 
@@ -91,7 +92,7 @@ class Worker:
     def _run(self, claim: Claim, guard: Guard) -> None:
         """Run a trial to its end, whichever that is, and tell the others."""
         if not self._wait_for_predecessor(claim):
-            self.trials.give_back(claim, "worker was asked to stop")
+            self.trials.give_back(claim, WORKER_STOPS)
             return
         log = self.folder.trial_log(claim.point)
         process = TrialProcess(
@@ -141,9 +142,9 @@ class Worker:
                 process.kill()
             elif asked_because is None:
                 if self._must_stop():
-                    asked_because = "worker was asked to stop"
+                    asked_because = WORKER_STOPS
                 elif self.folder.stop_mode() == "now":
-                    asked_because = "sweep was asked to stop"
+                    asked_because = SWEEP_STOPS
                 elif self.options.time_limit is not None and now - started > 60 * self.options.time_limit:
                     asked_because = "time limit"
                 elif self.sweep.early_termination and now - looked > SECONDS_BETWEEN_EVALUATION_LOOKS:
@@ -153,7 +154,7 @@ class Worker:
                 if asked_because is not None:
                     asked_at = now
                     process.ask_to_stop()
-                    if asked_because == "worker was asked to stop":
+                    if asked_because in (WORKER_STOPS, SWEEP_STOPS):
                         self.trials.announce_return(claim, asked_because)
             elif now - asked_at > self.options.grace:
                 process.kill()
