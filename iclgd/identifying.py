@@ -14,6 +14,7 @@ from iclgd.analysis.algorithms import compare_layers, layers_of
 from iclgd.analysis.candidates import Candidate
 from iclgd.checks import InputError
 from iclgd.data import REGRESSION_TASKS, RegressionTask
+from iclgd.messages import first_line
 from iclgd.models import Predictor
 from iclgd.models.transformer import Transformer
 from iclgd.report.algorithm_figures import algorithms
@@ -176,7 +177,8 @@ def _probe(model: Predictor, task: RegressionTask, dtype: torch.dtype) -> None:
             query = query.requires_grad_()
             (gradient,) = torch.autograd.grad(model(x, y, query).sum(), query, allow_unused=True)
     except RuntimeError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the model's prediction has no gradient by the query ({reason}): {advice}") from error
+        raise InputError(
+            f"the model's prediction has no gradient by the query ({first_line(error)}): {advice}"
+        ) from error
     if gradient is None:
         raise InputError(f"the model's prediction has no gradient by the query: {advice}")

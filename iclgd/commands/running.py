@@ -72,15 +72,15 @@ def _show(directory: RunDirectory | None, failed: list[str]) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write a text run in a published record format."""
-    from iclgd import config, own_entries
+    from iclgd import own_entries
     from iclgd.export.text_run import export as write
+    from iclgd.runs.opening import ONE_PROCESS, recorded_config
     from iclgd.runtime.process import prepare_process
 
     own_entries.load(arguments.imports)
     directory = RunDirectory(arguments.run_directory)
     folder = arguments.output or directory.path / "export" / arguments.format
-    one_process = ["trainer.devices=1", "trainer.num_nodes=1", "trainer.strategy=auto"]  # whatever the run had
-    loaded = config.load(directory.config_path, one_process)
+    loaded = recorded_config(directory, ONE_PROCESS)
     prepare_process(loaded.trainer.threads_per_process)
     write(directory, loaded, folder)
     show(folder)

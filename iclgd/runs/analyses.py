@@ -12,7 +12,7 @@ from iclgd.failures import Failures
 from iclgd.own_entries import ImportedFile
 from iclgd.report.figures import draw_figures
 from iclgd.runs.names import check_names
-from iclgd.runs.opening import complete_summary, open_directory, recorded_config
+from iclgd.runs.opening import ONE_PROCESS, complete_summary, open_directory, recorded_config
 from iclgd.runtime.process import prepare_process
 from iclgd.tracking.checkpoints import flat
 from iclgd.tracking.run_copy import forget_arrival
@@ -21,8 +21,6 @@ from iclgd.tracking.run_directory import RunDirectory
 C = TypeVar("C", bound=ExperimentConfig)
 P = TypeVar("P")
 GROUP = "analysis"  # of the config
-# Whatever the run had: analyses are made by one process.
-HERE = ("trainer.devices=1", "trainer.num_nodes=1", "trainer.strategy=auto")
 
 
 class AnalysisError(InputError):
@@ -68,14 +66,14 @@ def analyze(
     """
     directory = open_directory(path)
     names = list(dict.fromkeys(names))
-    config = recorded_config(directory, HERE)
+    config = recorded_config(directory, ONE_PROCESS)
     experiment = configs.find_experiment(config.experiment)
     if not experiment.analyses:
         raise AnalysisError(f"{path}: a run with experiment: {config.experiment} has no analyses")
     if not names:
         raise AnalysisError(f"{path}: name at least one analysis: {', '.join(experiment.analyses)}")
     check_names("analysis", names, experiment.analyses)
-    asked = recorded_config(directory, [*HERE, *overrides])
+    asked = recorded_config(directory, [*ONE_PROCESS, *overrides])
     before = flat(configs.to_dict(config))
     for key, value in flat(configs.to_dict(asked)).items():
         if before.get(key) == value:
@@ -87,7 +85,7 @@ def analyze(
             )
         if key == f"{GROUP}.run":
             raise AnalysisError(f"{key}: name the analyses themselves: iclgd analyze {path} NAME ...")
-    asked = recorded_config(directory, [*HERE, *overrides, f"{GROUP}.run=[{','.join(names)}]"])
+    asked = recorded_config(directory, [*ONE_PROCESS, *overrides, f"{GROUP}.run=[{','.join(names)}]"])
     prepare_process(asked.trainer.threads_per_process)
     with directory.lock():
         summary = complete_summary(directory)

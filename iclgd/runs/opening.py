@@ -14,6 +14,9 @@ from iclgd.files import FileError, checked_name, name_for_folder, read_text
 from iclgd.shipped import find
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
+# Changes to a run's config with which what it has left is looked at, whatever the run had.
+ONE_PROCESS = ("trainer.devices=1", "trainer.num_nodes=1", "trainer.strategy=auto")
+
 
 def open_directory(path: Path) -> RunDirectory:
     """Return a run directory.
