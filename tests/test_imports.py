@@ -82,7 +82,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "catalogue": {"config", "experiments", "data", "models", "measures", "analysis", "modules", "runtime", "tracking"},
     "identifying": {"checks", "data", "models", "analysis", "report"},
-    "sweeps": {"checks", "config", "own_entries", "tracking"},
+    "sweeps": {"checks", "config", "own_entries", "report", "tracking"},
+    "review": {"checks", "config", "experiments", "measures", "report", "runs", "sweeps", "tracking"},
     "config_help": {"checks", "config"},
     "commands": {
         "config_help",
@@ -96,6 +97,7 @@ ALLOWED: dict[str, set[str]] = {
         "export",
         "own_entries",
         "report",
+        "review",
         "runs",
         "runtime",
         "tracking",
