@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, get_args
 from iclgd.checks import InputError
 from iclgd.review.document import Answer, Cell, Chart, Parallel, Plot, Review, Section, Table
 from iclgd.review.series_styles import Style
-from iclgd.review.texts import CELL, LABEL, SENTENCE, short, shown_cell
+from iclgd.review.page_texts import CELL, LABEL, SENTENCE, short, shown_cell
 from iclgd.review.vega_lite import figure
 from iclgd.tracking.run_directory import write_atomically
 
@@ -117,7 +117,8 @@ def vega() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script, which takes seconds to put together."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _section(number: int, section: Section) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def _chart(chart: Chart) -> dict[str, Any]:
 
 
 def _legends(chart: Chart, styles: Sequence[Style], panels: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return legends: one for the figure, ahead, if all its panels have the same series, and one for each panel."""
+    """Return legends: first one for the figure, if all its panels have the same series; then one for each panel."""
     legends: list[list[dict[str, Any]]] = []
     for panel, drawn in zip(chart.panels, panels, strict=True):
         entries = {}

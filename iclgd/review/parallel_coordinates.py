@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from iclgd.review.document import Parallel
-from iclgd.review.texts import LABEL, short, shown_number
+from iclgd.review.page_texts import LABEL, short, shown_number
 
 Json = dict[str, Any]
 Value = float | str | None
@@ -25,6 +25,7 @@ def parallel_panel(panel: Parallel) -> Json:
     metric = [_class(place) for place in (axes[-1][0] if axes else [])]
     return {
         "kind": "parallel",
+        "zoom": False,
         "title": short(panel.title, LABEL),
         "columns": ["run", *columns],
         "spec": _spec(columns, [ticks for _, ticks in axes]) if any(each >= 0 for each in metric) else None,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from iclgd.review.document import Axis, Chart, HeatMap, Mark, Parallel, Plot, Series
 from iclgd.review.parallel_coordinates import parallel_panel
 from iclgd.review.series_styles import Key, Style, series_styles
-from iclgd.review.texts import LABEL, short, shown_number
+from iclgd.review.page_texts import LABEL, short, shown_number
 
 Json = dict[str, Any]
 WIDTH = 330  # of a heat map, about: its cells are squares where that is sensible
@@ -85,6 +85,7 @@ def plot_panel(plot: Plot, styles: Sequence[Style], places: Sequence[int]) -> Js
         "title": short(plot.title, LABEL),
         "columns": ["series", short(plot.x.label, LABEL), short(plot.y.label, LABEL), *["low", "high"] * has_band],
         "stride": max(1, math.ceil(num_points / MOST_HOVERED)),
+        "zoom": not (is_named or plot.bars) and spec is not None,
         "spec": spec,
         "series": data,
     }
@@ -245,13 +246,13 @@ def _lines_across(plot: Plot, x: Json, y: Json, drawn: Sequence[dict[str, list[A
         xs = [each for series in drawn for each in series["x"] if each is not None]
         for index, mark in enumerate(found):
             at = {**place, "field": "at"}
-            label: Json = {"type": "text", "text": short(mark.label, LABEL), "color": "var(--soft)"}
+            label: Json = {"type": "text", "text": short(mark.label, LABEL), "color": "var(--soft)", "clip": True}
             if across == "y":
                 is_below = 2 * index + 1 < len(found)
                 label |= {"align": "right", "x": "width", "dx": -3, "dy": 9 if is_below else -6}
             else:
                 is_right = bool(xs) and mark.at > (min(xs) + max(xs)) / 2
-                label |= {"align": "right" if is_right else "left", "y": -6 - 13 * index, "dx": 3 if is_right else -3}
+                label |= {"align": "right" if is_right else "left", "y": 7 + 13 * index, "dx": -4 if is_right else 4}
             rule = {"type": "rule", "strokeDash": [5, 3], "color": "var(--soft)", "clip": True}
             layers.append(
                 {
@@ -269,6 +270,7 @@ def heat_map_panel(panel: HeatMap) -> Json:
     rows, columns = ([short(name, LABEL) for name in names] for names in (panel.rows, panel.columns))
     return {
         "kind": "heat",
+        "zoom": False,
         "title": short(panel.title, LABEL),
         "columns": ["row", "column", "value"],
         "spec": _heat_spec(rows, columns, max(finite) or 1.0) if finite else None,

@@ -63,7 +63,7 @@
       });
       state.views.push(result.view);
       if (state.hidden.size) hide(state);
-      if (panel.spec.layer.some((each) => each.params?.[0].name === "zoom")) addZoom(place, result.view);
+      if (panel.zoom) addZoom(place, result.view);
       place.dataset.drawn = "yes";
     }));
     return state.drawn;
