@@ -14,7 +14,7 @@ from typing import Any
 from iclgd.checks import did_you_mean
 from iclgd.review.document import Chart, Plot, Review, Section, Table, Verdict
 from iclgd.review.markdown import markdown_table, plain
-from iclgd.terminal import escaped
+from iclgd.terminal import escaped, say
 from iclgd.tracking.client_process import ClientProcess
 from iclgd.tracking.server import NO_API_KEY
 from iclgd.tracking.wandb import TrackingError, look
@@ -99,6 +99,8 @@ def blocks(review: Review, entity: str, project: str) -> WandbReport:
 def save(report: WandbReport) -> str:
     """Save a report on the server that W&B's settings name, and return its address.
 
+    Runs of projects that the server does not have are said and left out.
+
     Raises:
         WandbReportError: if wandb-workspaces is not installed, no API key is configured, the server does not answer,
             refuses, or has no such project.
@@ -124,6 +126,8 @@ def save(report: WandbReport) -> str:
         target = f"{report.entity}/{report.project}"
         hint = did_you_mean(target, [f"{report.entity}/{name}" for name in answer["projects"]])
         raise WandbReportError(f"{found['url']} has no project {target}, or it is not yours{hint}")
+    for unknown in answer["unknown"]:
+        say(f"{found['url']} has no project {unknown}, or it is not yours: no panel shows its runs")
     return str(answer["address"])
 
 

@@ -9,33 +9,48 @@ COLUMNS, PANEL_ROWS = 24, 8  # of W&B's grid, in which two panels stand side by 
 
 
 def save(content: dict[str, Any]) -> dict[str, Any]:
-    """Save a report and return ``{"address": ...}``; of a project that is not there, ``{"projects": those that are}``.
+    """Save a report and return its ``address``, and the projects of ``unknown`` runs, of which it has no panels.
+
+    If its own project is not there, the account's ``projects`` are returned.
 
     Args:
         content: of a :class:`iclgd.review.wandb_report.WandbReport`.
     """
-    import wandb
     from wandb_workspaces.reports.v2 import Report
 
     entity, project = content["entity"], content["project"]
-    try:
-        names = [each.name for each in wandb.Api().projects(entity)]
-    except ValueError:  # W&B's way to say that there is no such account
-        names = []
-    if project not in names:  # it would be created
-        return {"projects": names}
+    projects = {entity: _projects(entity)}
+    if project not in projects[entity]:  # it would be created
+        return {"projects": projects[entity]}
+    grids = [block for block in content["blocks"] if block["type"] == "PanelGrid"]
+    for owner in {runset["entity"] for grid in grids for runset in grid["runsets"]} - {entity}:
+        projects[owner] = _projects(owner)
+    unknown = set()
+    for grid in grids:
+        missing = [runset for runset in grid["runsets"] if runset["project"] not in projects[runset["entity"]]]
+        unknown |= {f"{runset['entity']}/{runset['project']}" for runset in missing}
+        grid["runsets"] = [runset for runset in grid["runsets"] if runset not in missing]
     report = Report(
         entity=entity,
         project=project,
         title=content["title"],
         description=content["description"],
-        blocks=[_block(block) for block in content["blocks"]],
+        blocks=[_block(block) for block in content["blocks"] if block.get("runsets", True)],
         width="fixed",
     )
     report.save()
     # The address has the title as it is, of which a / or # would lead elsewhere; the server reads the id alone.
     report.title = re.sub(r"[^A-Za-z0-9]+", "-", content["title"]).strip("-") or "report"
-    return {"address": quote(report.url, safe="/:[]=")}
+    return {"address": quote(report.url, safe="/:[]="), "unknown": sorted(unknown)}
+
+
+def _projects(entity: str) -> list[str]:
+    import wandb
+
+    try:
+        return [each.name for each in wandb.Api().projects(entity)]
+    except ValueError:  # W&B's client cannot read that there is no such account
+        return []
 
 
 def _block(block: Block) -> Any:

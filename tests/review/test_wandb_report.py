@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -239,36 +240,54 @@ def test_json_is_all_of_it() -> None:
     assert code["code"] == "iclgd run x 'name=two\nlines\\u202e'"
 
 
-def test_each_server_has_its_own_reports(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_server_has_its_own_reports_and_projects(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    review = replace(EMPTY, sections=[BAD, replace(ONE_LAYER, wandb_runs=["other/their project/2b"])])
     with WandbServer() as other:
         elsewhere = Reports(other, {"tester": ["demo"]})
         monkeypatch.setenv("WANDB_BASE_URL", other.url)
-        address = save(blocks(EMPTY, "tester", "demo"))
+        address = save(blocks(review, "tester", "demo"))
     (stored,) = elsewhere.values()
     assert urlsplit(address)[:2] == urlsplit(other.url)[:2]
     assert address.startswith(f"{other.url}/tester/demo/reports/Review--")
     assert stored.title == "Review"
+    grids = [block for block in read_back(stored) if block["type"] == "PanelGrid"]
+    assert [[runset["runs"] for runset in grid["runsets"]] for grid in grids] == [[["1a"]]]
+    unknown = f"{other.url} has no project other/their project, or it is not yours: no panel shows its runs\n"
+    assert capsys.readouterr().err == unknown
+    assert len(reports) == 0
+
+
+def test_a_review_of_nothing_says_so(reports: Reports) -> None:
+    save(blocks(EMPTY, "tester", "demo"))
+    (stored,) = reports.values()
     there_are_none = {"type": "P", "text": ["There are no runs to show."]}
     left_out = [{"type": "H1", "text": "Left out"}, {"type": "UnorderedList", "items": ["runs: nothing there"]}]
     assert read_back(stored) == [there_are_none, *left_out]
+
+
+def refusal(target: str = "tester/demo") -> str:
+    with pytest.raises(WandbReportError) as caught:
+        save(blocks(EMPTY, *parse_target(target)))
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.slow
+def test_what_the_server_refuses_is_one_line(
+    server: WandbServer, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refusal("nobody/demo") == f"{server.url} has no project nobody/demo, or it is not yours"
+    monkeypatch.setitem(server.operations, "upsertView", lambda _: 1 / 0)
+    assert refusal() == "W&B did not save the report: ZeroDivisionError: division by zero"
     assert len(reports) == 0
 
 
 def test_what_is_missing_is_one_line(server: WandbServer, reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refusal(target: str = "tester/demo") -> str:
-        with pytest.raises(WandbReportError) as caught:
-            save(blocks(EMPTY, *parse_target(target)))
-        said = str(caught.value)
-        assert "\n" not in said
-        return said
-
-    assert refusal("tester/dmeo").startswith(
-        f"{server.url} has no project tester/dmeo, or it is not yours; did you mean"
-    )
-    assert refusal("nobody/demo") == f"{server.url} has no project nobody/demo, or it is not yours"
-    with monkeypatch.context() as patch:
-        patch.setitem(server.operations, "upsertView", lambda _: 1 / 0)
-        assert refusal() == "W&B did not save the report: ZeroDivisionError: division by zero"
+    said = refusal("tester/dmeo")
+    assert said == f"{server.url} has no project tester/dmeo, or it is not yours; did you mean tester/demo?"
     answering = threading.Event()
     with monkeypatch.context() as patch:
         patch.setitem(server.operations, "upsertView", lambda _: answering.wait(30))
