@@ -71,7 +71,7 @@ def main() -> None:
     do_without_pandas()
     channel = Channel()
     watch = Watch(lambda reason: channel.send(failed=reason))
-    jobs = {"look": look, "copy": copy, "sweep": create_sweep}
+    jobs = {"look": look, "copy": copy, "sweep": create_sweep, "report": save_report}
     try:
         while (job := channel.receive()) is not None:
             channel.send(**jobs[job["do"]](job, channel, watch))
@@ -110,6 +110,18 @@ def create_sweep(job: Message, _: Channel, watch: Watch) -> Message:
         path = f"{os.environ['WANDB_ENTITY']}/{os.environ['WANDB_PROJECT']}/{sweep}"  # as the server has told it
         wandb.teardown()
     return {"path": path, "said": said.getvalue().splitlines()}
+
+
+def save_report(job: Message, _: Channel, watch: Watch) -> Message:
+    """Save a W&B Report on W&B's server."""
+    with watch.limit(job["seconds"], "answer of W&B's server"):
+        import wandb
+
+        from iclgd.tracking.wandb_blocks import save
+
+        saved = save(job["content"])
+        wandb.teardown()
+    return saved
 
 
 def copy(job: Message, channel: Channel, watch: Watch) -> Message:
