@@ -73,6 +73,16 @@ def parse_target(text: str) -> tuple[str, str]:
     return entity, project
 
 
+def check_library() -> None:
+    """Refuse to begin what could not be saved.
+
+    Raises:
+        WandbReportError: if wandb-workspaces is not installed.
+    """
+    if find_spec("wandb_workspaces") is None:
+        raise WandbReportError("a W&B Report needs wandb-workspaces: pip install 'iclgd[report]'")
+
+
 def blocks(review: Review, entity: str, project: str) -> WandbReport:
     """Return the W&B Report of a review.
 
@@ -106,8 +116,7 @@ def save(report: WandbReport) -> str:
             refuses, or has no such project.
         TrackingError: if W&B's settings cannot be read.
     """
-    if find_spec("wandb_workspaces") is None:
-        raise WandbReportError("a W&B Report needs wandb-workspaces: pip install 'iclgd[report]'")
+    check_library()
     num_grids = sum(block["type"] == "PanelGrid" for block in report.blocks)
     seconds = SECONDS_TO_SAVE + SECONDS_FOR_PANELS * num_grids
     client = ClientProcess()
