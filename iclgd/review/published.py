@@ -13,8 +13,8 @@ VON_OSWALD = (
 )
 DAI = "[Dai] Dai et al. 2023: GPT 1.3B, mean over sst2, sst5, mr, subj, agnews and cb"
 DEUTCH = (
-    "[Deutch] Deutch et al. 2024: result files of GiilDe/ft-vs-icl, commit 1952ce3, fairseq GPT 1.3B, 32 demonstrations, "
-    "mean over layers, range over three draws"
+    "[Deutch] Deutch et al. 2024: result files of GiilDe/ft-vs-icl, commit 1952ce3, fairseq GPT 1.3B, 32 "
+    "demonstrations, mean over layers, range over three draws"
 )
 PAPERS_MODEL = "KoboldAI/fairseq-dense-1.3B"  # of [Dai] and [Deutch], under the name that Hugging Face has it by
 PAPERS_TASKS = ("sst2", "sst5", "mr", "subj", "agnews", "cb")
@@ -39,7 +39,9 @@ class Published:
     needs: Mapping[str, tuple[Value, ...]]
 
 
-def _regression(layers: int, steps: tuple[int, ...], numbers: Mapping[str, float], **needs: Value) -> list[Published]:
+def _regression(
+    layers: int, steps: tuple[int, ...], numbers: Mapping[str, float], model: Mapping[str, Value]
+) -> list[Published]:
     """Return numbers of the published implementation: N = D = 10, inputs uniform from -1 to 1, no noise."""
     wanted: dict[str, tuple[Value, ...]] = {
         "experiment": ("regression",),
@@ -57,7 +59,7 @@ def _regression(layers: int, steps: tuple[int, ...], numbers: Mapping[str, float
         "model.layer_norm": (False,),
         "model.mlp": (False,),
         "trainer.max_steps": steps,
-        **{key.replace("__", "."): (value,) for key, value in needs.items()},
+        **{f"model.{key}": (value,) for key, value in model.items()},
     }
     return [Published("published implementation", name, value, VON_OSWALD, wanted) for name, value in numbers.items()]
 
@@ -87,8 +89,7 @@ PUBLISHED: tuple[Published, ...] = (
             "alignment/prediction_l2": 0.0232,
             "gd/learning_rate": 0.5901,
         },
-        model__attention="linear",
-        model__num_heads=1,
+        {"attention": "linear", "num_heads": 1},
     ),
     *_regression(
         2,
@@ -100,16 +101,13 @@ PUBLISHED: tuple[Published, ...] = (
             "alignment/sensitivity_cosine": 0.9511,
             "alignment/sensitivity_cosine_gd_plus_plus": 0.9975,
         },
-        model__attention="linear",
-        model__num_heads=1,
-        model__recurrent=True,
+        {"attention": "linear", "num_heads": 1, "recurrent": True},
     ),
     *_regression(
         1,
         (5000, 10000),  # published 5000 with a constant rate; softmax.yaml says why ours are more
         {"loss/transformer": 0.2201, "loss/gd": 0.2074, "alignment/sensitivity_cosine": 0.9641},
-        model__attention="softmax",
-        model__num_heads=2,
+        {"attention": "softmax", "num_heads": 2},
     ),
     *_deutch("sst2", "gradient_descent", 5e-4, {"sim_aou": "0.109 - 0.113", "sim_am_delta": "0.129 - 0.171"}),
     *_deutch("sst2", "layer_causal", 5e-4, {"sim_aou": "0.212 - 0.230", "sim_am_delta": "0.288 - 0.320"}),
