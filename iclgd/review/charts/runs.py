@@ -12,6 +12,7 @@ from iclgd.review.charts.similarities import finetuning, no_attention, similarit
 from iclgd.review.charts.training import after_layers, alignments, copying, learning_curves
 from iclgd.review.charts.weights import weights
 from iclgd.review.document import Chart
+from iclgd.review.gather import ReviewedRun
 
 Make = Callable[[Sequence[Group], Notes], list[Chart]]
 CHARTS: dict[str, Make] = {  # in their order on the page
@@ -36,6 +37,26 @@ CHARTS: dict[str, Make] = {  # in their order on the page
 MOST_NOTES = 40
 # What reading a record of another shape than ours ends in.
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def charts_of(runs: Sequence[ReviewedRun]) -> tuple[list[Chart], list[str]]:
+    """Return the charts of one section's runs, and lines of what was left out and why.
+
+    Args:
+        runs: of one experiment, in any state; those that differ in seeds alone are repetitions.
+    """
+    return charts_of_results(
+        [
+            ChartedRun(
+                run.name,
+                run.results(),
+                run.config_name,
+                read_weights=lambda run=run: run.weights,  # type: ignore[misc]
+                read_rows=lambda run=run: run.predictions,  # type: ignore[misc]
+            )
+            for run in runs
+        ]
+    )
 
 
 def charts_of_results(runs: Sequence[ChartedRun]) -> tuple[list[Chart], list[str]]:
