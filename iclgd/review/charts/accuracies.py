@@ -71,7 +71,7 @@ def _chance(group: Group, notes: Notes) -> list[Mark]:
 
 def _num_answers(run: ChartedRun) -> int | None:
     """Return between how many answers a text run chooses, as its predictions say."""
-    scores = next((row["scores"] for row in run.read_rows() if isinstance(row.get("scores"), Mapping)), None)
+    scores = next((row["scores"] for row in run.run.predictions if isinstance(row.get("scores"), Mapping)), None)
     return len(scores) if scores else None
 
 

@@ -1,42 +1,42 @@
 """Runs of one section put together for charts: a group for each setting, whose runs are repetitions."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 from typing import Any
 
 import numpy as np
 
-from iclgd.report.results import Array, Curve, Results, drawable
-from iclgd.report.settings import SEEDS, by_setting
+from iclgd.report.results import Curve, Results, drawable
+from iclgd.report.settings import by_setting
+from iclgd.review.gather import ReviewedRun
+from iclgd.review.settings import DRAW, is_setting, labels_of
+from iclgd.review.texts import listed
 
 MOST_SETTINGS = 6
-NUMBER_OF_SEEDS = "training.num_seeds"
-# What changes how a run is watched or computed, and not what it is.
-OF_THE_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "num_threads")
-NO_SETTINGS = ("analysis", "tracking", "evaluation.batch_size", *[f"trainer.{key}" for key in OF_THE_TRAINER])
-LONGEST_LABEL, LONGEST_VALUE = 60, 24
-MOST_NAMED = 3
-FEWEST_SHOWN_SETTINGS = 2
 
 
 @dataclass(frozen=True)
 class ChartedRun:
-    """What charts need of a run.
+    """A run, and its numbers as figures take them.
 
     Args:
-        name: by which lines of what was left out call it.
-        results: of it.
-        config_name: of the config that it was made with.
-        read_weights: reads its weights, when they are asked for.
-        read_rows: reads the answers of a text run, a row for each query in each setting, when they are asked for.
+        run: which.
+        results: without weights.
     """
 
-    name: str
+    run: ReviewedRun
     results: Results
-    config_name: str = ""
-    read_weights: Callable[[], dict[str, Array]] = dict
-    read_rows: Callable[[], list[dict[str, Any]]] = list
+
+    @property
+    def name(self) -> str:
+        """Return how lines of what was left out call it."""
+        return self.run.name
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of its trained models, or the draw of a text run's demonstrations."""
+        return seeds_of(self.run)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Group:
     @property
     def num_repetitions(self) -> int:
         """Return the number of seeds of all runs."""
-        return sum(len(seeds_of(run.results)) for run in self.runs)
+        return sum(max(1, len(run.seeds)) for run in self.runs)
 
     def names(self, found: Callable[[Results], Sequence[str]]) -> list[str]:
         """Return names that any run has, in the order in which they are found."""
@@ -79,137 +79,49 @@ class Notes:
         self.lines.setdefault(line)
 
 
-def groups_of(runs: Sequence[ChartedRun], notes: Notes) -> list[Group]:
+def groups_of(runs: Sequence[ReviewedRun], notes: Notes) -> list[Group]:
     """Put runs together that differ in their seeds alone; in each setting a seed counts once.
 
     Args:
-        runs: of one section; of those with the same setting and seed the last complete one is taken.
+        runs: of one section, in any state; of those with the same setting and seed the last complete one is taken.
         notes: get what is left out.
     """
-    configs = [flat(run.results.config) for run in runs]
-    wanted = [{key: each for key, each in config.items() if not is_no_setting(key)} for config in configs]
-    found = by_setting(zip(wanted, range(len(runs)), strict=True), (*SEEDS, NUMBER_OF_SEEDS))
+    configs = [{key: value for key, value in run.config.items() if is_setting(key)} for run in runs]
+    found = by_setting(zip(configs, runs, strict=True))
     shown = found[:MOST_SETTINGS]
     if len(found) > len(shown):
         notes.add(f"charts show the first {len(shown)} of {len(found)} settings; all are in the tables")
     labels = labels_of([setting for setting, _ in found])
-    groups, repeated = [], []
-    for label, (_, places) in zip(labels, shown, strict=False):
-        kept = _without_repeated([runs[place] for place in places])
-        names = {id(run) for run in kept}
-        repeated += [runs[place].name for place in places if id(runs[place]) not in names]
-        first = next(place for place in places if runs[place] is kept[0])
-        groups.append(Group(label, kept, configs[first]))
+    groups = []
+    repeated: list[str] = []
+    for label, (_, together) in zip(labels, shown, strict=False):
+        kept = _without_repeated(together)
+        repeated += [run.name for run in together if all(run is not other for other in kept)]
+        groups.append(Group(label, [ChartedRun(run, run.results()) for run in kept], kept[0].config))
     if repeated:
-        notes.add(
-            f"charts: {listed(repeated)} repeat seeds of another run with the same setting, which is no repetition"
-        )
+        notes.add(f"charts: {listed(repeated)} had the setting and the seed of another run, and count for nothing")
     return groups
 
 
-def _without_repeated(runs: Sequence[ChartedRun]) -> list[ChartedRun]:
+def _without_repeated(runs: Sequence[ReviewedRun]) -> list[ReviewedRun]:
     """Return the runs whose seeds no better run has, in their order: complete ones first, then later ones."""
-    order = sorted(range(len(runs)), key=lambda place: (bool(runs[place].results.summary), place), reverse=True)
-    seen: set[Hashable] = set()
+    order = sorted(range(len(runs)), key=lambda place: (runs[place].is_complete, place), reverse=True)
+    seen: set[int] = set()
     kept = set()
     for place in order:
-        seeds = set(seeds_of(runs[place].results))
+        seeds = set(seeds_of(runs[place]))
         if not seeds & seen:
             seen |= seeds
             kept.add(place)
     return [run for place, run in enumerate(runs) if place in kept]
 
 
-def seeds_of(results: Results) -> list[tuple[Hashable, ...]]:
-    """Return what tells the repetitions of a run from all others of its setting, one for each of its seeds.
-
-    Example:
-        >>> seeds_of(Results(config={"seed": 3, "training": {"num_seeds": 2}}))
-        [(3, None), (4, None)]
-    """
-    config = flat(results.config)
-    seed, others = config.get("seed", 0), tuple(config.get(key) for key in SEEDS[1:])
-    number = config.get(NUMBER_OF_SEEDS, 1)
-    if type(seed) is not int or type(number) is not int:
-        return [(str(seed), *others)]
-    return [(seed + index, *others) for index in range(max(1, number))]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Hashable]:
-    """Return nested values by their dotted keys, lists as tuples.
-
-    Example:
-        >>> flat({"seed": 0, "task": {"name": "linear", "sizes": [1, 2]}})
-        {'seed': 0, 'task.name': 'linear', 'task.sizes': (1, 2)}
-    """
-    found: dict[str, Hashable] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = _hashable(value)
-    return found
-
-
-def _hashable(value: Any) -> Hashable:
-    if isinstance(value, list):
-        return tuple(_hashable(each) for each in value)
-    return value if isinstance(value, Hashable) else repr(value)
-
-
-def is_no_setting(key: str) -> bool:
-    """Say whether a key of a config changes nothing that is measured."""
-    return key in NO_SETTINGS or key.partition(".")[0] in NO_SETTINGS
-
-
-def labels_of(settings: Sequence[Mapping[str, Hashable]]) -> list[str]:
-    """Return what tells settings apart, empty for a single one.
-
-    Example:
-        >>> labels_of([{"model.num_layers": 1, "task.name": "linear"}, {"model.num_layers": 2, "task.name": "linear"}])
-        ['num_layers=1', 'num_layers=2']
-    """
-    if len(settings) < FEWEST_SHOWN_SETTINGS:
-        return [""] * len(settings)
-    keys = list(dict.fromkeys(key for setting in settings for key in setting))
-    absent = object()
-    differing = [key for key in keys if len({setting.get(key, absent) for setting in settings}) > 1]
-    ends = [key.rpartition(".")[2] for key in differing]
-    names = [end if ends.count(end) == 1 else key for key, end in zip(differing, ends, strict=True)]
-    labels = []
-    for setting in settings:
-        parts = [
-            f"{name}={shortened(setting[key], LONGEST_VALUE)}"
-            for key, name in zip(differing, names, strict=True)
-            if key in setting
-        ]
-        labels.append(shortened(", ".join(parts) or "defaults of another version", LONGEST_LABEL))
-    return [
-        label if labels.count(label) == 1 else f"{label} (setting {place})"
-        for place, label in enumerate(labels, start=1)
-    ]
-
-
-def shortened(value: object, most: int) -> str:
-    """Return a text that is printable and no longer than a chart can bear.
-
-    Example:
-        >>> shortened("a\\tb", 10), shortened("x" * 100, 5)
-        ('a b', 'xx...')
-    """
-    text = "".join(letter if letter.isprintable() else " " for letter in str(value)[: 4 * most])
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def listed(names: Sequence[str]) -> str:
-    """Write names one after the other, of many the first ones.
-
-    Example:
-        >>> listed(["a", "b"]), listed(["a", "b", "c", "d", "e"])
-        ('a, b', 'a, b, c and 2 more')
-    """
-    rest = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + f" and {rest} more" * (rest > 0)
+def seeds_of(run: ReviewedRun) -> tuple[int, ...]:
+    """Return the seeds of a run; of a text run, in which the seed has no part, the draw of its demonstrations."""
+    if run.experiment != "text":
+        return run.seeds
+    draw = run.config.get(DRAW, 0)
+    return (draw,) if isinstance(draw, int) else ()
 
 
 def together(group: Group, read: Callable[[Results], Curve | None], what: str, notes: Notes) -> Curve | None:
@@ -227,7 +139,7 @@ def together(group: Group, read: Callable[[Results], Curve | None], what: str, n
     if not curves:
         return None
     _, longest = max(curves, key=lambda each: len(each[1].x))
-    rows: list[Array] = []
+    rows = []
     for run, curve in curves:
         if not np.array_equal(curve.x, longest.x):
             notes.add(f"{what}: {run.name} has {len(curve.x)} of {len(longest.x)} points, and is not in the mean")
@@ -255,6 +167,5 @@ def _note_not_finite(run: ChartedRun, curve: Curve, what: str, notes: Notes) -> 
         notes.add(f"{what}: not finite in {run.name}{seed}, at {int(gaps[index].sum())} points, first at {first:g}")
 
 
-def _seed(run: ChartedRun, index: int) -> Hashable:
-    seeds = seeds_of(run.results)
-    return seeds[index][0] if index < len(seeds) else index
+def _seed(run: ChartedRun, index: int) -> int:
+    return run.seeds[index] if index < len(run.seeds) else index

@@ -7,7 +7,7 @@ import numpy as np
 from iclgd.report.language_figures import AFTER
 from iclgd.report.results import Curve, Results, of_seeds
 from iclgd.review.charts.groups import Group, Notes, curve_of, together
-from iclgd.review.charts.points import line, points_each, told
+from iclgd.review.charts.points import line, points_each, told, told_panels
 from iclgd.review.charts.titles import title
 from iclgd.review.charts.training import LOGGED_STEP, STEP
 from iclgd.review.document import Axis, Chart, Live, Plot
@@ -72,6 +72,6 @@ def validation_loss(groups: Sequence[Group], notes: Notes) -> list[Chart]:
             panels.append(Plot(text, Axis(STEP), Axis("cross-entropy, nats a token"), lines))
     if not panels:
         return []
-    text = " ".join(f"{panel.title}: {told(panel.series)}" for panel in panels)
+    text = told_panels(panels)
     live = Live("lines", [*LOSSES], LOGGED_STEP)
     return [Chart("validation_loss", title("validation loss over training", [*shown.values()]), panels, text, live)]

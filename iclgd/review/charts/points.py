@@ -7,12 +7,11 @@ import numpy as np
 
 from iclgd.report.results import LARGEST, Array, drawable
 from iclgd.report.settings import Spread, spread
-from iclgd.review.document import Role, Series
+from iclgd.review.document import Plot, Role, Series
 
 DIGITS = 6  # significant ones
 MOST_POINTS, FEWEST_POINTS = 200, 40  # of a line
 MOST_IN_A_CHART = 2400  # points, that lines share
-ROOM = 10.0  # of a band on a logarithmic axis: more than this factor beyond the lines is cut
 
 
 def number(value: float) -> float | None:
@@ -92,7 +91,6 @@ def line(
     role: Role = "other",
     is_log: bool = False,
     most: int = MOST_POINTS,
-    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Series:
     """Return the mean of repetitions over something, with its 95 % interval by Student's t where there are several.
 
@@ -105,26 +103,20 @@ def line(
         role: of the line.
         is_log: whether its axis is logarithmic; then mean and interval are those of the logarithms.
         most: points.
-        limits: within which the ends of intervals stay.
     """
     kept = drawable(values)
     places = thinned(middle(kept, is_log), most)
     spreads = [spread_on(column.tolist(), is_log) for column in kept[:, places].T]
     has_band = len(values) > 1
-    low, high = ([min(max(each[end], limits[0]), limits[1]) for each in spreads if has_band] for end in (1, 2))
+    low, high = (numbers(each[end] for each in spreads if has_band) for end in (1, 2))
     return Series(
         label,
         [whole_or_rounded(each) for each in np.asarray(x, float)[places]],
         numbers([each.mean for each in spreads]),
-        numbers(low),
-        numbers(high),
+        low,
+        high,
         role,
     )
-
-
-def is_cut(series: Series, limits: tuple[float, float]) -> bool:
-    """Say whether the ends of any interval were beyond limits."""
-    return numbers(limits)[0] in series.low or numbers(limits)[1] in series.high if series.low else False
 
 
 def whole_or_rounded(value: float) -> float:
@@ -195,3 +187,8 @@ def told(lines: Sequence[Series], most: int = 8) -> str:
     """Tell lines in words, and of many how many more there are."""
     texts = [course(each) for each in lines[:most]]
     return "; ".join([*texts, *[f"and {len(lines) - most} more"] * (len(lines) > most)]) + "."
+
+
+def told_panels(panels: Sequence[Plot], most: int = 8) -> str:
+    """Tell the lines of panels in words."""
+    return " ".join(f"{panel.title}: " * bool(panel.title) + told(panel.series, most) for panel in panels)

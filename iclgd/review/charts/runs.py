@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from iclgd.messages import first_line
 from iclgd.review.charts.accuracies import accuracy, recall
 from iclgd.review.charts.algorithms import functions, which_algorithm
-from iclgd.review.charts.groups import ChartedRun, Group, Notes, groups_of, listed
+from iclgd.review.charts.groups import Group, Notes, groups_of
 from iclgd.review.charts.language import learning_to_learn, validation_loss
 from iclgd.review.charts.shifts import iterated, out_of_distribution
 from iclgd.review.charts.similarities import finetuning, no_attention, similarity_by_layer, similarity_means
@@ -13,6 +13,7 @@ from iclgd.review.charts.training import after_layers, alignments, copying, lear
 from iclgd.review.charts.weights import weights
 from iclgd.review.document import Chart
 from iclgd.review.gather import ReviewedRun
+from iclgd.review.texts import listed
 
 Make = Callable[[Sequence[Group], Notes], list[Chart]]
 CHARTS: dict[str, Make] = {  # in their order on the page
@@ -44,26 +45,6 @@ def charts_of(runs: Sequence[ReviewedRun]) -> tuple[list[Chart], list[str]]:
 
     Args:
         runs: of one experiment, in any state; those that differ in seeds alone are repetitions.
-    """
-    return charts_of_results(
-        [
-            ChartedRun(
-                run.name,
-                run.results(),
-                run.config_name,
-                read_weights=lambda run=run: run.weights,  # type: ignore[misc]
-                read_rows=lambda run=run: run.predictions,  # type: ignore[misc]
-            )
-            for run in runs
-        ]
-    )
-
-
-def charts_of_results(runs: Sequence[ChartedRun]) -> tuple[list[Chart], list[str]]:
-    """Return the charts of one section's runs, and lines of what was left out.
-
-    Args:
-        runs: of one section, in any state.
     """
     notes = Notes()
     groups = groups_of(runs, notes) if runs else []

@@ -8,11 +8,12 @@ import numpy as np
 from iclgd.report.results import Curve, Results
 from iclgd.report.shift_figures import X_LABELS
 from iclgd.report.style import LOSS
-from iclgd.review.charts.groups import Group, Notes, shortened, together
+from iclgd.review.charts.groups import Group, Notes, together
 from iclgd.review.charts.losses import losses_plot
-from iclgd.review.charts.points import number, numbers, short, spread_on, told
+from iclgd.review.charts.points import number, numbers, short, spread_on, told, told_panels
 from iclgd.review.charts.titles import learner, role, title
 from iclgd.review.document import Axis, Chart, Mark, Plot, Series
+from iclgd.review.texts import shortened
 
 MOST_CHARTS = 3  # settings that have a chart of their own
 LOGARITHMIC = ("condition_number",)
@@ -63,7 +64,7 @@ def _shift(group: Group, name: str, notes: Notes) -> Plot:
             curves[predictor] = curve
     training = _in_training(group.config, name)
     if not is_of_words:
-        plot = losses_plot("", curves, label, LOSS, len(curves), notes, is_of_learners=True)
+        plot = losses_plot("", curves, label, LOSS, len(curves), is_of_learners=True)
         at = number(training) if isinstance(training, int | float) else None
         marks = [Mark(at, IN_TRAINING, "x")] if at is not None else []
         return Plot("", Axis(label, name in LOGARITHMIC), plot.y, plot.series, marks)
@@ -118,14 +119,13 @@ def iterated(groups: Sequence[Group], notes: Notes) -> list[Chart]:
             f"applications, dampened by {short(dampening)}",
             LOSS,
             number_of_lines,
-            notes,
             is_of_learners=True,
         )
         for group, dampening, curves in found
     ]
     if not panels:
         return []
-    text = told([series for panel in panels for series in panel.series])
+    text = told_panels(panels)
     return [
         Chart("iterated", title("one layer applied again and again", [each[0] for each in found], False), panels, text)
     ]

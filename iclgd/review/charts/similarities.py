@@ -9,7 +9,7 @@ from iclgd.report.comparisons import by_layer, controls_of, estimate
 from iclgd.report.results import Curve, Results
 from iclgd.report.similarity_figures import panels as measures_by_panel
 from iclgd.review.charts.groups import Group, Notes, curve_of, said, together
-from iclgd.review.charts.points import line, number, short, spread_on, told
+from iclgd.review.charts.points import line, number, short, spread_on, told_panels
 from iclgd.review.charts.titles import title
 from iclgd.review.document import Axis, Chart, Live, Plot, Role, Series
 
@@ -65,7 +65,7 @@ def similarity_by_layer(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     if not plots:
         return []
     what = title("similarity of in-context learning and finetuning by layer", [*shown.values()])
-    return [Chart("similarity", what, plots, " ".join(f"{plot.title}: {told(plot.series, 4)}" for plot in plots))]
+    return [Chart("similarity", what, plots, told_panels(plots, most=4))]
 
 
 def _layers(results: Results, name: str) -> Curve | None:
@@ -184,6 +184,6 @@ def finetuning(groups: Sequence[Group], notes: Notes) -> list[Chart]:
             plots.append(Plot(group.label, Axis("step"), Axis("loss, nats a token"), lines))
     if not plots:
         return []
-    text = told([each for plot in plots for each in plot.series])
+    text = told_panels(plots)
     live = Live("lines", ["finetune/loss"], "trainer/global_step")
     return [Chart("finetuning", title("loss of finetuning on the demonstrations", shown), plots, text, live)]

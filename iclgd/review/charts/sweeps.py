@@ -9,9 +9,10 @@ import numpy as np
 
 from iclgd.report.settings import spread
 from iclgd.report.style import DECADES
-from iclgd.review.charts.groups import Notes, shortened
+from iclgd.review.charts.groups import Notes
 from iclgd.review.charts.points import decades, number, numbers, short
 from iclgd.review.document import Axis, Chart, Live, Parallel, Plot, Series
+from iclgd.review.texts import shortened
 from iclgd.sweeps.file.parameter import to_text
 from iclgd.sweeps.progress.importance import FEWEST_TRIALS, importance
 from iclgd.sweeps.progress.reading import SweepResults

@@ -5,8 +5,9 @@ from pathlib import PurePath
 from typing import Any
 
 from iclgd.report.style import label
-from iclgd.review.charts.groups import Group, shortened
+from iclgd.review.charts.groups import Group
 from iclgd.review.document import Role
+from iclgd.review.texts import counted, shortened
 
 LONGEST = 40  # characters of a name that a user gave
 NUMBERS = {  # keys that say on how many things of a kind an experiment's numbers rest
@@ -42,7 +43,7 @@ def title(what: str, groups: Sequence[Group], of_tasks: bool = True) -> str:
         of_tasks: whether the numbers rest on as many tasks, queries or sequences as the config says.
     """
     configs = [group.config for group in groups]
-    names = list(dict.fromkeys(run.config_name for group in groups for run in group.runs if run.config_name))
+    names = list(dict.fromkeys(run.run.config_name for group in groups for run in group.runs))
     parts = [shortened(", ".join(names), LONGEST)] if names else []
     parts += [text for text in (_model(configs), _task(configs)) if text]
     parts += [_counted(configs, key, *words) for key, words in NUMBERS.items() if of_tasks and _all(configs, key)]
@@ -55,10 +56,12 @@ def title(what: str, groups: Sequence[Group], of_tasks: bool = True) -> str:
 def seeds_text(groups: Sequence[Group]) -> str:
     """Say how many seeds there are."""
     numbers = sorted({group.num_repetitions for group in groups})
+    is_text = all(run.run.experiment == "text" for group in groups for run in group.runs)
+    what, many = ("draw of demonstrations", "draws of demonstrations") if is_text else ("seed", "seeds")
     if len(numbers) == 1:
-        text = f"{numbers[0]} seed{'s' * (numbers[0] != 1)}"
+        text = counted(numbers[0], what, many)
         return text if len(groups) == 1 else f"{len(groups)} settings of {text}"
-    return f"{len(groups)} settings of {numbers[0]} to {numbers[-1]} seeds"
+    return f"{len(groups)} settings of {numbers[0]} to {numbers[-1]} {many}"
 
 
 def _all(configs: Sequence[Mapping[str, Any]], key: str) -> list[Hashable]:
@@ -71,7 +74,7 @@ def _counted(configs: Sequence[Mapping[str, Any]], key: str, one: str, many: str
     if len(values) > 1:
         return f"several numbers of {many}"
     number = values[0]
-    return f"{number:,} {one if number == 1 else many}" if isinstance(number, int) else f"{number} {many}"
+    return counted(number, one, many) if isinstance(number, int) else f"{shortened(number)} {many}"
 
 
 def _model(configs: Sequence[Mapping[str, Any]]) -> str:

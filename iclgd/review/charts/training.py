@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from operator import methodcaller
 
-import numpy as np
-
 from iclgd.measures import ALIGNMENTS, ERRORS
 from iclgd.report.results import MIXTURE, TRANSFORMER, Curve, Results, drawable
 from iclgd.report.style import LOSS
 from iclgd.report.training_figures import TOKENS
 from iclgd.review.charts.groups import Group, Notes, curve_of, said, together
-from iclgd.review.charts.losses import losses_plot
-from iclgd.review.charts.points import ROOM, line, points_each, positive_range, told
+from iclgd.review.charts.losses import axis_label, losses_plot
+from iclgd.review.charts.points import line, points_each, told_panels
 from iclgd.review.charts.titles import learner, title
 from iclgd.review.document import Axis, Chart, Live, Plot, Series
 
@@ -38,10 +36,9 @@ def learning_curves(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         panels = []
         if len(found) > 1:
             transformers = {group.label: curves[TRANSFORMER] for group, curves in found}
-            panels.append(losses_plot(learner(TRANSFORMER), transformers, STEP, entry.axis, number, notes))
+            panels.append(losses_plot(learner(TRANSFORMER), transformers, STEP, entry.axis, number))
         panels += [
-            losses_plot(group.label, curves, STEP, entry.axis, number, notes, is_of_learners=True)
-            for group, curves in found
+            losses_plot(group.label, curves, STEP, entry.axis, number, is_of_learners=True) for group, curves in found
         ]
         names = list(dict.fromkeys(name for _, curves in found for name in curves))
         charts.append(
@@ -49,7 +46,7 @@ def learning_curves(groups: Sequence[Group], notes: Notes) -> list[Chart]:
                 "learning_curve" if error == "loss" else f"learning_curve_{error}",
                 title(f"{error} over training", [group for group, _ in found]),
                 panels,
-                told([each for panel in panels[-len(found) :] for each in panel.series]),
+                told_panels(panels[-len(found) :]),
                 Live("lines", [f"{error}/{name}" for name in names], LOGGED_STEP),
             )
         )
@@ -92,7 +89,7 @@ def alignments(groups: Sequence[Group], notes: Notes) -> list[Chart]:
                 f"alignment_{name}",
                 title(f"trained transformer and {learner(name)} over training", shown),
                 panels,
-                "; ".join((f"{panel.title}: " if len(panels) > 1 else "") + told(panel.series) for panel in panels),
+                told_panels(panels),
                 Live("lines", metrics, LOGGED_STEP),
             )
         )
@@ -145,10 +142,9 @@ def after_layers(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         return []
     number = sum(len(curves) for _, curves in panels)
     plots = [
-        losses_plot(name, curves, "after layer, or step", LOSS, number, notes, is_of_learners=True)
-        for name, curves in panels
+        losses_plot(name, curves, "after layer, or step", LOSS, number, is_of_learners=True) for name, curves in panels
     ]
-    text = told([each for plot in plots for each in plot.series])
+    text = told_panels(plots)
     return [Chart("layers", title("loss after each layer", shown), plots, text)]
 
 
@@ -164,18 +160,16 @@ def copying(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         shown.append(group)
         names += [f"copying/{name}" for name in curves]
         is_log = any((drawable(curve.values) > 0).any() for curve in curves.values())
-        low, high = positive_range([curve.values for curve in curves.values()])
-        limits = (low / ROOM, high * ROOM) if is_log else (-np.inf, np.inf)
         lines: list[Series] = [
-            line(TOKENS[name][0].removeprefix("... "), *curve, is_log=is_log, most=points_each(12), limits=limits)
+            line(TOKENS[name][0].removeprefix("... "), *curve, is_log=is_log, most=points_each(12))
             for name, curve in curves.items()
         ]
         above = f"{group.label}: " if group.label else ""
-        dependence = Axis("dependence of a token on ... (gradient norm)", is_log)
-        panels.append(Plot(f"{above}what a token depends on", Axis(STEP), dependence, lines))
-        panels.append(losses_plot(f"{above}loss", {TRANSFORMER: loss}, STEP, LOSS, 4, notes, True))
+        norm = axis_label("dependence of a token on ... (gradient norm)", is_log, curves.values())
+        panels.append(Plot(f"{above}what a token depends on", Axis(STEP), Axis(norm, is_log), lines))
+        panels.append(losses_plot(f"{above}loss", {TRANSFORMER: loss}, STEP, LOSS, 4, True))
     if not panels:
         return []
-    text = told([each for panel in panels for each in panel.series])
+    text = told_panels(panels)
     live = Live("lines", [*dict.fromkeys(names), f"loss/{TRANSFORMER}"], LOGGED_STEP)
     return [Chart("copying", title("copying of tokens by the first layer", shown), panels, text, live)]

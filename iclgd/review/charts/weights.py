@@ -20,7 +20,7 @@ MOST_HEADS, MOST_CELLS = 6, 6000  # of the whole chart
 def weights(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     """Return both weight products of each layer and head of the first run's first seed, beside the reference's."""
     runs = ((group, run) for group in groups for run in group.runs)
-    having = ((group, run, head_products(replace(run.results, weights=run.read_weights()))) for group, run in runs)
+    having = ((group, run, head_products(replace(run.results, weights=run.run.weights))) for group, run in runs)
     group, run, found = next((each for each in having if each[2] is not None), (None, None, None))
     if group is None or run is None or found is None:
         return []
