@@ -67,7 +67,7 @@ def spread_on(values: Sequence[float], is_log: bool) -> Spread:
 
     Example:
         >>> [round(each, 3) for each in spread_on([1.0, 2.0, 4.0], is_log=True)[:3]]
-        [2.0, 0.357, 11.191]
+        [2.0, 0.357, 11.19]
     """
     if not is_log:
         return spread(values)
