@@ -60,7 +60,7 @@ def asked(runs: Sequence[ReviewedRun]) -> str:
     if not differ:
         return f"{question} {counted(len(runs), 'run')}."
     texts = [f"{key} ({_values(runs, key)})" for key in differ[:MOST_KEYS]]
-    more = [f"{len(differ) - MOST_KEYS} more keys"] if len(differ) > MOST_KEYS else []
+    more = [counted(len(differ) - MOST_KEYS, "more key")] if len(differ) > MOST_KEYS else []
     return f"{question} {counted(len(runs), 'run')}, which differ in {listed([*texts, *more], MOST_KEYS + 1)}."
 
 
@@ -70,12 +70,12 @@ def _values(runs: Sequence[ReviewedRun], key: str) -> str:
 
 
 def _regression(config: Mapping[str, Value]) -> str:
-    layers, heads = _of(config, "model.num_layers"), _of(config, "model.num_heads")
+    shape = ", ".join(f"{key}: {_of(config, f'model.num_{key}')}" for key in ("layers", "heads"))
     return (
-        f"Does a transformer (layers: {layers}, heads: {heads}, attention: {_of(config, 'model.attention')}), trained for "
+        f"Does a transformer ({shape}, attention: {_of(config, 'model.attention')}), trained for "
         f"{_of(config, 'trainer.max_steps')} steps on {_of(config, 'task.name')} tasks of "
-        f"{_of(config, 'task.num_context')} examples with {_of(config, 'task.input_dim')} inputs, learn in its context by "
-        "gradient descent?"
+        f"{_of(config, 'task.num_context')} examples with {_of(config, 'task.input_dim')} inputs, learn in its context "
+        "by gradient descent?"
     )
 
 

@@ -176,7 +176,7 @@ def _nearest_learner(setting: Setting) -> list[Verdict]:
     nearest = listed(list(dict.fromkeys(shortened(each.get("nearest", "")) for each in found)))
     distance = estimate_text(Estimate(*spread([100 * share for share in shares])[:3]))
     sentence = (
-        f"Of all that were tried, {nearest} is nearest, at {distance} % of the sensitivity's norm "
+        f"Nearest of all that were tried: {nearest}, at {distance} % of the sensitivity's norm "
         f"({over_repetitions(setting, len(found))}; near is at most 20 %, which_algorithm's bound)."
     )
     answer: Answer = "cannot say"

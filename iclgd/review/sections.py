@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from iclgd.report.settings import SEEDS
-from iclgd.review.charts.runs import charts_of
+from iclgd.review.charts import charts_of
 from iclgd.review.commands import asked, commands_of
 from iclgd.review.document import Section, Verdict
 from iclgd.review.gather import ReviewedRun

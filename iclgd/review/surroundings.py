@@ -29,8 +29,8 @@ def other_versions(runs: Sequence[ReviewedRun]) -> list[str]:
             version = shortened(run.version) or "unknown"
             counts[version] = counts.get(version, 0) + 1
     return [
-        f"{counted(number, 'run')} of version {version}, not {__version__}: shown; defaults that have changed since make "
-        "another setting of them"
+        f"{counted(number, 'run')} of version {version}, not {__version__}: shown; defaults that have changed "
+        "since make another setting of them"
         for version, number in counts.items()
     ]
 

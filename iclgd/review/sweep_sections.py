@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iclgd.report.comparisons import Estimate
-from iclgd.review.charts.sweeps import sweep_charts
+from iclgd.review.charts import sweep_charts
 from iclgd.review.commands import asked, command
 from iclgd.review.document import Answer, Cell, Section, Table, Verdict
 from iclgd.review.gather import ReviewedRun, ReviewedSweep
@@ -116,10 +116,10 @@ def _read(path: Path, over: Sequence[str]) -> SweepResults:
 
 def _asked(results: SweepResults, runs: Sequence[ReviewedRun]) -> str:
     keys = ", ".join(shortened(key) for key in results.keys) or "seeds alone"
+    settings, trials = counted(len(results.settings), "setting"), counted(len(results.rows), "trial")
     text = (
-        f"Which setting is best of {counted(len(results.settings), 'setting')} in {counted(len(results.rows), 'trial')} "
-        f"of {shortened(results.config)}, to {results.goal} {shortened(results.metric or 'nothing')}? Swept: "
-        f"{keys}."
+        f"Which setting is best of {settings} in {trials} of {shortened(results.config)}, to {results.goal} "
+        f"{shortened(results.metric or 'nothing')}? Swept: {keys}."
     )
     return f"{text} {asked(runs)}" if runs else text
 
@@ -147,5 +147,6 @@ def _table(results: SweepResults, order: Sequence[Setting]) -> Table:
 
 def _cell(setting: Setting, key: str) -> Cell:
     value = setting.values.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None if value is None else shortened(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return None if value is None else shortened(value)

@@ -107,7 +107,8 @@ def _likeness(setting: Setting, measure: Measure) -> Verdict | None:
     texts = [_against(setting, measure.called, measure.baseline, baseline)]
     texts += [_against(setting, shortened(name), f"{name}/{measure.name}", each) for name, each in controls.items()]
     answer, why = _answer(baseline, controls)
-    sentence = f"{measure.label} is {estimate_text(ours)}. {'; '.join(texts)}.{why} {how}.{_finetuning(setting)}"
+    mind = _finetuning(setting) if measure is MEASURES[0] else ""  # once for all measures
+    sentence = f"{measure.label} is {estimate_text(ours)}; beside it {'; '.join(texts)}.{why} {how}.{mind}"
     return Verdict(question, answer, sentence)
 
 

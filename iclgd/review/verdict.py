@@ -146,7 +146,7 @@ def estimate_text(estimate: Estimate | None) -> str:
 
     Example:
         >>> estimate_text(Estimate(0.1863, 0.1712, 0.2)), estimate_text(Estimate(0.703, 0.703, 0.703))
-        ('0.186 [0.17, 0.20]', '0.703 [0.703, 0.703]')
+        ('0.1863 [0.171, 0.200]', '0.703 [0.703, 0.703]')
         >>> estimate_text(Estimate(0.99923)), estimate_text(None)
         ('0.9992', 'not recorded')
     """
@@ -157,4 +157,4 @@ def estimate_text(estimate: Estimate | None) -> str:
         return f"{estimate.value:.4g}"
     if width < SMALLEST_WIDTH:
         return f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
-    return estimate.text(decimals=0)
+    return estimate.text(decimals=max(0, math.ceil(1 - math.log10(width))))  # two digits of the width
