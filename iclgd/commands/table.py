@@ -101,6 +101,31 @@ def make_parser() -> tuple[Parser, Collection[str]]:
     command.add_argument("--format", default="png", metavar="LIST", help="png, svg, pdf, with commas (default: png)")
 
     command = add(
+        "runs",
+        _in("runs", "runs"),
+        "list runs: state, config, what differs from it, headline numbers, age; filters such as 'loss/gd<0.3'",
+        "iclgd runs one_layer state=complete 'age<2d' --sort loss/transformer",
+    )
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="FILTER",
+        help="key=value, key!=value, 'key<value', 'key>value' of config keys, numbers of the summary, state, config, "
+        "experiment or age; or a text in the name",
+    )
+    command.add_argument("--sort", default="age", metavar="KEY", help="by which key (default: age, the newest first)")
+    command.add_argument("--reverse", action="store_true", help="the largest first; runs without the number stay last")
+    command.add_argument("--columns", metavar="LIST", help="keys with commas; also: begun, differs, numbers")
+    command.add_argument("--limit", type=int, metavar="N", help="how many are shown; 0: all (default: 50 in a table)")
+    command.add_argument(
+        "--dir", type=Path, action="append", default=[], metavar="FOLDER", help="where (default: $ICLGD_RUNS or runs)"
+    )
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for scripts: everything of each run, or the columns")
+    form.add_argument("--csv", action="store_true", help="for scripts: ages in seconds, numbers in full")
+
+    command = add(
         "export",
         _in("running", "export"),
         "recompute what a text run looked at, and write it for the published analysis scripts",
@@ -124,6 +149,29 @@ def make_parser() -> tuple[Parser, Collection[str]]:
     command.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="a run directory, a sweep's folder, or any folder of them"
     )
+
+    command = add(
+        "report",
+        _in("reporting", "report"),
+        "review runs and sweeps together: what was asked, is it so, how sure are we, and how to repeat it",
+        "iclgd report runs --out report.html",
+    )
+    command.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="a run directory, a sweep's folder, or any folder of them"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="of the page (default: report.html)"
+    )
+    command.add_argument("--title", metavar="TEXT", help="of the whole")
+    command.add_argument(
+        "--over",
+        type=lambda text: tuple(text.split(",")),
+        metavar="KEYS",
+        help="keys that are seeds, with commas: runs that differ in these alone are one setting "
+        "(default: seed,demonstrations.seed)",
+    )
+    command.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make a W&B Report there instead of a page")
+    command.add_argument("--dry-run", action="store_true", help="with --wandb: print what it would hold")
 
     add_sweep_commands(add)
 

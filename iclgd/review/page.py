@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, get_args
 
 from iclgd.checks import InputError
 from iclgd.review.document import Answer, Cell, Chart, Parallel, Plot, Review, Section, Table
-from iclgd.review.series_styles import Style
 from iclgd.review.page_texts import CELL, LABEL, SENTENCE, short, shown_cell
+from iclgd.review.series_styles import Style
 from iclgd.review.vega_lite import figure
 from iclgd.tracking.run_directory import write_atomically
 
@@ -158,7 +158,8 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _cell(cell: Cell) -> _Cell:
     text, behind, number = shown_cell(cell)
-    key = "" if number is None or text == repr(number).removesuffix(".0") else repr(number)
+    is_whole = not behind and number is not None and text == repr(number).removesuffix(".0")
+    key = "" if number is None or is_whole else repr(number)
     return _Cell(text, behind, number, key.replace("inf", "Infinity"))
 
 

@@ -20,10 +20,12 @@ OF_ROLE: dict[Role, Look] = {  # colour, dashes, marker
     "paper": ("orange", (9, 3, 3, 3), "diamond"),
     "other": ("sky", (), "circle"),
 }
-# For further series of one role, and for those of none, in turn; they repeat after 7 x 5 x 6.
+# For further series of one role, and for those of none, in turn.
 COLOURS = ("sky", "orange", "green", "purple", "blue", "vermilion", "grey")
 DASHES = ((), (7, 3), (2, 2), (8, 2, 2, 2), (4, 2))
 MARKERS = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+
+MOST_STYLES = len(COLOURS) * len(DASHES) * len(MARKERS)
 
 
 class Style(NamedTuple):
@@ -64,12 +66,13 @@ def series_styles(panels: Sequence[Sequence[Key]]) -> dict[Key, Style]:
     beside: dict[Key, set[Key]] = {}
     for keys in panels:
         for key in keys:
-            beside.setdefault(key, set()).update(other for other in keys if other != key and other[1] == key[1])
-    numbers: dict[Key, int] = {}
-    for key, others in beside.items():
-        taken = {numbers[other] for other in others if other in numbers}
-        numbers[key] = next(number for number in range(len(taken) + 1) if number not in taken)
-    return {key: _style(*key, number) for key, number in numbers.items()}
+            beside.setdefault(key, set()).update(keys)
+    styles: dict[Key, Style] = {}
+    for (label, role), others in beside.items():
+        taken = {styles[other][1:4] for other in others if other in styles}
+        candidates = (_style(label, role, number) for number in range(MOST_STYLES))
+        styles[label, role] = next((style for style in candidates if style[1:4] not in taken), _style(label, role, 0))
+    return styles
 
 
 def _style(label: str, role: Role, number: int) -> Style:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from iclgd.review.document import Axis, Chart, HeatMap, Mark, Parallel, Plot, Series
+from iclgd.review.page_texts import LABEL, short, shown_number
 from iclgd.review.parallel_coordinates import parallel_panel
 from iclgd.review.series_styles import Key, Style, series_styles
-from iclgd.review.page_texts import LABEL, short, shown_number
 
 Json = dict[str, Any]
 WIDTH = 330  # of a heat map, about: its cells are squares where that is sensible
@@ -19,6 +19,7 @@ HEIGHT = 230  # of a panel, in pixels
 PADDING = 7  # pixels between numbers and frame: markers are not cut
 MOST_MARKERS = 40  # of one series, on average: more of them hide the line
 MOST_HOVERED = 1500  # elements that only answer the pointer: an SVG has to stay quick
+MOST_WRITTEN = 48  # characters of an axis, or of a line across
 MOST_TICKS = 40  # categories that are all named
 FAR_BELOW = 1e-6  # times the lowest number: where a band goes that leaves a logarithmic axis
 HALO = {"color": "var(--paper)", "stroke": "var(--paper)", "strokeWidth": 4}  # behind words that lie on lines
@@ -190,7 +191,7 @@ def _by_series(styles: Sequence[Style], looks: Sequence[Any]) -> Json:
 
 
 def _x(axis: Axis, drawn: Sequence[dict[str, list[Any]]], is_named: bool) -> Json:
-    title = short(axis.label, LABEL)
+    title = short(axis.label, MOST_WRITTEN)
     if not is_named:
         return {"field": "x", "type": "quantitative", "title": title, **_scale("x", axis, [])}
     names = list(dict.fromkeys(name for each in drawn for name in each["x"]))
@@ -202,7 +203,7 @@ def _x(axis: Axis, drawn: Sequence[dict[str, list[Any]]], is_named: bool) -> Jso
 def _y(axis: Axis, drawn: Sequence[dict[str, list[Any]]], marks: Iterable[Mark]) -> Json:
     positive = [each for series in drawn for each in series["y"] if each is not None and each > 0]
     across = [mark.at for mark in marks if mark.across == "y" and math.isfinite(mark.at) and mark.at > 0]
-    title = short(axis.label, LABEL)
+    title = short(axis.label, MOST_WRITTEN)
     return {"field": "y", "type": "quantitative", "title": title, **_scale("y", axis, [*positive, *across])}
 
 
@@ -246,7 +247,12 @@ def _lines_across(plot: Plot, x: Json, y: Json, drawn: Sequence[dict[str, list[A
         xs = [each for series in drawn for each in series["x"] if each is not None]
         for index, mark in enumerate(found):
             at = {**place, "field": "at"}
-            label: Json = {"type": "text", "text": short(mark.label, LABEL), "color": "var(--soft)", "clip": True}
+            label: Json = {
+                "type": "text",
+                "text": short(mark.label, MOST_WRITTEN),
+                "color": "var(--soft)",
+                "clip": True,
+            }
             if across == "y":
                 is_below = 2 * index + 1 < len(found)
                 label |= {"align": "right", "x": "width", "dx": -3, "dy": 9 if is_below else -6}

@@ -64,6 +64,7 @@
       state.views.push(result.view);
       if (state.hidden.size) hide(state);
       if (panel.zoom) addZoom(place, result.view);
+      place.querySelector("svg").setAttribute("aria-hidden", "true"); // the figure's text says it better than its paths
       place.dataset.drawn = "yes";
     }));
     return state.drawn;

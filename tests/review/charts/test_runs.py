@@ -1,0 +1,334 @@
+"""Charts of whole sections, against the numbers in the files."""
+
+import json
+import math
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from scipy import stats
+
+from iclgd.review.charts import charts_of
+from iclgd.review.document import Chart, HeatMap, Plot, Series
+from iclgd.review.gather import ReviewedRun, gather
+from tests.report.records import ALGORITHMS, FUNCTIONS, ITERATED, SHIFTS
+from tests.review.factory import make_run
+
+SMALL = {"evaluation.num_tasks": 200}
+
+
+def charts_below(root: Path) -> tuple[dict[str, Chart], list[str]]:
+    charts, left_out = charts_of(gather([root]).runs)
+    json.dumps([asdict(chart) for chart in charts], allow_nan=False)  # no NaN, no numpy
+    for chart in charts:
+        assert chart.title
+        assert chart.text
+    return {chart.name: chart for chart in charts}, left_out
+
+
+def series_of(chart: Chart, panel: int = 0) -> dict[str, Series]:
+    plot = chart.panels[panel]
+    assert isinstance(plot, Plot)
+    return {series.label: series for series in plot.series}
+
+
+def metrics_of(path: Path, name: str) -> list[float]:
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines]
+
+
+def test_nothing_of_no_runs() -> None:
+    assert charts_of([]) == ([], [])
+
+
+def test_loss_curves_of_one_run_are_its_metrics(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    charts, left_out = charts_below(tmp_path)
+    found = series_of(charts["learning_curve"])
+    assert list(found) == ["trained transformer", "gradient descent", "mean of both weights"]
+    assert found["trained transformer"].y == pytest.approx(metrics_of(path, "loss/transformer"), rel=1e-5)
+    assert found["trained transformer"].x == metrics_of(path, "step")
+    assert [series.role for series in found.values()] == ["transformer", "gd", "interpolated"]
+    assert charts["learning_curve"].live is not None
+    assert charts["learning_curve"].live.metrics[:2] == ["loss/transformer", "loss/gd"]
+    assert charts["learning_curve"].live.x == "trainer/global_step"
+    assert left_out == []
+
+
+def test_runs_with_other_seeds_are_repetitions(tmp_path: Path) -> None:
+    paths = [make_run(tmp_path, run_id=f"20260101-00000{seed}-0", changes={"seed": seed}) for seed in range(4)]
+    charts, left_out = charts_below(tmp_path)
+    drawn = series_of(charts["learning_curve"])["trained transformer"]
+    values = np.array([metrics_of(path, "loss/transformer") for path in paths])
+    low, high = stats.t.interval(0.95, 3, values.mean(0), stats.sem(values, axis=0))
+    assert drawn.y == pytest.approx(values.mean(0), rel=1e-5)
+    assert [drawn.low, drawn.high] == [pytest.approx(low, rel=1e-5), pytest.approx(high, rel=1e-5)]
+    assert "4 seeds" in charts["learning_curve"].title
+    assert "one_layer" in charts["learning_curve"].title
+    assert left_out == []
+
+
+def test_seeds_within_a_run_count_as_much(tmp_path: Path) -> None:
+    path = make_run(tmp_path, changes={"training.num_seeds": 3})
+    charts, _ = charts_below(tmp_path)
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    values = np.array([[line[f"loss/transformer/seed_{seed}"] for line in lines] for seed in range(3)])
+    drawn = series_of(charts["learning_curve"])["trained transformer"]
+    assert drawn.y == pytest.approx(values.mean(0), rel=1e-5)
+    assert drawn.high == pytest.approx(
+        stats.t.interval(0.95, 2, values.mean(0), stats.sem(values, axis=0))[1], rel=1e-5
+    )
+
+
+def test_a_repeated_seed_is_no_repetition(tmp_path: Path) -> None:
+    for run in range(2):
+        make_run(tmp_path, run_id=f"20260101-00000{run}-0")
+    charts, left_out = charts_below(tmp_path)
+    assert series_of(charts["learning_curve"])["trained transformer"].low == []
+    assert any("20260101-000000-0" in line and "count for nothing" in line for line in left_out)
+
+
+def test_settings_have_a_line_each_up_to_six(tmp_path: Path) -> None:
+    for place in range(8):
+        make_run(tmp_path, run_id=f"20260101-00000{place}-0", changes={"training.learning_rate": 0.001 * (place + 1)})
+    charts, left_out = charts_below(tmp_path)
+    assert list(series_of(charts["learning_curve"])) == [f"learning_rate={0.001 * place:g}" for place in range(1, 7)]
+    assert [panel.title for panel in charts["learning_curve"].panels][1] == "learning_rate=0.001"
+    assert list(series_of(charts["alignment_gd"])) == list(series_of(charts["learning_curve"]))
+    assert "charts show the first 6 of 8 settings; all are in the tables" in left_out
+
+
+def test_alignment_has_a_chart_for_each_reference(tmp_path: Path) -> None:
+    path = make_run(tmp_path, "two_layer")
+    charts, _ = charts_below(tmp_path)
+    for name, suffix in (("gd", ""), ("gd_plus_plus", "_gd_plus_plus")):
+        chart = charts[f"alignment_{name}"]
+        distances, cosines = series_of(chart, 0), series_of(chart, 1)
+        assert cosines["sensitivities, cosine"].y == pytest.approx(
+            metrics_of(path, f"alignment/sensitivity_cosine{suffix}"), rel=1e-5
+        )
+        assert list(distances) == ["predictions, L2", "sensitivities, L2"]
+
+
+def test_numbers_that_are_not_finite_are_gaps_and_are_told_with_their_first_step(tmp_path: Path) -> None:
+    lines = [
+        {"step": step, "loss/transformer": loss, "loss/gd": 0.2, "alignment/sensitivity_cosine": 0.5}
+        for step, loss in ((0, 0.5), (10, math.inf), (20, math.nan), (30, 0.4))
+    ]
+    make_run(tmp_path, metrics=lines, run_id="20260101-000000-0")
+    charts, left_out = charts_below(tmp_path)
+    assert series_of(charts["learning_curve"])["trained transformer"].y == [0.5, None, None, 0.4]
+    expected = "loss/transformer: not finite in 20260101-000000-0, at 2 points, first at 10"
+    assert expected in left_out
+
+
+def test_a_run_that_has_not_ended_is_in_no_mean_with_those_that_have(tmp_path: Path) -> None:
+    make_run(tmp_path, run_id="20260101-000000-0")
+    lines = [{"step": 0, "loss/transformer": 9.0, "loss/gd": 0.2, "alignment/sensitivity_cosine": 0.0}]
+    make_run(tmp_path, run_id="20260101-000001-0", changes={"seed": 1}, metrics=lines, complete=False)
+    charts, left_out = charts_below(tmp_path)
+    drawn = series_of(charts["learning_curve"])["trained transformer"]
+    assert len(drawn.y) == 3
+    assert drawn.low == []
+    assert "loss/transformer: 20260101-000001-0 has 1 of 3 points, and is not in the mean" in left_out
+
+
+def test_weights_are_products_of_the_first_run_with_named_rows(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    path = make_run(tmp_path, weights=False)
+    query, key, value, linear = (draw.normal(size=(1, 11, 11)).astype(np.float32) for _ in range(4))
+    trained = {"query": query, "key": key, "value": value, "linear": linear}
+    by_hand = {"query": np.eye(11), "key": np.diag([1.0] * 10 + [0.0]), "value": np.eye(11), "linear": np.eye(11)}
+    weights = {f"transformer.layers.0.attention.{name}": each for name, each in trained.items()}
+    weights |= {f"gd.layers.0.attention.{name}": each[None].astype(np.float32) for name, each in by_hand.items()}
+    save_file(weights, path / "weights.safetensors")
+    charts, _ = charts_below(tmp_path)
+    panels = [panel for panel in charts["weights"].panels if isinstance(panel, HeatMap)]
+    assert list(panels[0].rows) == [*[f"x{place}" for place in range(1, 11)], "y"]
+    assert panels[0].values == [pytest.approx(row, rel=1e-4, abs=1e-5) for row in query[0] @ key[0].T]
+    assert panels[2].values == [pytest.approx(row, rel=1e-4, abs=1e-5) for row in value[0] @ linear[0]]
+    assert panels[1].values[0] == [1, *[0] * 10]
+
+
+def test_products_are_shown_at_the_scale_of_gradient_descent(tmp_path: Path) -> None:
+    path = make_run(tmp_path, weights=False)
+    inputs = np.diag([1.0] * 10 + [0.0])[None].astype(np.float32)
+    one = np.eye(11, dtype=np.float32)[None]
+    both = {"query": 4 * inputs, "key": inputs, "value": one, "linear": one / 2}
+    weights = {f"transformer.layers.0.attention.{name}": each for name, each in both.items()}
+    weights |= {f"gd.layers.0.attention.{name}": inputs for name in both}
+    save_file(weights, path / "weights.safetensors")
+    charts, _ = charts_below(tmp_path)
+    query_key, _, value_linear, _ = (panel for panel in charts["weights"].panels if isinstance(panel, HeatMap))
+    assert "/ 4" in query_key.title
+    assert query_key.values[0][0] == 1
+    assert value_linear.values[0][0] == 2
+
+
+def test_shifts_have_bands_over_seeds_and_the_value_in_training_marked(tmp_path: Path) -> None:
+    make_run(tmp_path, analyses={"out_of_distribution": SHIFTS}, changes={"training.num_seeds": 2})
+    charts, left_out = charts_below(tmp_path)
+    panels = [panel for panel in charts["out_of_distribution"].panels if isinstance(panel, Plot)]
+    by_label = {panel.x.label: panel for panel in panels}
+    input_range = by_label["input range"]
+    assert [(mark.at, mark.across) for mark in input_range.marks] == [(1, "x")]
+    transformer = input_range.series[0]
+    assert input_range.y.is_log
+    assert transformer.x == [0.5, 1, 2]
+    assert transformer.y == pytest.approx(stats.gmean([[0.1, 0.2, 90.0], [0.3, 0.4, 110.0]]), rel=1e-5)
+    words = by_label["distribution of the inputs"].series[0]
+    assert words.x == ["uniform (training)", "normal"]
+    assert words.y == pytest.approx([0.2, 0.3])
+    assert by_label["condition number"].x.is_log
+    assert left_out == []
+
+
+def test_iterated_layers_count_applications_from_none(tmp_path: Path) -> None:
+    make_run(tmp_path, analyses={"iterated": ITERATED}, changes={"training.num_seeds": 2})
+    charts, _ = charts_below(tmp_path)
+    drawn = series_of(charts["iterated"])["trained transformer"]
+    assert (drawn.x, drawn.y) == ([0, 1, 2], pytest.approx([0.5, 0.4, 0.3]))
+    assert drawn.high == pytest.approx(stats.t.interval(0.95, 1, [0.5, 0.4, 0.3], [0.1] * 3)[1], rel=1e-5)
+
+
+def test_distances_to_algorithms_are_means_over_all_seeds(tmp_path: Path) -> None:
+    make_run(tmp_path, analyses={"which_algorithm": ALGORITHMS}, changes={"training.num_seeds": 2, "seed": 3})
+    charts, _ = charts_below(tmp_path)
+    first, second = (panel for panel in charts["which_algorithm"].panels if isinstance(panel, Plot))
+    assert first.bars
+    assert (first.series[0].x[0], first.series[0].y[0]) == ("gd(10)", 0.5)
+    assert (second.series[0].x[0], second.series[0].y[0]) == ("gd(19)", 1)
+    assert len(first.series[0].x) == 12
+    assert "gd(9) in 2 of 2 seeds" in charts["which_algorithm"].text
+
+
+def test_distances_of_one_seed_have_the_interval_of_the_analysis(tmp_path: Path) -> None:
+    make_run(tmp_path, analyses={"which_algorithm": {"seeds": ALGORITHMS["seeds"][:1]}})
+    charts, _ = charts_below(tmp_path)
+    (bars,) = series_of(charts["which_algorithm"]).values()
+    assert (bars.y[0], bars.low[0], bars.high[0]) == (0.5, 0.25, 1)
+
+
+def test_functions_have_their_context_and_kernels(tmp_path: Path) -> None:
+    make_run(tmp_path, "sine", analyses={"functions": FUNCTIONS})
+    charts, _ = charts_below(tmp_path)
+    *_, kernels = charts["functions"].panels
+    assert isinstance(kernels, Plot)
+    assert [(mark.at, mark.across) for mark in kernels.marks] == [(-0.5, "x")]
+    assert series_of(charts["functions"])["context"].y == [1, -1]
+    assert series_of(charts["functions"], 2)["trained transformer"].y == [0.25, -1, 0.5]
+
+
+def text_summary(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "summary.json").read_text())
+    return found
+
+
+def test_a_text_run_has_the_intervals_of_its_queries(tmp_path: Path) -> None:
+    summary = text_summary(make_run(tmp_path, "embedded"))
+    charts, left_out = charts_below(tmp_path)
+    accuracy = charts["accuracy"].panels[0]
+    assert isinstance(accuracy, Plot)
+    assert [(mark.at, mark.label) for mark in accuracy.marks] == [(0.25, "chance, 1 of 4 answers")]
+    bars = series_of(charts["accuracy"])["in-context"]
+    assert bars.x[0] == "comparison"
+    ends = (bars.y[0], bars.low[0], bars.high[0])
+    name = "accuracy/in_context"
+    assert ends == pytest.approx([summary[name], summary[f"{name}_low"], summary[f"{name}_high"]], rel=1e-5)
+    assert "over queries" in charts["accuracy"].title
+    recall = series_of(charts["rec2ftp"])["Rec2FTP"]
+    assert recall.y[0] == pytest.approx(summary["rec2ftp"])
+    assert any("attention to each demonstration" in line for line in left_out)
+
+
+def test_similarities_stand_beside_baselines_and_controls(tmp_path: Path) -> None:
+    summary = text_summary(make_run(tmp_path, "embedded"))
+    charts, _ = charts_below(tmp_path)
+    found = series_of(charts["similarity"])
+    by_role = {series.role: label for label, series in found.items()}
+    layers = [summary[f"sim_aou/layer_{layer:02}"] for layer in range(4)]
+    assert found[by_role["transformer"]].y == pytest.approx(layers, rel=1e-5)
+    control = found["untrained model"]
+    assert control.y == pytest.approx([summary[f"untrained/sim_aou/layer_{layer:02}"] for layer in range(4)], rel=1e-5)
+    means = series_of(charts["similarity_means"])
+    assert means["in-context with finetuned, random baseline"].role == "chance"
+    assert means["in-context with finetuned"].high == pytest.approx([summary["sim_aou_high"]], rel=1e-5)
+    assert charts["similarity_means"].live is not None
+    assert set(charts["similarity_means"].live.metrics) <= set(summary)
+
+
+def test_draws_of_demonstrations_are_the_repetitions_of_text_runs(tmp_path: Path) -> None:
+    changes = [{"demonstrations.seed": draw} for draw in range(3)]
+    paths = [
+        make_run(tmp_path, "embedded", f"2026010{place}-000000-0", changes=each) for place, each in enumerate(changes)
+    ]
+    values = [text_summary(path)["sim_aou"] for path in paths]
+    charts, _ = charts_below(tmp_path)
+    (mean,) = series_of(charts["similarity_means"])["in-context with finetuned"].y
+    assert mean == pytest.approx(np.mean(values), rel=1e-5)
+    (low,) = series_of(charts["similarity_means"])["in-context with finetuned"].low
+    assert low == pytest.approx(stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))[0], rel=1e-5)
+    assert "3 draws of demonstrations" in charts["similarity_means"].title
+
+
+def test_rec2ftp_that_is_not_defined_is_a_gap_with_its_reason(tmp_path: Path) -> None:
+    make_run(tmp_path, "embedded", summary={"rec2ftp": math.nan, "rec2ftp_queries": 0.0, "put_right": 0.0})
+    charts, left_out = charts_below(tmp_path)
+    assert series_of(charts["rec2ftp"])["Rec2FTP"].y[0] is None
+    assert any("rec2ftp of all runs is not defined: finetuning put no query right" in line for line in left_out)
+
+
+def test_language_models_have_accuracy_by_demonstrations(tmp_path: Path) -> None:
+    lines = [
+        {
+            "step": step,
+            "val/loss": 3.0 - step / 10,
+            "accuracy/0_demonstrations": 0.1,
+            "accuracy/4_demonstrations": 0.1 * step,
+        }
+        for step in range(3)
+    ]
+    make_run(tmp_path, "embedded_model", metrics=lines)
+    charts, _ = charts_below(tmp_path)
+    over_training, trained = (series_of(charts["learning_to_learn"], panel) for panel in range(2))
+    assert over_training["4 demonstrations"].y == pytest.approx([0, 0.1, 0.2])
+    assert (trained["all runs"].x, trained["all runs"].y) == ([0, 4, 16], [0.38, 0.71, 0.86])
+    assert series_of(charts["validation_loss"])["all runs"].y == pytest.approx([3, 2.9, 2.8])
+
+
+def test_a_record_of_another_shape_costs_its_own_chart_alone(tmp_path: Path) -> None:
+    make_run(tmp_path, run_id="20260101-000000-0", analyses={"iterated": ITERATED}, changes={"training.num_seeds": 2})
+    changes = {"training.num_seeds": 2, "seed": 5}
+    broken: dict[str, Any] = {"iterated": {"losses": 3}, "out_of_distribution": {"input_range": None}}
+    make_run(tmp_path, run_id="20260101-000001-0", analyses=broken, changes=changes)
+    charts, left_out = charts_below(tmp_path)
+    assert series_of(charts["iterated"])["trained transformer"].y == pytest.approx([0.5, 0.4, 0.3])
+    assert "learning_curve" in charts
+    assert any(line.startswith("iterated: without 20260101-000001-0") for line in left_out)
+
+
+def test_names_that_users_gave_are_short_and_printable(tmp_path: Path) -> None:
+    for place, name in enumerate(("\u202ex" * 500, "<script>")):
+        make_run(tmp_path, "embedded", f"2026010{place + 1}-000000-0", changes={"model.name": name})
+    charts, _ = charts_below(tmp_path)
+    texts = [charts["accuracy"].title, *[panel.title for panel in charts["accuracy"].panels]]
+    assert all(len(text) < 400 and text.isprintable() for text in texts)
+
+
+def test_two_hundred_runs_in_less_than_three_seconds_and_five_megabytes(tmp_path: Path) -> None:
+    lines = [
+        {"step": step, "loss/transformer": 1 / (1 + step), "loss/gd": 0.2, "alignment/sensitivity_cosine": step / 1000}
+        for step in range(1000)
+    ]
+    make_run(tmp_path, metrics=lines)
+    (run,) = gather([tmp_path]).runs
+    changes = [{"training.learning_rate": 0.001 * (1 + place // 10), "seed": place % 10} for place in range(200)]
+    runs = [ReviewedRun(replace(run.record, config={**run.config, **each})) for each in changes]
+    begin = time.process_time()
+    charts, _ = charts_of(runs)
+    assert time.process_time() - begin < 3
+    assert len(json.dumps([asdict(chart) for chart in charts])) < 500_000
