@@ -82,12 +82,19 @@ class Notes:
 def groups_of(runs: Sequence[ReviewedRun], notes: Notes) -> list[Group]:
     """Put runs together that differ in their seeds alone; in each setting a seed counts once.
 
+    Settings keep their order, but those of which no run is complete come last.
+
     Args:
         runs: of one section, in any state; of those with the same setting and seed the last complete one is taken.
         notes: get what is left out.
     """
+    unreadable = [run.name for run in runs if not run.config]
+    if unreadable:
+        notes.add(f"charts: without {listed(unreadable)}, whose config cannot be read")
+    runs = [run for run in runs if run.config]
     configs = [{key: value for key, value in run.config.items() if is_setting(key)} for run in runs]
     found = by_setting(zip(configs, runs, strict=True))
+    found.sort(key=lambda each: not any(run.is_complete for run in each[1]))  # what has come to its end is shown first
     shown = found[:MOST_SETTINGS]
     if len(found) > len(shown):
         notes.add(f"charts show the first {len(shown)} of {len(found)} settings; all are in the tables")

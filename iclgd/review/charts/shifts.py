@@ -28,7 +28,9 @@ def out_of_distribution(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         shifts = _of_all_runs(group, "out_of_distribution")
         panels = [_shift(group, name, notes) for name in shifts]
         text = " ".join(f"{panel.x.label}: {told(panel.series)}" for panel in panels)
-        charts.append(Chart("out_of_distribution", title("loss on shifted tasks", [group], False), panels, text))
+        charts.append(
+            Chart("out_of_distribution", title("loss on shifted tasks", [group], "out_of_distribution"), panels, text)
+        )
     return charts
 
 
@@ -64,7 +66,7 @@ def _shift(group: Group, name: str, notes: Notes) -> Plot:
             curves[predictor] = curve
     training = _in_training(group.config, name)
     if not is_of_words:
-        plot = losses_plot("", curves, label, LOSS, len(curves), is_of_learners=True)
+        plot = losses_plot("", curves, label, LOSS, len(curves), is_of_learners=True, notes=notes)
         at = number(training) if isinstance(training, int | float) else None
         marks = [Mark(at, IN_TRAINING, "x")] if at is not None else []
         return Plot("", Axis(label, name in LOGARITHMIC), plot.y, plot.series, marks)
@@ -127,5 +129,10 @@ def iterated(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         return []
     text = told_panels(panels)
     return [
-        Chart("iterated", title("one layer applied again and again", [each[0] for each in found], False), panels, text)
+        Chart(
+            "iterated",
+            title("one layer applied again and again", [each[0] for each in found], "iterated"),
+            panels,
+            text,
+        )
     ]
