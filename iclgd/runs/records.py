@@ -168,7 +168,7 @@ def _read(path: Path) -> RunRecord | str:
         problems = []
     if state != "complete":  # numbers beside a config that is not known say nothing
         numbers = {}
-    return RunRecord(path, state, config or {}, numbers, environment or {}, _when(path), "; ".join(problems))
+    return RunRecord(path, state, config or {}, numbers, _shown(environment), _when(path), "; ".join(problems))
 
 
 def _with_state_of_now(record: RunRecord) -> RunRecord:
@@ -201,7 +201,7 @@ def _config(path: Path, problems: list[str]) -> dict[str, Value] | None:
         values = yaml.load(read_text(path / "config.yaml", MOST_BYTES), Loader=Loader)
         if not isinstance(values, dict):
             raise ValueError("no keys and values")
-        config = dict(_flat(values, iter(range(MOST_VALUES))))
+        config = flat_config(values)
         if not isinstance(config.get("experiment"), str):
             raise ValueError("it names no experiment")
     except FileNotFoundError:
@@ -215,6 +215,19 @@ def _config(path: Path, problems: list[str]) -> dict[str, Value] | None:
     else:
         return config
     return None
+
+
+def flat_config(values: dict[Any, Any]) -> dict[str, Value]:
+    """Return a nested config by its full keys, lists as tuples.
+
+    Raises:
+        ValueError: if it has more or deeper values than any config.
+
+    Example:
+        >>> flat_config({"seed": 0, "analysis": {"run": ["iterated"]}})
+        {'seed': 0, 'analysis.run': ('iterated',)}
+    """
+    return dict(_flat(values, iter(range(MOST_VALUES))))
 
 
 def _flat(values: dict[Any, Any], left: Iterator[int], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Value]]:
@@ -250,6 +263,11 @@ def _plain(value: Any, left: Iterator[int], depth: int) -> Value:
 def _count(left: Iterator[int], depth: int) -> None:
     if depth > MOST_DEPTH or next(left, None) is None:
         raise ValueError("too many values or levels")
+
+
+def _shown(environment: dict[str, Any] | None) -> dict[str, Any]:
+    """Return an environment without what differs between runs that were made alike."""
+    return {name: value for name, value in (environment or {}).items() if name != "checksums"}
 
 
 def _when(path: Path) -> datetime | None:

@@ -126,7 +126,7 @@ def check_over(sweep: SweepFile, over: Sequence[str] | None) -> None:
     """
     known = [parameter.key for parameter in sweep.parameters]
     for key in over or ():
-        if key not in known:
+        if key not in known and key not in SEEDS:  # which may be asked for of any sweep
             hint = did_you_mean(key, known)
             raise SweepError(f"--over {key}: the sweep has no such key; it has: {', '.join(known)}{hint}")
 
@@ -199,9 +199,10 @@ def online_rows(folder: SweepFolder, sweep: SweepFile, online: OnlineTrials, has
     """
     complete = {path.name: value for path, value in online.values.items()}
     runs = sorted({*complete, *online.ended_early, *online.failed, *online.unfinished})
+    there = {path.name: path for path in [*online.values, *online.unfinished.values()]}
     rows = []
     for number, run in enumerate(runs):
-        directory = online.run_directory(run)
+        directory = there.get(run) or online.run_directory(run)
         state, failure, metric = _online_state(run, online, complete, has_workers)
         try:
             values = online.values_of(directory) if directory is not None else {}

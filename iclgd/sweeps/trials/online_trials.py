@@ -123,6 +123,8 @@ class OnlineTrials:
                 config = None if node is None else yaml_files.plain(node)
             except YamlError as error:
                 raise YamlError(f"{file}: {error}") from None
+            if not isinstance(config, dict):
+                raise YamlError(f"{file}: damaged (not names and values)")
             self._configs[run_directory] = {each.key: _select(config, each.key) for each in self.sweep.parameters}
         return self._configs[run_directory]
 
