@@ -55,7 +55,7 @@ def title(what: str, groups: Sequence[Group], analysis: str | None = None, of_ta
     parts.append(seeds_text(groups))
     if len(groups) == 1 and groups[0].label:
         parts.append(groups[0].label)
-    return f"{what}: {'; '.join(parts)}"
+    return f"{what[:1].upper()}{what[1:]}: {'; '.join(parts)}"
 
 
 def seeds_text(groups: Sequence[Group]) -> str:

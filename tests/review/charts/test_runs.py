@@ -121,6 +121,17 @@ def test_a_repeated_seed_is_no_repetition(tmp_path: Path) -> None:
     assert any("20260101-000000-0" in line and "count for nothing" in line for line in left_out)
 
 
+def test_other_keys_can_be_repetitions_too(tmp_path: Path) -> None:
+    for place in range(3):
+        make_run(tmp_path, run_id=f"20260101-00000{place}-0", changes={"task.covariance_seed": place})
+    runs = gather([tmp_path]).runs
+    apart, _ = charts_of(runs)
+    together, left_out = charts_of(runs, over=("seed", "task.covariance_seed"))
+    assert "3 settings of 1 seed" in apart[0].title
+    assert len(series_of(together[0])["trained transformer"].high) == 3
+    assert left_out == []
+
+
 def test_settings_have_a_line_each_up_to_six(tmp_path: Path) -> None:
     for place in range(8):
         make_run(tmp_path, run_id=f"20260101-00000{place}-0", changes={"training.learning_rate": 0.001 * (place + 1)})
