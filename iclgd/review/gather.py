@@ -101,11 +101,21 @@ class ReviewedRun:
     @cached_property
     def analyses(self) -> dict[str, dict[str, Any]]:
         """Return what analyses have found, by their names."""
-        directory = self._directory()
-        records = directory.read_analyses(self.problems.append) if directory is not None else {}
         return {
-            name: {key: value for key, value in record.items() if key != MADE_WITH} for name, record in records.items()
+            name: {key: value for key, value in record.items() if key != MADE_WITH}
+            for name, record in self._records.items()
         }
+
+    @cached_property
+    def made_with(self) -> dict[str, dict[str, Any]]:
+        """Return with which values of the config analyses were made, by their names."""
+        found = {name: record.get(MADE_WITH) for name, record in self._records.items()}
+        return {name: values for name, values in found.items() if isinstance(values, dict)}
+
+    @cached_property
+    def _records(self) -> dict[str, dict[str, Any]]:
+        directory = self._directory()
+        return directory.read_analyses(self.problems.append) if directory is not None else {}
 
     @cached_property
     def weights(self) -> dict[str, Array]:
