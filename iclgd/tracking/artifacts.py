@@ -1,0 +1,56 @@
+"""A run's model as an artifact of W&B's: its weights, and what is needed to load and to judge them."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from iclgd.tracking.pages import OF_A_PART
+from iclgd.tracking.provenance import provenance
+from iclgd.tracking.run_directory import WEIGHTS, RunDirectory
+
+if TYPE_CHECKING:
+    import wandb
+
+FILES = (WEIGHTS, "config.yaml", "summary.json", "report.html")  # of them those that the run has
+MOST_CHARACTERS = 128  # of an artifact's name
+
+
+def log_model(run: "wandb.Run", directory: RunDirectory, config: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Log the model, if the run has kept one; that W&B knows which run has made it makes the lineage.
+
+    The files stay where they are: W&B reads them when it uploads them, which may be later.
+
+    Args:
+        run: W&B's.
+        directory: the run's, complete.
+        config: its resolved config.
+        summary: its final numbers.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    import wandb
+
+    if not (directory.path / WEIGHTS).is_file():
+        return
+    sweep = run.settings.sweep_id or None
+    metadata = {
+        "experiment": config.get("experiment"),
+        "run": directory.path.name,
+        "config": directory.path.parent.name,
+        "sweep": sweep,
+        "group": run.group or None,
+        "environment": provenance(directory),
+        "summary": _numbers(summary),
+    }
+    artifact = wandb.Artifact(f"model-{run.id}"[:MOST_CHARACTERS], type="model", metadata=metadata)
+    for name in FILES:
+        if (directory.path / name).is_file():
+            artifact.add_file(str(directory.path / name), name, policy="immutable", skip_cache=True)
+    of_sweep = [alias for alias in (sweep, run.group) if alias and not {"/", ":"} & set(alias)]
+    run.log_artifact(artifact, aliases=list(dict.fromkeys(["latest", *of_sweep])))
+
+
+def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers that are of no single layer or seed; W&B's JSON has no infinity."""
+    whole = {name: value for name, value in summary.items() if not OF_A_PART.search(name)}
+    return {name: value if math.isfinite(value or 0) else str(value) for name, value in whole.items()}
