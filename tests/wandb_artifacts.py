@@ -87,7 +87,10 @@ class Artifacts:
                 json.loads(given["metadata"]),
             )
             self.versions.append(found)
-        sequence = {"id": name, "latestArtifact": {"id": earlier[-1].id, "versionIndex": len(earlier) - 1} if earlier else None}
+        sequence = {
+            "id": name,
+            "latestArtifact": {"id": earlier[-1].id, "versionIndex": len(earlier) - 1} if earlier else None,
+        }
         return {"createArtifact": {"artifact": {"id": found.id, "state": found.state, "artifactSequence": sequence}}}
 
     def _create_manifest(self, variables: JSON) -> JSON:

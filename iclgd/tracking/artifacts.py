@@ -14,8 +14,8 @@ FILES = (WEIGHTS, "config.yaml", "summary.json", "report.html")  # of them those
 MOST_CHARACTERS = 128  # of an artifact's name
 
 
-def log_model(run: "wandb.Run", directory: RunDirectory, config: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Log the model, if the run has kept one; that W&B knows which run has made it makes the lineage.
+def log_model(run: "wandb.Run", directory: RunDirectory, config: dict[str, Any], summary: dict[str, Any]) -> list[str]:
+    """Log the model, if the run has kept one, as the run's output, which is the lineage; return what is wrong with it.
 
     The files stay where they are: W&B reads them when it uploads them, which may be later.
 
@@ -30,8 +30,10 @@ def log_model(run: "wandb.Run", directory: RunDirectory, config: dict[str, Any],
     """
     import wandb
 
+    if (wrong := directory.problem_with(WEIGHTS)) is not None:
+        return [f"{directory.path / WEIGHTS}: {wrong}"]
     if not (directory.path / WEIGHTS).is_file():
-        return
+        return []
     sweep = run.settings.sweep_id or None
     metadata = {
         "experiment": config.get("experiment"),
@@ -48,6 +50,7 @@ def log_model(run: "wandb.Run", directory: RunDirectory, config: dict[str, Any],
             artifact.add_file(str(directory.path / name), name, policy="immutable", skip_cache=True)
     of_sweep = [alias for alias in (sweep, run.group) if alias and not {"/", ":"} & set(alias)]
     run.log_artifact(artifact, aliases=list(dict.fromkeys(["latest", *of_sweep])))
+    return []
 
 
 def _numbers(summary: dict[str, Any]) -> dict[str, Any]:

@@ -23,13 +23,10 @@ def command(directory: RunDirectory) -> str:
     """Return what repeats a run, where its files are: its config has every value."""
     environment = directory.read_environment(tell=lambda _: None) or {}
     recorded = environment.get("imports")
-    imports = (
-        [file["path"] for file in recorded if isinstance(file, dict) and isinstance(file.get("path"), str)]
-        if isinstance(recorded, list)
-        else []
-    )
+    files = [file for file in recorded if isinstance(file, dict)] if isinstance(recorded, list) else []
+    paths = [path for file in files if isinstance(path := file.get("path"), str)]
     words = ["iclgd", "run", f"{FOLDER}/{FILES[0]}", "--name", directory.path.parent.name]
-    return shlex.join([*words, *(word for path in imports for word in ("--import", path))])
+    return shlex.join([*words, *(word for path in paths for word in ("--import", path))])
 
 
 def copy_files(directory: RunDirectory, folder: Path) -> list[Path]:

@@ -131,9 +131,7 @@ class RunCopy:
         return []
 
     def _send_model(self, numbers: dict[str, Any]) -> list[str]:
-        if self.config.log_model:
-            log_model(self._run, self.directory, self.run_config, numbers)
-        return []
+        return log_model(self._run, self.directory, self.run_config, numbers) if self.config.log_model else []
 
     def _marks(self) -> list[str]:
         with contextlib.suppress(OSError, ValueError):
