@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from iclgd.tracking.pages import OF_A_PART
 from iclgd.tracking.provenance import provenance
-from iclgd.tracking.run_directory import WEIGHTS, RunDirectory
+from iclgd.tracking.run_directory import MODEL_FOLDER, WEIGHTS, RunDirectory
 
 if TYPE_CHECKING:
     import wandb
 
-FILES = (WEIGHTS, "config.yaml", "summary.json", "report.html")  # of them those that the run has
+
+BESIDE = ("config.yaml", "summary.json", "report.html")  # of them those that the run has
 MOST_CHARACTERS = 128  # of an artifact's name
 
 
@@ -32,8 +33,11 @@ def log_model(run: "wandb.Run", directory: RunDirectory, config: dict[str, Any],
 
     if (wrong := directory.problem_with(WEIGHTS)) is not None:
         return [f"{directory.path / WEIGHTS}: {wrong}"]
-    if not (directory.path / WEIGHTS).is_file():
+    kept = [name for name in (WEIGHTS, MODEL_FOLDER) if (directory.path / name).exists()]
+    if not kept:
         return []
+    files = [directory.path / name for name in (*kept, *BESIDE) if (directory.path / name).is_file()]
+    files += sorted(path for path in (directory.path / MODEL_FOLDER).rglob("*") if path.is_file())
     sweep = run.settings.sweep_id or None
     metadata = {
         "experiment": config.get("experiment"),
@@ -45,9 +49,8 @@ def log_model(run: "wandb.Run", directory: RunDirectory, config: dict[str, Any],
         "summary": _numbers(summary),
     }
     artifact = wandb.Artifact(f"model-{run.id}"[:MOST_CHARACTERS], type="model", metadata=metadata)
-    for name in FILES:
-        if (directory.path / name).is_file():
-            artifact.add_file(str(directory.path / name), name, policy="immutable", skip_cache=True)
+    for path in files:
+        artifact.add_file(str(path), str(path.relative_to(directory.path)), policy="immutable", skip_cache=True)
     of_sweep = [alias for alias in (sweep, run.group) if alias and not {"/", ":"} & set(alias)]
     run.log_artifact(artifact, aliases=list(dict.fromkeys(["latest", *of_sweep])))
     return []

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +178,9 @@ def test_a_run_says_how_it_is_repeated(tmp_path: Path) -> None:
     assert [path.relative_to(folder) for path in copied] == [Path("iclgd/config.yaml"), Path("iclgd/environment.json")]
     assert copied[0].read_bytes() == run.config_path.read_bytes()
     assert not copied[0].is_symlink()
+
+
+def test_the_process_of_the_client_starts_without_what_is_slow() -> None:
+    slow = ["torch", "numpy", "pandas", "matplotlib", "yaml", "wandb"]
+    code = f"import sys, iclgd.tracking.client; print([name for name in {slow} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

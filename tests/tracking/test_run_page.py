@@ -60,6 +60,9 @@ def fill(run: RunDirectory) -> None:
     rows = [line for query, text in enumerate(HOSTILE) for line in answers(None, query, text)]
     run.write_text("predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     run.write_bytes("weights.safetensors", WEIGHTS)
+    (run.path / "model").mkdir()
+    run.write_bytes("model/tokenizer.json", b"{}")
+    run.write_text("report.html", "<p>")
     run.write_summary(SUMMARY)
     run.figures.mkdir()
     (run.figures / "similarity.png").write_bytes(PIXEL)
@@ -119,7 +122,7 @@ def test_a_page_arrives_once_and_a_run_that_goes_on_loses_nothing(
     assert stored.files["iclgd/environment.json"] == (run.path / "environment.json").read_bytes()
 
     model = artifacts[f"model-{run.path.name}"]
-    names = ("weights.safetensors", "config.yaml", "summary.json")
+    names = ("weights.safetensors", "config.yaml", "summary.json", "report.html", "model/tokenizer.json")
     assert model.files == {name: (run.path / name).read_bytes() for name in names}
     assert (model.type, model.logged_by, sorted(model.aliases)) == (
         "model",
