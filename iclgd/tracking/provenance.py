@@ -8,7 +8,7 @@ from typing import Any
 from iclgd.tracking.run_directory import RunDirectory
 
 KEY = "environment"  # of W&B's config: runs can be filtered and grouped by what is below it
-FOLDER = "iclgd"  # of W&B's files of a run; W&B has a config.yaml of its own beside it
+FOLDER = "run_directory"  # of W&B's files of a run; W&B has a config.yaml of its own beside it
 FILES = ("config.yaml", "environment.json")
 SHOWN = ("python", "packages", "commit", "platform", "device", "world_size")
 

@@ -165,7 +165,7 @@ def test_a_run_says_how_it_is_repeated(tmp_path: Path) -> None:
     environment = describe_environment("cpu")
     imports = [{"path": "my entries.py", "sha256": "0"}, {"path": 3}, 4]
     run = RunDirectory.create("it's", "seed: 1\n", {**environment, "imports": imports})
-    assert command(run) == "iclgd run iclgd/config.yaml --name 'it'\"'\"'s' --import 'my entries.py'"
+    assert command(run) == "iclgd run run_directory/config.yaml --name 'it'\"'\"'s' --import 'my entries.py'"
     shown = provenance(run)
     assert shown["packages"] == environment["packages"]
     assert (shown["commit"], shown["device"]) == (environment["commit"], "cpu")
@@ -175,7 +175,10 @@ def test_a_run_says_how_it_is_repeated(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
     copied = copy_files(run, folder)
-    assert [path.relative_to(folder) for path in copied] == [Path("iclgd/config.yaml"), Path("iclgd/environment.json")]
+    assert [path.relative_to(folder) for path in copied] == [
+        Path("run_directory/config.yaml"),
+        Path("run_directory/environment.json"),
+    ]
     assert copied[0].read_bytes() == run.config_path.read_bytes()
     assert not copied[0].is_symlink()
 

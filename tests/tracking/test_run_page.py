@@ -116,10 +116,10 @@ def test_a_page_arrives_once_and_a_run_that_goes_on_loses_nothing(
     }
     assert [row.get("finetune/step") for row in lines(stored)] == [0, 1, 2, None]
     assert stored.config["name"] == "<script>alert(1)</script>"
-    assert stored.config["environment"]["command"] == "iclgd run iclgd/config.yaml --name small"
+    assert stored.config["environment"]["command"] == "iclgd run run_directory/config.yaml --name small"
     assert stored.config["environment"]["device"] == "cpu"
-    assert stored.files["iclgd/config.yaml"] == run.config_path.read_bytes()
-    assert stored.files["iclgd/environment.json"] == (run.path / "environment.json").read_bytes()
+    assert stored.files["run_directory/config.yaml"] == run.config_path.read_bytes()
+    assert stored.files["run_directory/environment.json"] == (run.path / "environment.json").read_bytes()
 
     model = artifacts[f"model-{run.path.name}"]
     names = ("weights.safetensors", "config.yaml", "summary.json", "report.html", "model/tokenizer.json")
