@@ -20,6 +20,7 @@ from iclgd.models.language import LanguageModelConfig, load_language_model
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
 from iclgd.report.figures import Draw
 from iclgd.report.language_figures import learning_to_learn
+from iclgd.report.titles import of_language_modeling
 from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
@@ -118,7 +119,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     data, module = prepared
     stopwatch = Stopwatch()
     numbers = shown_numbers(config.task.num_demonstrations)
-    quantities = {"loss": "val/loss"} | {f"accuracy after {n}": f"accuracy/{n}_demonstrations" for n in numbers}
+    quantities = {"loss": "val/loss"} | {f"after {n}": f"accuracy/{n}_demonstrations" for n in numbers}
     trainer = make_trainer(
         config.trainer,
         checkpoints=KeepCheckpoints(directory),
@@ -173,5 +174,6 @@ EXPERIMENT = Experiment(
     needs_memory="training.batch_size, evaluation.num_sequences or the sizes of model and task",
     chosen_groups={"task": ChosenGroup("few_shot", LANGUAGES)},
     figures=FIGURES,
+    title=of_language_modeling,
     models=models,
 )

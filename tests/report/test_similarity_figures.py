@@ -92,6 +92,7 @@ def test_four_panels_show_measures_baselines_and_controls_over_layers() -> None:
         "untrained model",
         "shuffled labels",
         "random baseline, its measure's colour",
+        "chance",
         "mean over layers, 95% interval",
     ]
 
@@ -118,7 +119,7 @@ def test_means_stand_at_the_right_with_their_intervals() -> None:
 
 def test_without_intervals_means_have_no_bars() -> None:
     figure = drawn(made(has_intervals=False))
-    assert texts(figure) == ["random baseline, its measure's colour", "mean over layers"]
+    assert texts(figure) == ["random baseline, its measure's colour", "chance", "mean over layers"]
     assert not any(each.has_yerr for axes in figure.axes for each in axes.containers)  # type: ignore[attr-defined]
 
 
