@@ -118,8 +118,6 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     config, directory = context.config, context.directory
     data, module = prepared
     stopwatch = Stopwatch()
-    numbers = shown_numbers(config.task.num_demonstrations)
-    quantities = {"loss": "val/loss"} | {f"after {n}": f"accuracy/{n}_demonstrations" for n in numbers}
     trainer = make_trainer(
         config.trainer,
         checkpoints=KeepCheckpoints(directory),
@@ -128,7 +126,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
             Participants(config, context.checkpoint, directory),
             stopwatch,
             MetricsRecorder(),
-            TrainingProgress(quantities),
+            TrainingProgress(shown_quantities(config.task.num_demonstrations)),
         ],
         launch=context.launch,
     )
@@ -139,6 +137,18 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     tokens_per_second = num_tokens / stopwatch.seconds if stopwatch.seconds else float("nan")
     speeds = {"train/steps_per_second": stopwatch.steps_per_second, "train/tokens_per_second": tokens_per_second}
     return {**summary, **speeds}
+
+
+def shown_quantities(num_demonstrations: int) -> dict[str, str]:
+    """Return what the line of progress shows, short enough for 120 columns.
+
+    Example:
+        >>> shown_quantities(2)
+        {'loss': 'val/loss', 'accuracy 0:': 'accuracy/0_demonstrations', '1:': 'accuracy/1_demonstrations'}
+    """
+    numbers = shown_numbers(num_demonstrations)
+    accuracies = {f"{'accuracy ' * (n == 0)}{n}:": f"accuracy/{n}_demonstrations" for n in numbers}
+    return {"loss": "val/loss", **accuracies}
 
 
 def models(config: Config, directory: RunDirectory) -> dict[str, nn.Module]:

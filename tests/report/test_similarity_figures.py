@@ -161,6 +161,28 @@ def test_accuracy_has_a_group_of_bars_for_each_control() -> None:
     assert axes.get_xlabel() == ""
 
 
+def test_accuracy_has_a_line_at_the_share_of_the_most_frequent_answer() -> None:
+    rows = [
+        {"control": control, "setting": setting, "label": label}
+        for control in (None, "untrained")
+        for setting in ("zero_shot", "in_context", "finetuned")
+        for label in ("good", "bad", "bad", "ugly", "bad")
+    ]
+    figure = accuracy(Results(summary=made(), read_rows=lambda: rows))
+    assert figure is not None
+    lines = [list(np.asarray(line.get_ydata())) for line in figure.axes[0].get_lines()]
+    assert [0.6, 0.6] in lines
+    assert texts(figure)[-1] == "chance: always the most frequent label (0.6)"
+
+
+def test_panels_whose_chance_is_known_have_a_line_there() -> None:
+    at_chance = [
+        [line for line in axes.get_lines() if list(np.asarray(line.get_ydata())) == [0, 0] and line.get_zorder() == 0]
+        for axes in drawn(made()).axes
+    ]
+    assert [len(lines) for lines in at_chance] == [1, 0, 1, 1]
+
+
 def test_accuracy_says_why_rec2ftp_is_not_defined() -> None:
     nothing = {f"rec2ftp{end}": np.nan for end in ("", "_low", "_high")}
     figure = accuracy(Results(summary=made() | nothing))
