@@ -17,6 +17,7 @@ from iclgd.config import Experiment, ExperimentConfig
 from iclgd.experiments import RunContext
 from iclgd.failures import Failures
 from iclgd.memory import OutOfMemoryError, TooLargeError, advice, is_exhausted
+from iclgd.messages import first_line
 from iclgd.own_entries import ImportedFile
 from iclgd.report.figures import draw_figures
 from iclgd.runs.analyses import make_analyses
@@ -38,6 +39,7 @@ from iclgd.tracking.checkpoints import (
     restore_curve,
 )
 from iclgd.tracking.environment import describe_environment
+from iclgd.tracking.failure import forget_failure, write_failure
 from iclgd.tracking.logger import RunDirectoryLogger
 from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import PREDICTIONS, WEIGHTS, RunDirectory, RunDirectoryError, Tell
@@ -282,6 +284,8 @@ def _execute(experiment: Experiment[C, P], context: RunContext[C], prepared: P) 
     """Do what the experiment does, and write the results; return what failed after the numbers."""
     stop_requests.answer()
     directory = context.directory
+    if directory is not None:
+        forget_failure(directory)
     try:
         summary = experiment.execute(context, prepared)
         if directory is None:
@@ -298,8 +302,11 @@ def _execute(experiment: Experiment[C, P], context: RunContext[C], prepared: P) 
         close_tracking(context.loggers)
         raise
     except Exception as error:
-        if is_exhausted(error):
-            raise OutOfMemoryError(advice(experiment.needs_memory)) from error
+        exhausted = OutOfMemoryError(advice(experiment.needs_memory)) if is_exhausted(error) else None
+        if directory is not None:
+            write_failure(directory, first_line(exhausted or error))
+        if exhausted is not None:
+            raise exhausted from error
         raise
     return _look_at(experiment, context.config, directory, summary, context.loggers)
 

@@ -101,6 +101,31 @@ def make_parser() -> tuple[Parser, Collection[str]]:
     command.add_argument("--format", default="png", metavar="LIST", help="png, svg, pdf, with commas (default: png)")
 
     command = add(
+        "runs",
+        _in("runs", "runs"),
+        "list runs: state, config, what differs from it, headline numbers, age; filters such as 'loss/gd<0.3'",
+        "iclgd runs one_layer state=complete 'age<2d' --sort loss/transformer",
+    )
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="FILTER",
+        help="key=value, key!=value, 'key<value', 'key>value' of config keys, numbers of the summary, state, config, "
+        "experiment or age; or a text in the name",
+    )
+    command.add_argument("--sort", default="age", metavar="KEY", help="by which key (default: age, the newest first)")
+    command.add_argument("--reverse", action="store_true", help="the largest first; runs without the number stay last")
+    command.add_argument("--columns", metavar="LIST", help="keys with commas; also: begun, differs, numbers")
+    command.add_argument("--limit", type=int, metavar="N", help="how many are shown; 0: all (default: 50 in a table)")
+    command.add_argument(
+        "--dir", type=Path, action="append", default=[], metavar="FOLDER", help="where (default: $ICLGD_RUNS or runs)"
+    )
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for scripts: everything of each run, or the columns")
+    form.add_argument("--csv", action="store_true", help="for scripts: ages in seconds, numbers in full")
+
+    command = add(
         "export",
         _in("running", "export"),
         "recompute what a text run looked at, and write it for the published analysis scripts",

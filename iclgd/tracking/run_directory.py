@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ WEIGHTS, PREDICTIONS = "weights.safetensors", "predictions.jsonl"
 CHECKED = ("metrics.jsonl", WEIGHTS, PREDICTIONS)  # of a complete run, beside what is JSON
 MADE_WITH = "made_with"  # of an analysis' record: the values of the config that it was made with
 MOST_BYTES = 2**31  # of our own files
+SECONDS_OF_A_LOOK = 0.2  # after which a lock is one of a process that works, not of one that asks whether it is locked
 Tell = Callable[[str], None]
 
 
@@ -112,10 +114,16 @@ class RunDirectory:
             RunDirectoryError: if another process works on it.
         """
         with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunDirectoryError(f"{self.path}: another process is working on this run") from None
+            until = time.monotonic() + SECONDS_OF_A_LOOK
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        raise RunDirectoryError(f"{self.path}: another process is working on this run") from None
+                    time.sleep(SECONDS_OF_A_LOOK / 20)
+                else:
+                    break
             yield
 
     def all_checkpoints(self) -> list[Path]:
