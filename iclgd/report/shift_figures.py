@@ -33,7 +33,6 @@ X_LABELS = {
     "distribution": "distribution of the inputs",
     "mixture_input_range": "input range, mixed distributions",
     "mixture_weight_scale": "weight scale, mixed distributions",
-    "condition_number": "condition number of the covariance",
 }
 KEYS = {"mixture_input_range": "input_range", "mixture_weight_scale": "weight_scale"}  # of tasks; else a shift's name
 MIXED = {"distribution": "mixture", "normalize": True}  # what these shifts change besides
