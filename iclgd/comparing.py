@@ -26,6 +26,7 @@ from iclgd.data.text import TextTask
 from iclgd.experiments import RunContext, text
 from iclgd.memory import OutOfMemoryError, advice, is_exhausted
 from iclgd.models.language import EMBEDDED, EMBEDDED_FOLDER, LanguageModel, check_weights, silenced, wrap
+from iclgd.report.figures import draw, image
 from iclgd.report.results import Results
 from iclgd.runtime.process import prepared_process
 from iclgd.terminal import say
@@ -72,7 +73,8 @@ class ComparisonResult:
         figures = text.EXPERIMENT.drawings()
         if name not in figures:
             raise InputError(f"figure must be one of: {', '.join(figures)}; got {name!r}")
-        figure = figures[name](Results(summary=self.summary))
+        results = Results(summary=self.summary, config=configs.to_dict(self.config), read_rows=lambda: self.predictions)
+        figure = draw(figures[name], results)
         assert figure is not None  # a comparison has all measures
         return figure
 
@@ -81,9 +83,7 @@ class ComparisonResult:
         console.print(self.table())
         table = console.export_html(inline_styles=True, code_format=PREFORMATTED)
         notes = "".join(f"<p>note: {html.escape(note)}</p>" for note in self.notes)
-        image = io.BytesIO()
-        self.figure("similarity").savefig(image, format="png")
-        encoded = base64.b64encode(image.getvalue()).decode()
+        encoded = base64.b64encode(image(self.figure("similarity"), "png")).decode()
         return f'{table}{notes}<img alt="similarity over layers" src="data:image/png;base64,{encoded}">'
 
 

@@ -18,6 +18,8 @@ from iclgd.messages import first_line
 from iclgd.models import Predictor
 from iclgd.models.transformer import Transformer
 from iclgd.report.algorithm_figures import algorithms
+from iclgd.report.figures import draw
+from iclgd.report.results import Results
 from iclgd.report.tables import algorithm_table
 from iclgd.report.verdicts import verdict_text
 
@@ -59,7 +61,7 @@ class AlgorithmResult:
 
     def figure(self) -> Figure | None:
         """Return the distances to the nearest learners as a figure, with 95 % intervals."""
-        return algorithms(self.record)
+        return draw(lambda results: algorithms(self.record, results), Results())
 
     def __repr__(self) -> str:
         """Return the verdicts in words."""

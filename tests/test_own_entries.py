@@ -34,7 +34,7 @@ def look(subjects, config):
     return {"mean": [answer.abs().mean().item() for answer in answers]}
 
 
-def draw(record):
+def draw(record, results):
     figure = Figure()
     figure.subplots().bar(range(len(record["mean"])), record["mean"])
     return figure

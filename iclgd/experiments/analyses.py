@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from iclgd import checks
@@ -14,7 +13,7 @@ from iclgd.analysis.iterated import iterated
 from iclgd.analysis.out_of_distribution import SHIFTS, out_of_distribution, shifts_with_values
 from iclgd.analysis.subject import Subject
 from iclgd.data import LinearRegressionTask, RegressionTask, SineTask
-from iclgd.experiments.protocol import Record
+from iclgd.experiments.protocol import DrawRecord, Record
 from iclgd.experiments.regression_memory import of_which_algorithm
 from iclgd.models.transformer import SCALES, TransformerConfig
 from iclgd.report import algorithm_figures, function_figures, shift_figures
@@ -87,7 +86,7 @@ class Analysis:
         refuse: says why a task or a model has no such analysis, such as ``"needs task.name=linear"``; ``None`` where
             it has. Asked before training; the reason is one line.
         memory: bytes that it holds for each of its tasks, beside the tasks and their tokens.
-        figure: draws the record; may return ``None`` if there is nothing to show.
+        figure: draws the record, beside the run's results; may return ``None`` if there is nothing to show.
         table: shows the record at the end of the run.
     """
 
@@ -95,7 +94,7 @@ class Analysis:
     run: Callable[[Sequence[Subject], AnalysisConfig], Record]
     refuse: Callable[[RegressionTask, TransformerConfig, AnalysisConfig], str | None] = _any_task_and_model
     memory: Callable[["Config"], float] = _nothing_more
-    figure: Callable[[Record], Figure | None] | None = None
+    figure: DrawRecord | None = None
     table: Callable[[Record], Table] | None = None
 
 

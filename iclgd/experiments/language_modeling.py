@@ -20,6 +20,7 @@ from iclgd.models.language import LanguageModelConfig, load_language_model
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
 from iclgd.report.figures import Draw
 from iclgd.report.language_figures import learning_to_learn
+from iclgd.report.titles import of_language_modeling
 from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
@@ -116,8 +117,6 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     config, directory = context.config, context.directory
     data, module = prepared
     stopwatch = Stopwatch()
-    numbers = shown_numbers(config.task.num_demonstrations)
-    quantities = {"loss": "val/loss"} | {f"accuracy after {n}": f"accuracy/{n}_demonstrations" for n in numbers}
     trainer = make_trainer(
         config.trainer,
         checkpoints=KeepCheckpoints(directory),
@@ -126,7 +125,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
             Participants(config, context.checkpoint, directory),
             stopwatch,
             MetricsRecorder(),
-            TrainingProgress(quantities),
+            TrainingProgress(shown_quantities(config.task.num_demonstrations)),
         ],
         launch=context.launch,
     )
@@ -137,6 +136,18 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     tokens_per_second = num_tokens / stopwatch.seconds if stopwatch.seconds else float("nan")
     speeds = {"train/steps_per_second": stopwatch.steps_per_second, "train/tokens_per_second": tokens_per_second}
     return {**summary, **speeds}
+
+
+def shown_quantities(num_demonstrations: int) -> dict[str, str]:
+    """Return what the line of progress shows, short enough for 120 columns.
+
+    Example:
+        >>> shown_quantities(2)
+        {'loss': 'val/loss', 'accuracy 0:': 'accuracy/0_demonstrations', '1:': 'accuracy/1_demonstrations'}
+    """
+    numbers = shown_numbers(num_demonstrations)
+    accuracies = {f"{'accuracy ' * (n == 0)}{n}:": f"accuracy/{n}_demonstrations" for n in numbers}
+    return {"loss": "val/loss", **accuracies}
 
 
 def models(config: Config, directory: RunDirectory) -> dict[str, nn.Module]:
@@ -172,5 +183,6 @@ EXPERIMENT = Experiment(
     needs_memory="training.batch_size, evaluation.num_sequences or the sizes of model and task",
     chosen_groups={"task": ChosenGroup("few_shot", LANGUAGES)},
     figures=FIGURES,
+    title=of_language_modeling,
     models=models,
 )

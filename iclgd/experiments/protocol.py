@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from torch import nn
 
-from iclgd.report.figures import Draw
+from iclgd.report import titles
+from iclgd.report.figures import Draw, titled
 from iclgd.report.results import Results
 from iclgd.report.tables import summary_table
 from iclgd.runtime.launch import Launch, find_launch
@@ -19,6 +20,7 @@ from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
 Record = dict[str, Any]  # what an analysis found: plain numbers, texts, lists and dictionaries
+DrawRecord = Callable[[Record, Results], Figure | None]  # None: there is nothing to show
 
 
 class ExperimentConfig(Protocol):
@@ -42,11 +44,11 @@ class ExperimentConfig(Protocol):
 
 
 class Shown(Protocol):
-    """What is shown of an analysis, from its record alone."""
+    """What is shown of an analysis."""
 
     @property
-    def figure(self) -> Callable[[Record], Figure | None] | None:
-        """Return what draws its figure, which may find that there is nothing to show; ``None`` for no figure."""
+    def figure(self) -> DrawRecord | None:
+        """Return what draws its record, beside all else that the run has; ``None`` for no figure."""
 
     @property
     def table(self) -> Callable[[Record], Table] | None:
@@ -116,6 +118,7 @@ class Experiment(Generic[C, P]):
         chosen_groups: the groups of the config whose class a name in them chooses.
         may_be_undefined: how the names of numbers begin that are NaN by a stated rule.
         figures: what can be drawn of a run, by file name; each may find that there is nothing to show.
+        title: says in a line above each figure, from the results and the figure's name, what it shows.
         table: of a run's headline numbers, from its summary and a title.
         analyses: what can be looked at once the numbers stand, by name.
         chosen_analyses: which of them a config asks for.
@@ -130,6 +133,7 @@ class Experiment(Generic[C, P]):
     chosen_groups: Mapping[str, ChosenGroup] = field(default_factory=dict)
     may_be_undefined: tuple[str, ...] = ()
     figures: Mapping[str, Draw] = field(default_factory=dict)
+    title: Callable[[Results, str], str] = titles.of_any
     table: Callable[[dict[str, float], str], Table] = summary_table
     analyses: Mapping[str, Shown] = field(default_factory=dict)
     chosen_analyses: Callable[[C], list[str]] = _no_names
@@ -139,12 +143,13 @@ class Experiment(Generic[C, P]):
     def drawings(self) -> dict[str, Draw]:
         """Return everything that can be drawn of a run, by file name: its own figures, then its analyses'."""
         of_analyses = {name: each.figure for name, each in self.analyses.items() if each.figure is not None}
-        return {**self.figures, **{name: _of_record(name, draw) for name, draw in of_analyses.items()}}
+        drawings = {**self.figures, **{name: _of_record(name, draw) for name, draw in of_analyses.items()}}
+        return {name: titled(name, draw, self.title) for name, draw in drawings.items()}
 
 
-def _of_record(name: str, draw: Callable[[Record], Figure | None]) -> Draw:
+def _of_record(name: str, draw: DrawRecord) -> Draw:
     def drawing(results: Results) -> Figure | None:
-        return draw(results.analyses[name]) if name in results.analyses else None
+        return draw(results.analyses[name], results) if name in results.analyses else None
 
     return drawing
 

@@ -19,6 +19,7 @@ from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.modules.regression import EvaluationConfig, RegressionModule, TrainingConfig, over_seeds
 from iclgd.modules.regression_evaluation import RegressionEvaluation
 from iclgd.report.figures import Draw
+from iclgd.report.titles import of_regression
 from iclgd.report.training_figures import alignment, copying, layers, learning_curve
 from iclgd.report.weight_figures import weight_products
 from iclgd.runtime.checkpointing import KeepCheckpoints
@@ -162,6 +163,7 @@ EXPERIMENT = Experiment(
     needs_memory="training.batch_size, evaluation.num_tasks, training.num_seeds or the sizes of model and task",
     chosen_groups={"task": ChosenGroup("linear", REGRESSION_TASKS)},
     figures=FIGURES,
+    title=of_regression,
     analyses=ANALYSES,
     chosen_analyses=lambda config: config.analysis.run,
     analyze=analyze,

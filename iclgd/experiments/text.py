@@ -28,6 +28,7 @@ from iclgd.modules.similarities import EvaluationConfig
 from iclgd.report.comparison_table import comparison_table
 from iclgd.report.figures import Draw
 from iclgd.report.similarity_figures import accuracy, similarity
+from iclgd.report.titles import of_text
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.stopping import interruptible
 from iclgd.runtime.text_progress import TextProgress
@@ -177,5 +178,6 @@ EXPERIMENT = Experiment(
     needs_memory="evaluation.batch_size or demonstrations.num, or take a smaller model",
     may_be_undefined=tuple(name for name, entry in TEXT_METRICS.items() if entry.may_be_undefined),
     figures=FIGURES,
+    title=of_text,
     table=comparison_table,
 )

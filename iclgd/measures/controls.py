@@ -26,7 +26,7 @@ class Control:
     description: str
     label: str
     build: "Callable[[Original], tuple[LanguageModel, Prompts]]"
-    style: Mapping[str, Any] = field(default_factory=lambda: {"color": "#8c564b", "linestyle": "--", "marker": "v"})
+    style: Mapping[str, Any] = field(default_factory=lambda: {"color": "#7f7f7f", "linestyle": "--", "marker": "v"})
 
 
 CONTROLS: dict[str, Control] = {
@@ -34,18 +34,18 @@ CONTROLS: dict[str, Control] = {
         "a model of the same shape with random weights, as in Deutch et al. 2024",
         "untrained model",
         lambda original: original.with_random_weights(),
-        {"color": "#d62728", "linestyle": "--", "marker": "x"},
+        {"color": "#D55E00", "linestyle": "--", "marker": "x"},
     ),
     "shuffled_labels": Control(
         "the demonstrations with one another's labels",
         "shuffled labels",
         lambda original: original.with_shuffled_labels(),
-        {"color": "#2ca02c", "linestyle": "-.", "marker": "+"},
+        {"color": "#009E73", "linestyle": "-.", "marker": "+"},
     ),
     "other_task": Control(
         "demonstrations of another task (evaluation.other_task)",
         "other task",
         lambda original: original.with_other_task(),
-        {"color": "#9467bd", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "d"},
+        {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "d"},
     ),
 }

@@ -61,12 +61,12 @@ ERRORS: dict[str, ErrorMetric] = {
 }
 ALIGNMENTS: dict[str, AlignmentMetric] = {
     "prediction_l2": AlignmentMetric(
-        PredictionL2, lambda learned: learned.prediction, "mean L2 distance", "predictions, L2", "#2ca02c"
+        PredictionL2, lambda learned: learned.prediction, "mean L2 distance", "predictions, L2", "#009E73"
     ),
     "sensitivity_l2": AlignmentMetric(
-        SensitivityL2, lambda learned: learned.sensitivity, "mean L2 distance", "sensitivities, L2", "#ff7f0e"
+        SensitivityL2, lambda learned: learned.sensitivity, "mean L2 distance", "sensitivities, L2", "#E69F00"
     ),
     "sensitivity_cosine": AlignmentMetric(
-        SensitivityCosine, lambda learned: learned.sensitivity, COSINE, "sensitivities, cosine", "#1f77b4"
+        SensitivityCosine, lambda learned: learned.sensitivity, COSINE, "sensitivities, cosine", "#0072B2"
     ),
 }

@@ -32,10 +32,12 @@ class Panel:
     Args:
         title: what is compared.
         axis: label of the y axis.
+        chance: what it is on average of two that have nothing to do with each other; ``None`` if that is not known.
     """
 
     title: str
     axis: str
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,10 @@ class TextMetric:
     baseline_of: str | None = None
 
 
-AOU = Panel("SimAOU: updates of attention outputs", "mean cosine")
+AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
 AM = Panel("SimAM: in-context attention to the query's tokens", "mean cosine")
-KENDALL = Panel("Kendall: order of attention to the demonstrations", "mean rank correlation (tau-b)")
-UPDATES = Panel("Update similarity: effect on the query", "mean cosine")
+KENDALL = Panel("Kendall: order of attention to the demonstrations", "mean rank correlation (tau-b)", chance=0.0)
+UPDATES = Panel("Update similarity: effect on the query", "mean cosine", chance=0.0)
 
 
 def _accuracy(_num_layers: int) -> Metric:

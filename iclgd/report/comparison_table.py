@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from iclgd.measures import CONTROLS, TEXT_METRICS
 from iclgd.report.comparisons import REC2FTP, controls_of, estimate_text, why_no_rec2ftp
 from iclgd.report.results import OF_A_LAYER
+from iclgd.report.tables import by_numbers
 
 SPEED, MEMORY = "queries_per_second", "peak_memory_bytes"
 MIB = 2**20
@@ -36,8 +37,48 @@ class Cell:
         yield Text(self.text if fits else self.text.replace(" ", "\n", 1))
 
 
+class PartedTable(Table):
+    """A table whose rows are never broken for want of width: the columns that find no place go to a table below.
+
+    The first column, the names, stands in each of them.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Write the table, or those into which it has to be parted."""
+        widths = [_width(column) + sum(self._padding_of_column()) + 1 for column in self.columns]
+        parts: list[list[int]] = [[]]
+        for index, width in enumerate(widths[1:], 1):
+            taken = 1 + widths[0] + sum(widths[each] for each in parts[-1])
+            if parts[-1] and taken + width > options.max_width:
+                parts.append([])
+            parts[-1].append(index)
+        for number, part in enumerate(parts):
+            whole = Table(title=self.title if number == 0 else None, title_justify="left", title_style="bold")
+            whole.caption, whole.caption_justify = (self.caption if part is parts[-1] else None), "left"
+            for index in (0, *part):
+                column = self.columns[index]
+                whole.add_column(
+                    column.header, justify=column.justify, no_wrap=column.no_wrap, overflow=column.overflow
+                )
+            for cells, row in zip(
+                zip(*(self.columns[each].cells for each in (0, *part)), strict=True), self.rows, strict=True
+            ):
+                whole.add_row(*cells, end_section=row.end_section)
+            yield whole
+
+    def _padding_of_column(self) -> tuple[int, int]:
+        return self.padding[1], self.padding[3]
+
+
+def _width(column: Column) -> int:
+    """Return how wide a column is whose cells have a line each."""
+    return max(len(str(each)) for each in (column.header, *column.cells))
+
+
 def comparison_table(summary: dict[str, float], title: str) -> Table:
     """Return a text run's numbers: a row for each measure, a column for the comparison and for each control.
+
+    Where not all columns have place beside each other, those of controls stand below.
 
     Example:
         >>> table = comparison_table({"sim_aou": 0.5, "untrained/sim_aou": 0.1, "sim_aou/layer_00": 0.5}, "run")
@@ -45,7 +86,7 @@ def comparison_table(summary: dict[str, float], title: str) -> Table:
         [['sim_aou'], ['0.5'], ['0.1']]
     """
     controls = controls_of(summary)
-    table = Table(title=title, title_justify="left", title_style="bold", caption=_caption(summary, controls))
+    table = PartedTable(title=title, title_justify="left", title_style="bold", caption=_caption(summary, controls))
     table.caption_justify = "left"
     table.add_column("name", no_wrap=True)
     table.add_column("value", justify="right")
@@ -79,7 +120,7 @@ def _others(summary: dict[str, float]) -> list[str]:
     """Return what no measure and no control names, so that no measure is missed."""
     return [
         name
-        for name in summary
+        for name in sorted(summary, key=by_numbers)
         if name not in (SPEED, MEMORY)
         and name not in TEXT_METRICS
         and not (OF_A_LAYER.search(name) or OF_AN_INTERVAL.search(name))

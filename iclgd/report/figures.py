@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 
 from iclgd.failures import Failures
 from iclgd.report.results import Results
+from iclgd.report.style import SMALL, STYLE
+from iclgd.report.titles import with_title
 from iclgd.tracking.run_directory import RunDirectory
 
-DOTS_PER_INCH = 130
+DOTS_PER_INCH = 220  # 1500 across the page
 FORMATS: dict[str, dict[str, None]] = {  # what would differ from one drawing to the next is left out
     "png": {},
     "svg": {"Date": None},
@@ -60,11 +62,30 @@ def draw_figures(
 
 def draw(drawing: Draw, results: Results) -> Figure | None:
     """Return a figure that shows itself in a notebook; ``None`` if there is nothing to show."""
-    with np.errstate(all="ignore"):  # a diverged run has figures, with gaps
+    with mpl.rc_context(STYLE), np.errstate(all="ignore"):  # a diverged run has figures, with gaps
         figure = drawing(results)
-    if figure is not None:  # to a notebook matplotlib shows figures of pyplot's alone
+    if figure is not None:
+        for axes in figure.axes:  # of ticks, which are made late: whoever saves the figure has another style
+            axes.tick_params(which="both", labelsize=SMALL)
+        # to a notebook matplotlib shows figures of pyplot's alone
         figure._repr_png_ = lambda: image(figure, "png")  # type: ignore[attr-defined]
     return figure
+
+
+def titled(name: str, drawing: Draw, title: Callable[[Results, str], str]) -> Draw:
+    """Return what draws a figure with a line above it that says what it shows.
+
+    Args:
+        name: of the figure.
+        drawing: draws it without.
+        title: describes a run and what a figure shows of it.
+    """
+
+    def draw_with_title(results: Results) -> Figure | None:
+        figure = drawing(results)
+        return figure if figure is None else with_title(figure, title(results, name))
+
+    return draw_with_title
 
 
 def image(figure: Figure, ending: str) -> bytes:
@@ -76,7 +97,7 @@ def image(figure: Figure, ending: str) -> bytes:
     """
     file = io.BytesIO()
     figure.set_dpi(DOTS_PER_INCH)
-    with mpl.rc_context({"svg.hashsalt": "iclgd"}), np.errstate(all="ignore"):
+    with mpl.rc_context(STYLE), np.errstate(all="ignore"):
         if ending == "png":
             FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
         else:

@@ -1,5 +1,6 @@
 """Figures of a language model's training."""
 
+import itertools
 import re
 
 from matplotlib import colormaps
@@ -8,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from iclgd.report.results import Results
+from iclgd.report.style import BLUE, PAGE
 
 AFTER = re.compile(r"^accuracy/(\d+)_demonstrations$")
+STYLES = ("-", "--", "-.", ":")
 
 
 def learning_to_learn(results: Results) -> Figure | None:
@@ -18,16 +21,16 @@ def learning_to_learn(results: Results) -> Figure | None:
     curves = {number: curve for number in numbers if (curve := results.curve(f"accuracy/{number}_demonstrations"))}
     if not curves:
         return None
-    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
     over_training, at_the_end = figure.subplots(1, 2, width_ratios=(3, 2))
     colours: Colormap = colormaps["viridis"]
-    for place, (number, curve) in enumerate(curves.items()):
+    for place, ((number, curve), line) in enumerate(zip(curves.items(), itertools.cycle(STYLES), strict=False)):
         colour = colours(0.9 * place / max(1, len(curves) - 1))
-        over_training.plot(curve.x, curve.values[0], color=colour, label=f"{number}")
+        over_training.plot(curve.x, curve.values[0], color=colour, linestyle=line, label=f"{number}")
     over_training.set(xlabel="training step", ylabel="accuracy of the label", ylim=(0, 1))
-    over_training.legend(title="after so many\ndemonstrations", loc="upper left", frameon=False, fontsize=8, ncols=2)
+    figure.legend(title="over training: after so many demonstrations", loc="outside lower center", ncols=len(curves))
     final = [results.summary[f"accuracy/{number}_demonstrations"] for number in numbers]
-    at_the_end.plot(range(len(numbers)), final, "o-", color="#1f77b4")
+    at_the_end.plot(range(len(numbers)), final, "o-", markersize=4, color=BLUE)
     at_the_end.set_xticks(range(len(numbers)), [str(number) for number in numbers])
     at_the_end.set(xlabel="demonstrations", ylim=(0, 1), title="trained")
     for axes in (over_training, at_the_end):

@@ -5,7 +5,9 @@ A run of several seeds has its numbers under ``NAME/seed_S``, beside their mean 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from iclgd.files import read_text
+from iclgd.tracking.predictions import read_predictions
 from iclgd.tracking.run_directory import MADE_WITH, RunDirectory
 
 Array = NDArray[Any]
@@ -40,6 +43,9 @@ class Results:
         weights: of all models, ``MODEL.PARAMETER``; of several seeds ``seed_S/MODEL.PARAMETER``.
         analyses: the records of the analyses by name.
         config: the resolved config.
+        name: of the run's config.
+        made_with: with which values of the config analyses were made, by name.
+        read_rows: reads the answers of a text run, as in ``predictions.jsonl``, when they are asked for.
     """
 
     metrics: list[dict[str, float]] = field(default_factory=list)
@@ -47,6 +53,9 @@ class Results:
     weights: dict[str, Array] = field(default_factory=dict)
     analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    made_with: dict[str, dict[str, Any]] = field(default_factory=dict)
+    read_rows: Callable[[], list[dict[str, Any]]] = list
 
     @classmethod
     def read(cls, directory: RunDirectory, summary: dict[str, float]) -> "Results":
@@ -54,11 +63,26 @@ class Results:
         path = directory.path / "weights.safetensors"
         weights = load_file(path) if path.exists() else {}
         config = yaml.safe_load(read_text(directory.config_path)) or {}
-        analyses = {
-            name: {key: value for key, value in record.items() if key != MADE_WITH}
-            for name, record in directory.read_analyses().items()
-        }
-        return cls(directory.read_metrics(), summary, weights, analyses, config)
+        analyses, made_with = {}, {}
+        for name, record in directory.read_analyses().items():
+            made_with[name] = record.pop(MADE_WITH, {})
+            analyses[name] = record
+        return cls(
+            directory.read_metrics(),
+            summary,
+            weights,
+            analyses,
+            config,
+            directory.path.parent.name,
+            made_with,
+            partial(read_predictions, directory, lambda _: None),
+        )
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Return the right answers of a text run's queries, one for each query."""
+        rows = [row for row in self.read_rows() if row.get("control") is None and row.get("setting") == "zero_shot"]
+        return [str(row["label"]) for row in rows if "label" in row]
 
     def curve(self, name: str) -> Curve | None:
         """Return a quantity over training, if it was recorded."""

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from typing import Any, Literal
 
 import numpy as np
@@ -23,18 +24,25 @@ from iclgd.report.comparisons import (
     why_no_rec2ftp,
 )
 from iclgd.report.results import Results
-from iclgd.report.style import OTHER, colour
+from iclgd.report.style import BLACK, BLUE, COLUMN, FAINT, ORANGE, OTHER, PAGE, SKY, legend_below
 
 MEASURE_STYLES: list[dict[str, Any]] = [  # of a panel's measures, in their order
-    {"color": "#1f77b4", "marker": "o"},
-    {"color": "#ff7f0e", "marker": "s"},
-    {"color": "#222222", "marker": "^"},
-    {"color": "#17becf", "marker": "D"},
-    {"color": "#e377c2", "marker": "P"},
+    {"color": BLUE, "marker": "o"},
+    {"color": ORANGE, "marker": "s"},
+    {"color": BLACK, "marker": "^"},
+    {"color": SKY, "marker": "D"},
+    {"color": OTHER, "marker": "P"},
 ]
-SETTING_COLOURS = {"zero_shot": "#c7c7c7", "in_context": colour("transformer"), "finetuned": colour("gd")}
+SETTING_STYLES: dict[str, dict[str, Any]] = {  # in grey too: light, dark, and between with stripes
+    "zero_shot": {"color": "#d9d9d9"},
+    "in_context": {"color": BLUE},
+    "finetuned": {"color": ORANGE, "hatch": "////", "edgecolor": "white", "linewidth": 0},
+}
+CHANCE: dict[str, Any] = {"color": OTHER, "linestyle": (0, (6, 3)), "linewidth": 0.8, "zorder": 0}
 RANDOM: Literal[":"] = ":"  # in its measure's colour
 MEANS, STEP = 0.3, 0.035  # where means have their place, and between two of them: shares of the layers' span
+LETTERS_OF_A_ROW = 34  # of the measures' names above a panel
+HEIGHT = {True: 2.45, False: 2.9}  # of a panel: beside another, or alone
 
 
 def panels() -> dict[Panel, list[str]]:
@@ -49,7 +57,7 @@ def panels() -> dict[Panel, list[str]]:
 def similarity(results: Results) -> Figure | None:
     """Plot the similarities of in-context learning and finetuning over layers; [Dai] and [Deutch].
 
-    At the right of each panel are the means over layers with their 95 % intervals.
+    At the right of each panel are the means over layers with their 95 % intervals, each at the end of its line.
     """
     summary = results.summary
     shown = {panel: names for panel, names in panels().items() if any(by_layer(summary, name) for name in names)}
@@ -57,43 +65,41 @@ def similarity(results: Results) -> Figure | None:
         return None
     num_columns = min(2, len(shown))
     num_rows = -(-len(shown) // num_columns)
-    figure = Figure(figsize=(5.4 * num_columns, 3.7 * num_rows + 0.4), layout="constrained")
+    is_wide = num_columns > 1
+    figure = Figure(figsize=(PAGE if is_wide else COLUMN, HEIGHT[is_wide] * num_rows + 0.7), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes in grid.ravel()[len(shown) :]:
         axes.remove()
     for axes, (panel, names) in zip(grid.flat, shown.items(), strict=False):
         _panel(axes, panel, names, summary)
     lines = [line for axes in figure.axes for line in axes.get_lines()]
-    figure.legend(
-        handles=_shared_handles(summary, lines),
-        title="controls: of each panel's first measure" if controls_of(summary) else None,
-        loc="outside lower center",
-        ncols=5 if num_columns > 1 else 2,
-        frameon=False,
-        fontsize=9,
-        title_fontsize=9,
-    )
+    handles = _shared_handles(summary, lines, has_chance=any(panel.chance is not None for panel in shown))
+    note = "controls: of each panel's first measure" if controls_of(summary) else ""
+    legend_below(figure, handles, [str(each.get_label()) for each in handles], note, ncols=3 if is_wide else 2)
     return figure
 
 
 def _panel(axes: Axes, panel: Panel, names: list[str], summary: dict[str, float]) -> None:
     """Draw measures, their random baselines, and the controls of the first measure."""
-    axes.set_title(panel.title, fontsize=10, loc="left", pad=20)
-    axes.axhline(0, color="#d0d0d0", linewidth=0.8, zorder=0)
+    labels = [TEXT_METRICS[name].label or name for name in names if by_layer(summary, name)]
+    ncols = len(labels) if sum(map(len, labels)) <= LETTERS_OF_A_ROW else 2
+    axes.set_title(panel.title, loc="left", pad=4 + 10 * -(-len(labels) // max(ncols, 1)))
+    if panel.chance is not None:
+        axes.axhline(panel.chance, **CHANCE)
     styles, handles = {}, []  # of what is drawn; for the legend
     for name, style in zip(names, itertools.cycle(MEASURE_STYLES)):
         text = TEXT_METRICS[name].label or name
-        if line := _line(axes, summary, name, label=text, linewidth=1.8, markersize=4, **style):
+        if line := _line(axes, summary, name, label=text, linewidth=1.6, markersize=3.5, **style):
             styles[name] = style
             handles.append(line)
-        random = {**style, "marker": "."}
+        random = {**style, "marker": ".", "zorder": 4}  # above controls, which may lie on it
         for baseline in (other for other, entry in TEXT_METRICS.items() if entry.baseline_of == name):
-            if _line(axes, summary, baseline, linestyle=RANDOM, linewidth=1.2, markersize=2, **random):
+            if _line(axes, summary, baseline, linestyle=RANDOM, linewidth=1.6, markersize=4, **random):
                 styles[baseline] = random
     main = names[0]
     for control in controls_of(summary):
         style = dict(CONTROLS[control].style)
-        if _line(axes, summary, f"{control}/{main}", linewidth=1, markersize=3, zorder=3, **style):
+        if _line(axes, summary, f"{control}/{main}", linewidth=0.9, markersize=3, zorder=3, **style):
             styles[f"{control}/{main}"] = style
     _means(axes, summary, styles)
     axes.set(xlabel="layer", ylabel=panel.axis)
@@ -102,11 +108,10 @@ def _panel(axes: Axes, panel: Panel, names: list[str], summary: dict[str, float]
         loc="lower left",  # above the axes, below the title
         bbox_to_anchor=(-0.01, 1.0),
         borderaxespad=0.2,
-        ncols=3,
-        frameon=False,
-        fontsize=8,
+        ncols=ncols,
         columnspacing=1,
         handlelength=1.6,
+        labelspacing=0.2,
     )
 
 
@@ -123,9 +128,13 @@ def _means(axes: Axes, summary: dict[str, float], styles: dict[str, dict[str, An
     middle = last + MEANS / 2 * span
     places = middle + STEP * span * (np.arange(len(styles)) - (len(styles) - 1) / 2)
     for place, (name, style) in zip(places, styles.items(), strict=True):
-        if mean := estimate(summary, name):
-            _with_interval(axes, place, mean, color=style["color"], marker=style["marker"], markersize=4)
-    axes.axvline(last + 0.03 * span, color="#d0d0d0", linewidth=0.8, zorder=0)
+        found, mean = by_layer(summary, name), estimate(summary, name)
+        if found is None or mean is None:
+            continue
+        look = {"color": style["color"], "zorder": 3}
+        _with_interval(axes, place, mean, marker=style["marker"], markersize=3.5, **look)
+        axes.plot([found[0][-1], place], [found[1][-1], mean.value], linestyle=":", linewidth=0.6, alpha=0.6, **look)
+    axes.axvline(last + 0.03 * span, color=FAINT, linewidth=0.8, zorder=0)
     axes.set_xlim(-0.04 * span, last + MEANS * span)
     layers = MaxNLocator(nbins=8, integer=True).tick_values(0, last)
     ticks = [int(layer) for layer in layers if 0 <= layer <= last]
@@ -140,7 +149,7 @@ def _with_interval(axes: Axes, place: float, found: Estimate, **style: Any) -> N
     axes.errorbar([place], [found.value], yerr=bar, elinewidth=1, capsize=2, **style)
 
 
-def _shared_handles(summary: dict[str, float], lines: list[Line2D]) -> list[Line2D]:
+def _shared_handles(summary: dict[str, float], lines: list[Line2D], has_chance: bool) -> list[Line2D]:
     """Return what the legend of the whole figure explains."""
     handles = [
         Line2D([], [], linewidth=1, markersize=4, label=CONTROLS[name].label, **CONTROLS[name].style)
@@ -148,6 +157,8 @@ def _shared_handles(summary: dict[str, float], lines: list[Line2D]) -> list[Line
     ]
     if any(line.get_linestyle() == RANDOM for line in lines):
         handles.append(Line2D([], [], color=OTHER, linestyle=RANDOM, label="random baseline, its measure's colour"))
+    if has_chance:
+        handles.append(Line2D([], [], label="chance", **CHANCE))
     has_intervals = any(name.endswith("_low") for name in summary)
     label = "mean over layers" + ", 95% interval" * has_intervals
     handles.append(Line2D([], [], color=OTHER, linestyle="none", marker="|", markersize=10, label=label))
@@ -155,12 +166,15 @@ def _shared_handles(summary: dict[str, float], lines: list[Line2D]) -> list[Line
 
 
 def accuracy(results: Results) -> Figure | None:
-    """Plot accuracy zero-shot, in-context and finetuned, of the comparison and each control, with Rec2FTP below."""
+    """Plot accuracy zero-shot, in-context and finetuned, of the comparison and each control, with Rec2FTP below.
+
+    A line is at chance: what who always gives the most frequent answer of these queries gets right.
+    """
     summary = results.summary
     if not any(name in summary for name in SETTINGS):
         return None
     groups = {"": "comparison", **{f"{name}/": CONTROLS[name].label for name in controls_of(summary)}}
-    figure = Figure(figsize=(2.2 + 1.7 * len(groups), 4.0), layout="constrained")
+    figure = Figure(figsize=(COLUMN if len(groups) < 3 else PAGE, 2.9), layout="constrained")
     axes = figure.subplots()
     places, width = np.arange(len(groups)), 0.26
     for index, (name, text) in enumerate(SETTINGS.items()):
@@ -171,19 +185,35 @@ def accuracy(results: Results) -> Figure | None:
             values,
             width * 0.92,
             yerr=np.maximum([values - low, high - values], 0),
-            color=SETTING_COLOURS[name.rpartition("/")[2]],
             label=text,
-            error_kw={"elinewidth": 1, "capsize": 2},
+            error_kw={"elinewidth": 0.8, "capsize": 2},
+            **SETTING_STYLES[name.rpartition("/")[2]],
         )
+    if (chance := chance_of(results.labels)) is not None:
+        axes.axhline(chance, label=f"chance: always the most frequent label ({chance:.3g})", **{**CHANCE, "zorder": 3})
     axes.set(ylim=(0, 1.02), ylabel="accuracy", xlim=(-0.6, len(groups) - 0.4))
     axes.set_axisbelow(True)
-    axes.grid(axis="y", color="#e0e0e0", linewidth=0.8)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_xticks(places, [f"{label}\n{_recall(summary, prefix)}" for prefix, label in groups.items()])
-    axes.tick_params(axis="x", length=0, labelsize=9)
+    axes.tick_params(axis="x", length=0)
     if reason := why_no_rec2ftp(summary, groups):
-        axes.set_xlabel(f"Rec2FTP not defined: {reason}", fontsize=8, color="#555555")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+        axes.set_xlabel(f"Rec2FTP not defined: {reason}", fontsize="small")
+    handles, labels = axes.get_legend_handles_labels()
+    settings = sorted(zip(labels, handles, strict=True), key=lambda pair: pair[0] not in SETTINGS.values())
+    legend_below(
+        figure, [each for _, each in settings], [text for text, _ in settings], ncols=4 if len(groups) > 2 else 2
+    )
     return figure
+
+
+def chance_of(labels: list[str]) -> float | None:
+    """Return the share of the most frequent right answer; ``None`` if none is known.
+
+    Example:
+        >>> chance_of(["good", "bad", "good", "good"])
+        0.75
+    """
+    return Counter(labels).most_common(1)[0][1] / len(labels) if labels else None
 
 
 def _recall(summary: dict[str, float], prefix: str) -> str:

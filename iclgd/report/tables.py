@@ -1,5 +1,6 @@
 """Tables of one run."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ def summary_table(summary: dict[str, float], title: str) -> Table:
         >>> [list(column.cells) for column in table.columns]
         [['loss/gd'], ['2'], ['1.41']]
     """
-    names = [name for name in summary if not (OF_A_SEED.search(name) or OF_A_LAYER.search(name))]
+    names = [
+        name for name in sorted(summary, key=by_numbers) if not (OF_A_SEED.search(name) or OF_A_LAYER.search(name))
+    ]
     seeds = {name: of_seeds(summary, name) for name in names}
     has_seeds = any(len(values) > 1 for values in seeds.values())
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -35,6 +38,16 @@ def summary_table(summary: dict[str, float], title: str) -> Table:
         deviation = f"{mean_and_deviation(np.array(seeds[name], float))[1]:.3g}" if len(seeds[name]) > 1 else ""
         table.add_row(name, f"{summary[name]:.6g}", *[deviation] * has_seeds)
     return table
+
+
+def by_numbers(name: str) -> list[tuple[str, int]]:
+    """Return by what names are sorted: numbers in them as numbers.
+
+    Example:
+        >>> sorted(["accuracy/16_demonstrations", "accuracy/2_demonstrations", "accuracy"], key=by_numbers)
+        ['accuracy', 'accuracy/2_demonstrations', 'accuracy/16_demonstrations']
+    """
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 def algorithm_table(record: dict[str, Any]) -> Table:

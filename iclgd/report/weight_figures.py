@@ -8,9 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from iclgd.report.results import Array, Results
+from iclgd.report.style import PAGE, SMALL
+from iclgd.report.titles import value_of
 
 NAMES = {"gd": "GD", "gd_plus_plus": "GD++"}
 QUERY_KEY, VALUE_LINEAR = r"$W_Q W_K^\top$", r"$W_V W_P$"
+SIGNED = 0.1  # of a panel's largest colour: what is further below 0 has a sign
 MOST_ROWS = 24  # more would make an image that no viewer shows
 
 
@@ -31,7 +34,7 @@ def weight_products(results: Results) -> Figure | None:
         return None
     rows = [(layer, head) for layer, heads in enumerate(trained) for head in range(len(heads))]
     shown = rows[:MOST_ROWS]
-    figure = Figure(figsize=(7.2, 2.5 * len(shown) + 0.2), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.3 * len(shown) + 0.4), layout="constrained")
     grid = figure.subplots(len(shown), 4, squeeze=False)
     num_inputs = int(np.count_nonzero(reference[0][0][0].diagonal()))  # GD compares the inputs, and nothing else
     for row, (layer, head) in zip(grid, shown, strict=True):
@@ -51,15 +54,19 @@ def weight_products(results: Results) -> Figure | None:
             own = _heat_map(cells[0], product, limit if scale is not None else _limit(product), f"{text}, {note}")
             image = _heat_map(cells[1], its_product, limit, f"{text}, {NAMES[name]}")
             if scale is not None:
-                figure.colorbar(image, ax=cells, shrink=0.5, location="bottom", pad=0.02)
+                _colorbar(figure, image, list(cells), [product, its_product])
             else:
-                for its_image, cell in zip((own, image), cells, strict=True):
-                    bar = figure.colorbar(its_image, ax=cell, shrink=0.9, location="bottom", pad=0.02)
-                    bar.ax.tick_params(labelsize=7)
-                    bar.ax.locator_params(nbins=3)
+                for its_image, cell, values in zip((own, image), cells, (product, its_product), strict=True):
+                    _colorbar(figure, its_image, [cell], [values])
         row[0].set_ylabel(_place(layer, len(trained), head, len(trained[layer])))
-    if len(rows) > len(shown):
-        figure.suptitle(f"the first {len(shown)} of {len(rows)} layers and heads", fontsize=9)
+        _name_channels(row[0], results.config, len(query_key))
+    notes = [f"the first {len(shown)} of {len(rows)} layers and heads"] * (len(rows) > len(shown))
+    num_seeds = _num_seeds(results)
+    notes += [f"weights of the first of {num_seeds} seeds"] * (num_seeds > 1)
+    figure.suptitle("; ".join(notes))
+    figure.supxlabel(
+        "signs mark what is below 0; pointed ends of a colour bar: numbers beyond it are cut", fontsize=SMALL
+    )
     return figure
 
 
@@ -82,14 +89,40 @@ def _limit(product: Array) -> float:
 
 
 def _place(layer: int, num_layers: int, head: int, num_heads: int) -> str:
-    of_layer = [f"layer {layer + 1}"] * (num_layers > 1)
+    of_layer = [f"layer {layer + 1}"] * (num_layers > 1 or num_heads == 1)
     return ", ".join(of_layer + [f"head {head + 1}"] * (num_heads > 1))
 
 
+def _num_seeds(results: Results) -> int:
+    return len({name.partition("/")[0] for name in results.weights if name.startswith("seed_")})
+
+
 def _heat_map(axes: Axes, values: Array, limit: float, title: str) -> AxesImage:
-    axes.set_title(title, fontsize=8)
+    """Show numbers as colours, and, for print without colours, those that are well below 0 with a sign."""
+    axes.set_title(title, fontsize=SMALL)
     axes.set(xticks=[], yticks=[])
+    rows, columns = np.nonzero(values < -SIGNED * limit)
+    axes.plot(columns, rows, marker="_", markersize=3, linestyle="none", color="white", markeredgewidth=0.8)
     return axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+
+
+def _colorbar(figure: Figure, image: AxesImage, cells: list[Axes], shown: list[Array]) -> None:
+    """Add a bar below panels that says with pointed ends where numbers lie beyond its colours."""
+    low, high = image.get_clim()
+    is_cut = (any((values < low).any() for values in shown), any((values > high).any() for values in shown))
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[is_cut]
+    bar = figure.colorbar(image, ax=cells, shrink=0.9 / len(cells) ** 0.5, location="bottom", pad=0.02, extend=extend)
+    bar.ax.locator_params(nbins=3)
+
+
+def _name_channels(axes: Axes, config: dict[str, Any], width: int) -> None:
+    """Name the first and the last input's row, and the first target's, where tokens are examples as they are."""
+    num_inputs, num_targets = (value_of(config, f"task.{side}_dim") for side in ("input", "output"))
+    if not (isinstance(num_inputs, int) and isinstance(num_targets, int)) or num_inputs + num_targets != width:
+        return
+    places = {0: "$x_1$", num_inputs - 1: f"$x_{{{num_inputs}}}$", num_inputs: "$y$"}
+    axes.set_yticks(list(places), list(places.values()))
+    axes.tick_params(length=0)
 
 
 def _products(weights: dict[str, Array], model: str) -> list[list[tuple[Array, Array]]]:

@@ -73,21 +73,33 @@ def test_what_has_no_place_comes_last() -> None:
     assert cells(table)[-1] == ["momentum/gain", "2"]
 
 
-@pytest.mark.parametrize(("num_controls", "width"), [(2, 80), (3, 100)])
-def test_a_narrow_table_breaks_lines_before_intervals(num_controls: int, width: int) -> None:
+@pytest.mark.parametrize(("num_controls", "num_parts"), [(1, 1), (2, 2), (3, 2)])
+def test_rows_have_one_line_in_80_columns_and_controls_without_place_a_table_below(
+    num_controls: int, num_parts: int
+) -> None:
     prefixes = ["", *(f"{name}/" for name in list(CONTROLS)[:num_controls])]
     summary = {
-        f"{prefix}{name}{end}": value
-        for prefix in prefixes
+        f"{prefix}{name}{end}": place + value
+        for place, prefix in enumerate(prefixes)
         for name in ("kendall_examples_random", "sim_aou")
         for end, value in (("", -0.1234), ("_low", -0.1834), ("_high", -0.0634))
     }
-    lines = printed(comparison_table(summary, "sst2"), width)
-    (row,) = (index for index, line in enumerate(lines) if " sim_aou " in line)
-    value, interval = lines[row : row + 2]
-    assert value.count(" -0.123 ") == interval.count(" [-0.18, -0.06] ") == 1 + num_controls
-    assert "kendall_examples_random" in "".join(lines)
-    assert not any("…" in line for line in lines)
+    lines = printed(comparison_table(summary | {"queries_per_second": 2.0}, "sst2"), 80)
+    assert max(map(len, lines)) <= 80
+    for name in ("kendall_examples_random", "sim_aou"):
+        rows = [line for line in lines if f" {name} " in line]
+        assert len(rows) == num_parts
+        cells = [cell.strip() for row in rows for cell in row.split("│")[2:-1]]
+        expected = [
+            f"{place - 0.1234:.3f} [{place - 0.1834:.2f}, {place - 0.0634:.2f}]" for place in range(1 + num_controls)
+        ]
+        assert cells == expected
+    headers = [cell.strip() for line in lines if line.startswith("┃") for cell in line.split("┃")[1:-1]]
+    assert [each for each in headers if each != "name"] == [
+        "value",
+        *(CONTROLS[name].label for name in list(CONTROLS)[:num_controls]),
+    ]
+    assert (lines[0].strip(), lines[-1].strip()) == ("sst2", "2 queries per second")
 
 
 def test_a_wide_table_has_one_line_for_each_measure() -> None:

@@ -89,6 +89,37 @@ def test_the_mixture_of_weights_is_shown_where_it_is_in_range() -> None:
     assert figure.axes[0].get_ylim() == pytest.approx((0, 1.1))
 
 
+def test_what_lies_off_the_axis_is_said() -> None:
+    figure = learning_curve(Results([{**record, "loss/interpolated": 1e9} for record in METRICS]))
+    assert figure is not None
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[-1] == "mean of both weights (1e+09, off the axis)"
+
+
+def test_a_single_point_is_seen() -> None:
+    metrics = [{**record, "loss/interpolated": loss} for record, loss in zip(METRICS, (1e9, 50, 0.5), strict=True)]
+    figure = learning_curve(Results(metrics))
+    assert figure is not None
+    curve, _, point = figure.axes[0].get_lines()
+    assert (curve.get_marker(), point.get_marker(), point.get_markevery()) == ("None", ".", [2])
+
+
+@pytest.mark.parametrize(("factor", "extend"), [(1.0, "neither"), (2.0, "max")])
+def test_rows_of_weights_are_named_and_cut_colours_marked(factor: float, extend: str) -> None:
+    trained = gradient_descent_transformer(3, learning_rate=0.5)
+    with torch.no_grad():
+        trained.layers[0].attention.query[0, 0] *= factor  # type: ignore[union-attr, operator, index]
+    weights = saved(transformer=trained, gd=gradient_descent_transformer(3, 1, 0.5))
+    config = {"task": {"input_dim": 3, "output_dim": 1}, "model": {"attention": "linear"}}
+    figure = weight_products(Results(weights=weights, config=config))
+    assert figure is not None
+    first = figure.axes[0]
+    assert first.get_ylabel() == "layer 1"
+    assert [text.get_text() for text in first.get_yticklabels()] == ["$x_1$", "$x_{3}$", "$y$"]
+    bars = [image.colorbar for axes in figure.axes[:2] for image in axes.get_images() if image.colorbar]
+    assert [bar.extend for bar in bars] == [extend]
+
+
 def test_alignment_shows_three_measures_and_negative_cosines() -> None:
     figure = alignment(Results(METRICS))
     assert figure is not None

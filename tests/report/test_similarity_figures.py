@@ -92,6 +92,7 @@ def test_four_panels_show_measures_baselines_and_controls_over_layers() -> None:
         "untrained model",
         "shuffled labels",
         "random baseline, its measure's colour",
+        "chance",
         "mean over layers, 95% interval",
     ]
 
@@ -118,7 +119,7 @@ def test_means_stand_at_the_right_with_their_intervals() -> None:
 
 def test_without_intervals_means_have_no_bars() -> None:
     figure = drawn(made(has_intervals=False))
-    assert texts(figure) == ["random baseline, its measure's colour", "mean over layers"]
+    assert texts(figure) == ["random baseline, its measure's colour", "chance", "mean over layers"]
     assert not any(each.has_yerr for axes in figure.axes for each in axes.containers)  # type: ignore[attr-defined]
 
 
@@ -158,6 +159,28 @@ def test_accuracy_has_a_group_of_bars_for_each_control() -> None:
         "other task\nRec2FTP 40.00 %\n[39.9, 40.2]",
     ]
     assert axes.get_xlabel() == ""
+
+
+def test_accuracy_has_a_line_at_the_share_of_the_most_frequent_answer() -> None:
+    rows = [
+        {"control": control, "setting": setting, "label": label}
+        for control in (None, "untrained")
+        for setting in ("zero_shot", "in_context", "finetuned")
+        for label in ("good", "bad", "bad", "ugly", "bad")
+    ]
+    figure = accuracy(Results(summary=made(), read_rows=lambda: rows))
+    assert figure is not None
+    lines = [list(np.asarray(line.get_ydata())) for line in figure.axes[0].get_lines()]
+    assert [0.6, 0.6] in lines
+    assert texts(figure)[-1] == "chance: always the most frequent label (0.6)"
+
+
+def test_panels_whose_chance_is_known_have_a_line_there() -> None:
+    at_chance = [
+        [line for line in axes.get_lines() if list(np.asarray(line.get_ydata())) == [0, 0] and line.get_zorder() == 0]
+        for axes in drawn(made()).axes
+    ]
+    assert [len(lines) for lines in at_chance] == [1, 0, 1, 1]
 
 
 def test_accuracy_says_why_rec2ftp_is_not_defined() -> None:

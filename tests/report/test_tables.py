@@ -58,3 +58,9 @@ def test_80_characters_show_the_whole_of_every_name() -> None:
     console = Console(width=80, file=io.StringIO())
     console.print(algorithm_table({"seeds": [{**seed, "verdicts": [verdict]}]}))
     assert "…" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_numbers_in_names_are_sorted_as_numbers() -> None:
+    names = [f"accuracy/{number}_demonstrations" for number in (0, 1, 2, 4, 8, 16, 32)]
+    table = summary_table({name: 0.5 for name in sorted(names)}, "run")
+    assert list(table.columns[0].cells) == names
