@@ -215,8 +215,8 @@ def test_a_mark_under_the_pointer_tells_its_numbers(page: Page) -> None:
 
 
 def test_the_numbers_of_a_figure_are_a_table(page: Page) -> None:
-    page.get_by_text("Numbers of figure 1.2").click()
-    rows = page.locator("#figure-1-2 details tbody tr")
+    page.get_by_text("Figure 1.2 in numbers").click()
+    rows = page.locator("#figure-1-2 .numbers tbody tr")
     rows.first.wait_for()
     assert rows.count() == 11
     assert rows.nth(4).locator("td").all_inner_texts() == ["trained transformer", "3", "90", "40", "150"]
