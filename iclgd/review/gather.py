@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -100,11 +101,21 @@ class ReviewedRun:
     @cached_property
     def analyses(self) -> dict[str, dict[str, Any]]:
         """Return what analyses have found, by their names."""
-        directory = self._directory()
-        records = directory.read_analyses(self.problems.append) if directory is not None else {}
         return {
-            name: {key: value for key, value in record.items() if key != MADE_WITH} for name, record in records.items()
+            name: {key: value for key, value in record.items() if key != MADE_WITH}
+            for name, record in self._records.items()
         }
+
+    @cached_property
+    def made_with(self) -> dict[str, dict[str, Any]]:
+        """Return with which values of the config analyses were made, by their names."""
+        found = {name: record.get(MADE_WITH) for name, record in self._records.items()}
+        return {name: values for name, values in found.items() if isinstance(values, dict)}
+
+    @cached_property
+    def _records(self) -> dict[str, dict[str, Any]]:
+        directory = self._directory()
+        return directory.read_analyses(self.problems.append) if directory is not None else {}
 
     @cached_property
     def weights(self) -> dict[str, Array]:
@@ -201,20 +212,25 @@ def gather(paths: Sequence[Path]) -> Gathered:
             raise ReviewError(f"{path}: {'expected a folder' if path.exists() else 'no such folder'}")
     records, left_out = find_records(paths)
     alone: list[ReviewedRun] = []
-    sweeps: dict[Path, list[ReviewedRun]] = {path.absolute(): [] for path in paths if (path / "options.json").is_file()}
+    sweeps: dict[Path, list[ReviewedRun]] = {folder: [] for path in paths for folder in _sweeps_below(path)}
     for record in records:
         run = ReviewedRun(record)
         folder = record.sweep
-        if folder is None or not _is_asked_for(folder, paths):
-            alone.append(run)
-        else:
-            sweeps.setdefault(folder, []).append(run)
+        # Of a sweep that is not below the paths a run alone was asked for.
+        (alone if folder is None else sweeps.get(folder, alone)).append(run)
     return Gathered(alone, [ReviewedSweep(path, runs) for path, runs in sweeps.items()], left_out)
 
 
-def _is_asked_for(sweep: Path, paths: Sequence[Path]) -> bool:
-    """Say whether a sweep itself is meant, and not a run of it alone."""
-    return any(sweep.is_relative_to(path.absolute()) for path in paths)
+def _sweeps_below(path: Path) -> Iterator[Path]:
+    """Yield the folders of sweeps, also of those that no trial has begun."""
+    for folder, names, files in os.walk(path.absolute()):
+        if "options.json" in files and ("runs" in names or "sweep.yaml" in files):
+            yield Path(folder)
+            names.clear()
+        elif "config.yaml" in files:
+            names.clear()
+        else:
+            names[:] = sorted(name for name in names if not name.startswith("."))
 
 
 def _nested(flat: Mapping[str, Value]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def section_of(runs: Sequence[ReviewedRun], bases: Bases, over: Sequence[str] = 
         *not_complete(runs),
         *capped([_repeated(run) for setting in settings for run in setting.repeated], "runs repeat others"),
     ]
-    charts, no_charts = charts_of(runs)
+    charts, no_charts = charts_of(runs, over)
     tables = [settings_table(settings, [each[0].answer for each in verdicts], _question(settings, verdicts))]
     queries = queries_table([run for setting in settings for run in setting.runs])
     commands = commands_of([run for run in runs if run.is_complete] or runs, bases, left_out)

@@ -41,7 +41,7 @@ def which_algorithm(groups: Sequence[Group], notes: Notes) -> list[Chart]:
             texts.append(verdict_text(verdicts[0]) if len(verdicts) == 1 else _named(layer, verdicts))
         if panels:
             what = "distance to the nearest learners"
-            charts.append(Chart("which_algorithm", title(what, [group], False), panels, " ".join(texts)))
+            charts.append(Chart("which_algorithm", title(what, [group], "which_algorithm"), panels, " ".join(texts)))
     return charts
 
 
@@ -101,7 +101,7 @@ def functions(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         return []
     text = "; ".join(f"{panel.title}: {_errors(panel, each)}" for panel, each in zip(panels, drawn, strict=False)) + "."
     panels.append(_kernels(drawn[0]))
-    return [Chart("functions", title("sine waves before and after the context", [group], False), panels, text)]
+    return [Chart("functions", title("sine waves before and after the context", [group], of_tasks=False), panels, text)]
 
 
 def _function(name: str, function: dict[str, Any]) -> Plot:

@@ -1,6 +1,6 @@
 """Runs of one section put together for charts: a group for each setting, whose runs are repetitions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from iclgd.report.results import Curve, Results, drawable
-from iclgd.report.settings import by_setting
+from iclgd.report.settings import SEEDS, by_setting
 from iclgd.review.gather import ReviewedRun
 from iclgd.review.settings import DRAW, is_setting, labels_of
 from iclgd.review.texts import listed
@@ -79,15 +79,23 @@ class Notes:
         self.lines.setdefault(line)
 
 
-def groups_of(runs: Sequence[ReviewedRun], notes: Notes) -> list[Group]:
+def groups_of(runs: Sequence[ReviewedRun], notes: Notes, over: Sequence[str] = SEEDS) -> list[Group]:
     """Put runs together that differ in their seeds alone; in each setting a seed counts once.
+
+    Settings keep their order, but those of which no run is complete come last.
 
     Args:
         runs: of one section, in any state; of those with the same setting and seed the last complete one is taken.
         notes: get what is left out.
+        over: keys of configs that are repetitions.
     """
+    unreadable = [run.name for run in runs if not run.config]
+    if unreadable:
+        notes.add(f"charts: without {listed(unreadable)}, whose config cannot be read")
+    runs = [run for run in runs if run.config]
     configs = [{key: value for key, value in run.config.items() if is_setting(key)} for run in runs]
-    found = by_setting(zip(configs, runs, strict=True))
+    found = by_setting(zip(configs, runs, strict=True), over)
+    found.sort(key=lambda each: not any(run.is_complete for run in each[1]))  # what has come to its end is shown first
     shown = found[:MOST_SETTINGS]
     if len(found) > len(shown):
         notes.add(f"charts show the first {len(shown)} of {len(found)} settings; all are in the tables")
@@ -95,7 +103,7 @@ def groups_of(runs: Sequence[ReviewedRun], notes: Notes) -> list[Group]:
     groups = []
     repeated: list[str] = []
     for label, (_, together) in zip(labels, shown, strict=False):
-        kept = _without_repeated(together)
+        kept = _without_repeated(together, over)
         repeated += [run.name for run in together if all(run is not other for other in kept)]
         groups.append(Group(label, [ChartedRun(run, run.results()) for run in kept], kept[0].config))
     if repeated:
@@ -103,13 +111,14 @@ def groups_of(runs: Sequence[ReviewedRun], notes: Notes) -> list[Group]:
     return groups
 
 
-def _without_repeated(runs: Sequence[ReviewedRun]) -> list[ReviewedRun]:
+def _without_repeated(runs: Sequence[ReviewedRun], over: Sequence[str]) -> list[ReviewedRun]:
     """Return the runs whose seeds no better run has, in their order: complete ones first, then later ones."""
     order = sorted(range(len(runs)), key=lambda place: (runs[place].is_complete, place), reverse=True)
-    seen: set[int] = set()
+    seen: set[tuple[Hashable, ...]] = set()
     kept = set()
     for place in order:
-        seeds = set(seeds_of(runs[place]))
+        others = [runs[place].config.get(key) for key in over if key not in SEEDS]
+        seeds = {(seed, *others) for seed in seeds_of(runs[place])}
         if not seeds & seen:
             seen |= seeds
             kept.add(place)

@@ -6,6 +6,7 @@ import numpy as np
 
 from iclgd.report.results import MIXTURE, Curve
 from iclgd.report.style import DECADES
+from iclgd.review.charts.groups import Notes
 from iclgd.review.charts.points import decades, line, middle, points_each, positive_range
 from iclgd.review.charts.titles import learner, role
 from iclgd.review.document import Axis, Plot
@@ -18,6 +19,7 @@ def losses_plot(
     y: str,
     num_series: int,
     is_of_learners: bool = False,
+    notes: Notes | None = None,
 ) -> Plot:
     """Return a panel of losses.
 
@@ -31,6 +33,7 @@ def losses_plot(
         y: label of the y axis.
         num_series: lines of the whole chart.
         is_of_learners: whether the curves are those of learners.
+        notes: are told of that gap.
     """
     has_a_say = [key for key in curves if not (is_of_learners and key == MIXTURE)]
     is_log = decades([middle(curves[key].values) for key in has_a_say], DECADES)
@@ -40,7 +43,10 @@ def losses_plot(
     for key, curve in curves.items():
         values = curve.values
         if is_of_learners and key == MIXTURE:
-            values = np.where(middle(values, is_log) <= top, values, np.nan)
+            is_out = middle(values, is_log) > top
+            values = np.where(is_out, np.nan, values)
+            if notes is not None and is_out.any():
+                notes.add(f"{learner(key)}: gaps where its loss is above all others shown")
         label, its_role = (learner(key), role(key)) if is_of_learners else (key, "other")
         lines.append(line(label, curve.x, values, its_role, is_log, points_each(num_series)))
     return Plot(name, Axis(x), Axis(axis_label(y, is_log, curves.values()), is_log), lines)

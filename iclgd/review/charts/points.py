@@ -11,6 +11,7 @@ from iclgd.review.document import Plot, Role, Series
 
 DIGITS = 6  # significant ones
 MOST_POINTS, FEWEST_POINTS = 200, 40  # of a line
+MOST_TOLD = 3  # panels, line by line
 MOST_IN_A_CHART = 2400  # points, that lines share
 
 
@@ -183,6 +184,17 @@ def course(series: Series) -> str:
     return text
 
 
+def extent(series: Series) -> str:
+    """Tell in words between which numbers a line lies.
+
+    Example:
+        >>> extent(Series("loss", [0, 5, 10], [1.0, None, 0.5]))
+        'loss 0.5 to 1'
+    """
+    there = [y for y in series.y if y is not None]
+    return f"{series.label} {short(min(there))} to {short(max(there))}" if there else f"{series.label} not a number"
+
+
 def told(lines: Sequence[Series], most: int = 8) -> str:
     """Tell lines in words, and of many how many more there are."""
     texts = [course(each) for each in lines[:most]]
@@ -190,5 +202,7 @@ def told(lines: Sequence[Series], most: int = 8) -> str:
 
 
 def told_panels(panels: Sequence[Plot], most: int = 8) -> str:
-    """Tell the lines of panels in words."""
+    """Tell the lines of panels in words; of many panels their ranges alone."""
+    if len(panels) > MOST_TOLD:
+        return " ".join(f"{panel.title}: {', '.join(map(extent, panel.series[:most]))}." for panel in panels)
     return " ".join(f"{panel.title}: " * bool(panel.title) + told(panel.series, most) for panel in panels)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from iclgd.messages import first_line
+from iclgd.report.settings import SEEDS
 from iclgd.review.charts.accuracies import accuracy, recall
 from iclgd.review.charts.algorithms import functions, which_algorithm
 from iclgd.review.charts.groups import Group, Notes, groups_of
@@ -40,14 +41,15 @@ MOST_NOTES = 40
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
-def charts_of(runs: Sequence[ReviewedRun]) -> tuple[list[Chart], list[str]]:
+def charts_of(runs: Sequence[ReviewedRun], over: Sequence[str] = SEEDS) -> tuple[list[Chart], list[str]]:
     """Return the charts of one section's runs, and lines of what was left out and why.
 
     Args:
         runs: of one experiment, in any state; those that differ in seeds alone are repetitions.
+        over: keys of configs that are repetitions.
     """
     notes = Notes()
-    groups = groups_of(runs, notes) if runs else []
+    groups = groups_of(runs, notes, over) if runs else []
     charts = [chart for name, make in CHARTS.items() for chart in _made(name, make, groups, notes)]
     lines = [*notes.lines]
     if len(lines) > MOST_NOTES:

@@ -10,7 +10,7 @@ from iclgd.report.shift_figures import X_LABELS
 from iclgd.report.style import LOSS
 from iclgd.review.charts.groups import Group, Notes, together
 from iclgd.review.charts.losses import losses_plot
-from iclgd.review.charts.points import number, numbers, short, spread_on, told, told_panels
+from iclgd.review.charts.points import number, numbers, short, spread_on, told_panels
 from iclgd.review.charts.titles import learner, role, title
 from iclgd.review.document import Axis, Chart, Mark, Plot, Series
 from iclgd.review.texts import shortened
@@ -27,8 +27,10 @@ def out_of_distribution(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     for group in _first(having, "out_of_distribution", notes):
         shifts = _of_all_runs(group, "out_of_distribution")
         panels = [_shift(group, name, notes) for name in shifts]
-        text = " ".join(f"{panel.x.label}: {told(panel.series)}" for panel in panels)
-        charts.append(Chart("out_of_distribution", title("loss on shifted tasks", [group], False), panels, text))
+        text = told_panels(panels)
+        charts.append(
+            Chart("out_of_distribution", title("loss on shifted tasks", [group], "out_of_distribution"), panels, text)
+        )
     return charts
 
 
@@ -64,15 +66,15 @@ def _shift(group: Group, name: str, notes: Notes) -> Plot:
             curves[predictor] = curve
     training = _in_training(group.config, name)
     if not is_of_words:
-        plot = losses_plot("", curves, label, LOSS, len(curves), is_of_learners=True)
+        plot = losses_plot(label, curves, label, LOSS, len(curves), is_of_learners=True, notes=notes)
         at = number(training) if isinstance(training, int | float) else None
         marks = [Mark(at, IN_TRAINING, "x")] if at is not None else []
-        return Plot("", Axis(label, name in LOGARITHMIC), plot.y, plot.series, marks)
+        return Plot(label, Axis(label, name in LOGARITHMIC), plot.y, plot.series, marks)
     words = [
         f"{shortened(value, 40)} ({IN_TRAINING})" if value == training else shortened(value, 40) for value in values
     ]
     series = [_points(learner(predictor), words, curve, predictor) for predictor, curve in curves.items()]
-    return Plot("", Axis(label), Axis(LOSS), series)
+    return Plot(label, Axis(label), Axis(LOSS), series)
 
 
 def _points(label: str, words: Sequence[str], curve: Curve, predictor: str) -> Series:
@@ -127,5 +129,10 @@ def iterated(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         return []
     text = told_panels(panels)
     return [
-        Chart("iterated", title("one layer applied again and again", [each[0] for each in found], False), panels, text)
+        Chart(
+            "iterated",
+            title("one layer applied again and again", [each[0] for each in found], "iterated"),
+            panels,
+            text,
+        )
     ]

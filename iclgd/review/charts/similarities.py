@@ -64,6 +64,8 @@ def similarity_by_layer(groups: Sequence[Group], notes: Notes) -> list[Chart]:
             plots.append(Plot(panel.title, Axis("layer"), Axis(panel.axis), lines))
     if not plots:
         return []
+    if len(groups) > 1:
+        notes.add("similarity by layer of several settings: each panel's first measure; all others are among the means")
     what = title("similarity of in-context learning and finetuning by layer", [*shown.values()])
     return [Chart("similarity", what, plots, told_panels(plots, most=4))]
 

@@ -70,7 +70,7 @@ def _against_keys(results: SweepResults, rows: Sequence[Row], keys: Sequence[str
     A setting counts once, by the mean of its seeds: intervals are over settings with the same value, or, where a key's
     value has only one setting, over its seeds.
     """
-    metric = results.metric or ""
+    metric = shortened(results.metric, LONGEST)
     panels, texts = [], []
     is_log = decades([np.array([row.metric for row in rows], float)], DECADES)
     is_log = is_log and all(row.metric is not None and row.metric > 0 for row in rows)
@@ -93,12 +93,14 @@ def _against_keys(results: SweepResults, rows: Sequence[Row], keys: Sequence[str
         series = [points, means] if means.x else [points]
         values = [float(row.values[key]) for row in having] if is_numeric else []
         is_log_key = bool(values) and min(values) > 0 and max(values) > DECADES * min(values)
-        panels.append(Plot(key, Axis(shortened(key, LONGEST), is_log_key), Axis(metric, is_log), series))
+        panels.append(
+            Plot(shortened(key, LONGEST), Axis(shortened(key, LONGEST), is_log_key), Axis(metric, is_log), series)
+        )
         texts.append(f"{key}: {_best_value(means, results.goal)}{over}")
     if not panels:
         return []
     what = _title(f"{metric} against each swept key", results, len(rows))
-    live = Live("scatter", [metric, *[f"config.{key}" for key in keys]])
+    live = Live("scatter", [results.metric or "", *[f"config.{key}" for key in keys]])
     return [Chart("metric_by_key", what, panels, "; ".join(texts) + ".", live)]
 
 
@@ -143,7 +145,7 @@ def _best_value(means: Series, goal: str) -> str:
 
 def _parallel(results: SweepResults, rows: Sequence[Row], keys: Sequence[str], notes: Notes) -> list[Chart]:
     """Return a line for each trial over all keys and the metric."""
-    metric = results.metric or ""
+    metric = shortened(results.metric, LONGEST)
     if not keys:
         return []
     shown = rows
@@ -157,7 +159,7 @@ def _parallel(results: SweepResults, rows: Sequence[Row], keys: Sequence[str], n
     cells = [[*[_cell(row.values.get(key)) for key in keys], number(row.metric or 0.0)] for row in shown]
     panel = Parallel("", [*[shortened(key, LONGEST) for key in keys], metric], cells)
     text = f"Lines of {len(shown)} trials over {', '.join(keys)} and {metric}, which is {_range(rows)}."
-    live = Live("parallel", [*[f"config.{key}" for key in keys], metric])
+    live = Live("parallel", [*[f"config.{key}" for key in keys], results.metric or ""])
     return [
         Chart("parallel_coordinates", _title("trials over all swept keys", results, len(shown)), [panel], text, live)
     ]
@@ -177,10 +179,10 @@ def _importance(results: SweepResults, notes: Notes) -> list[Chart]:
     )
     panel = Plot("", Axis("key"), Axis("importance (PED-ANOVA)"), [bars], bars=True)
     text = "Importance: " + ", ".join(f"{key} {short(found[key])}" for key in keys) + "."
-    metric = results.metric or ""
+    metric = shortened(results.metric, LONGEST)
     num_trials = sum(is_finite(row) for row in results.rows)
     what = _title(f"which key decides {metric}", results, num_trials)
-    return [Chart("importance", what, [panel], text, Live("importance", [metric]))]
+    return [Chart("importance", what, [panel], text, Live("importance", [results.metric or ""]))]
 
 
 def _best(results: SweepResults, notes: Notes) -> list[Chart]:
@@ -199,7 +201,7 @@ def _best(results: SweepResults, notes: Notes) -> list[Chart]:
         numbers(each.high for each in spreads),
         joined=False,
     )
-    metric = results.metric or ""
+    metric = shortened(results.metric, LONGEST)
     panel = Plot("", Axis("setting"), Axis(metric), [bars], bars=True)
     most = max(setting.done for setting in results.settings)
     texts = []
@@ -212,7 +214,7 @@ def _best(results: SweepResults, notes: Notes) -> list[Chart]:
     what = _title(
         f"best settings by mean {metric} ({results.goal}), 95 % intervals over seeds", results, len(results.rows)
     )
-    return [Chart("best_settings", what, [panel], "; ".join(texts) + ".", Live("bars", [metric]))]
+    return [Chart("best_settings", what, [panel], "; ".join(texts) + ".", Live("bars", [results.metric or ""]))]
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

@@ -10,8 +10,9 @@ from iclgd.review.document import Role
 from iclgd.review.texts import counted, shortened
 
 LONGEST = 40  # characters of a name that a user gave
+OF_ANALYSES = "evaluation.num_tasks"
 NUMBERS = {  # keys that say on how many things of a kind an experiment's numbers rest
-    "evaluation.num_tasks": ("task", "tasks"),
+    OF_ANALYSES: ("task", "tasks"),
     "task.num_queries": ("query", "queries"),
     "evaluation.num_sequences": ("sequence", "sequences"),
 }
@@ -34,23 +35,27 @@ def learner(predictor: str) -> str:
     return shortened(label(predictor), LONGEST)
 
 
-def title(what: str, groups: Sequence[Group], of_tasks: bool = True) -> str:
+def title(what: str, groups: Sequence[Group], analysis: str | None = None, of_tasks: bool = True) -> str:
     """Return a chart's title.
 
     Args:
         what: is shown.
         groups: of which.
+        analysis: that has found it, if it is one.
         of_tasks: whether the numbers rest on as many tasks, queries or sequences as the config says.
     """
     configs = [group.config for group in groups]
     names = list(dict.fromkeys(run.run.config_name for group in groups for run in group.runs))
     parts = [shortened(", ".join(names), LONGEST)] if names else []
     parts += [text for text in (_model(configs), _task(configs)) if text]
+    if analysis is not None:
+        made = [run.run.made_with.get(analysis, {}) for group in groups for run in group.runs]
+        configs = [{OF_ANALYSES: each["num_tasks"]} for each in made if "num_tasks" in each]
     parts += [_counted(configs, key, *words) for key, words in NUMBERS.items() if of_tasks and _all(configs, key)]
     parts.append(seeds_text(groups))
     if len(groups) == 1 and groups[0].label:
         parts.append(groups[0].label)
-    return f"{what}: {'; '.join(parts)}"
+    return f"{what[:1].upper()}{what[1:]}: {'; '.join(parts)}"
 
 
 def seeds_text(groups: Sequence[Group]) -> str:
@@ -66,7 +71,8 @@ def seeds_text(groups: Sequence[Group]) -> str:
 
 def _all(configs: Sequence[Mapping[str, Any]], key: str) -> list[Hashable]:
     """Return the values of a key, each once."""
-    return list(dict.fromkeys(config[key] for config in configs if config.get(key) is not None))
+    found = (config.get(key) for config in configs)
+    return list(dict.fromkeys(value for value in found if isinstance(value, Hashable) and value is not None))
 
 
 def _counted(configs: Sequence[Mapping[str, Any]], key: str, one: str, many: str) -> str:

@@ -38,7 +38,8 @@ def learning_curves(groups: Sequence[Group], notes: Notes) -> list[Chart]:
             transformers = {group.label: curves[TRANSFORMER] for group, curves in found}
             panels.append(losses_plot(learner(TRANSFORMER), transformers, STEP, entry.axis, number))
         panels += [
-            losses_plot(group.label, curves, STEP, entry.axis, number, is_of_learners=True) for group, curves in found
+            losses_plot(group.label, curves, STEP, entry.axis, number, is_of_learners=True, notes=notes)
+            for group, curves in found
         ]
         names = list(dict.fromkeys(name for _, curves in found for name in curves))
         charts.append(

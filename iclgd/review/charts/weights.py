@@ -37,7 +37,7 @@ def weights(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         return []
     panels = [panel for head in shown for panel in _of_head(head, name, channels(group.config, size))]
     text = " ".join(_likeness(head, name) for head in shown)
-    return [Chart("weights", title("weights of the first seed", [group], False), panels, text)]
+    return [Chart("weights", title("weights of the first seed", [group], of_tasks=False), panels, text)]
 
 
 def _of_head(head: HeadProducts, name: str, names: Sequence[str]) -> list[HeatMap]:

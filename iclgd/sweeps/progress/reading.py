@@ -104,7 +104,7 @@ def reader(folder: SweepFolder, over: Sequence[str] | None = None) -> Callable[.
         online, observer = OnlineTrials(folder, file), Observer(folder.workers)
         check_over(file, over)
 
-        def look(with_directories: bool = True) -> SweepResults:
+        def look(with_directories: bool = False) -> SweepResults:
             online.look()
             return results_of(folder, file, online_rows(folder, file, online, bool(observer.living())), over)
 
@@ -158,7 +158,7 @@ def results_of(folder: SweepFolder, sweep: SweepFile, rows: Sequence[Row], over:
 
 
 def trial_rows(
-    folder: SweepFolder, sweep: SweepFile, trials: Iterable[FrozenTrial], with_directories: bool = True
+    folder: SweepFolder, sweep: SweepFile, trials: Iterable[FrozenTrial], with_directories: bool = False
 ) -> list[Row]:
     """Return the trials of a sweep without a server.
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
@@ -12,7 +13,7 @@ from iclgd.sweeps.file import schema
 from iclgd.sweeps.file.schema import SweepFile
 from iclgd.sweeps.progress.best import values_text
 from iclgd.sweeps.progress.reading import SweepResults, check_over, online_rows, results_of, trial_rows
-from iclgd.sweeps.progress.settings import Row, best_row, best_setting, most_seeds
+from iclgd.sweeps.progress.settings import best_row, best_setting, most_seeds
 from iclgd.sweeps.progress.texts import found
 from iclgd.sweeps.trials.claims import OfflineSweep, has_failed
 from iclgd.sweeps.trials.folder import SweepFolder
@@ -54,10 +55,23 @@ class Progress:
     pruned: int
     failed: int
     workers: int
-    best: Best | None
+    find: Callable[[], tuple[Best | None, BestSetting | None]] = field(repr=False)  # takes longer than counting
     seconds_left: float | None
     failures: list[str] = field(default_factory=list)  # a line for each, the latest last
-    best_setting: BestSetting | None = None  # where settings have several seeds
+
+    @cached_property
+    def _found(self) -> tuple[Best | None, BestSetting | None]:
+        return self.find()
+
+    @property
+    def best(self) -> Best | None:
+        """Return the best trial, if there is one."""
+        return self._found[0]
+
+    @property
+    def best_setting(self) -> BestSetting | None:
+        """Return the best setting, where any has several seeds."""
+        return self._found[1]
 
     @property
     def num_ended(self) -> int:
@@ -113,13 +127,16 @@ def _from_trials(
     folder: SweepFolder, sweep: SweepFile, trials: OfflineSweep, observer: Observer, over: Sequence[str] | None
 ) -> Progress:
     latest = trials.latest()
-    results = results_of(folder, sweep, trial_rows(folder, sweep, latest, with_directories=False), over)
     done = [trial for trial in latest if trial.state == TrialState.COMPLETE]
     failed = [trial for trial in latest if has_failed(trial)]
     running = [trial for trial in latest if trial.state == TrialState.RUNNING]
     num_workers = len(observer.living())
     num_pruned = sum(trial.state == TrialState.PRUNED for trial in latest)
     num_left = len(latest) - len(done) - len(failed) - num_pruned
+
+    def find() -> tuple[Best | None, BestSetting | None]:
+        return _best(results_of(folder, sweep, trial_rows(folder, sweep, latest), over), folder.run_directory)
+
     return Progress(
         total=trials.num_points,
         done=len(done),
@@ -127,19 +144,24 @@ def _from_trials(
         pruned=num_pruned,
         failed=len(failed),
         workers=num_workers,
-        best=_best(folder, results.rows, results.goal),
-        best_setting=_best_setting(results),
+        find=find,
         seconds_left=_seconds_left(done, running, num_left, num_workers),
-        failures=[f"{values_text(row)}: {row.failure}" for row in results.rows if row.state == "failed"],
+        failures=[f"{values_text(row)}: {row.failure}" for row in trial_rows(folder, sweep, failed)],
     )
 
 
-def _best(folder: SweepFolder, rows: Sequence[Row], goal: str) -> Best | None:
-    row = best_row(rows, goal)
-    run_directory = None if row is None else folder.run_directory(row.number)
-    if row is None or row.metric is None or run_directory is None:  # somebody has removed it
-        return None
-    return Best(row.metric, run_directory, values_text(row))
+def _best(results: SweepResults, run_directory: Callable[[int], Path | None]) -> tuple[Best | None, BestSetting | None]:
+    """Return the best trial, if its run directory is there, and the best setting."""
+    row = best_row(results.rows, results.goal)
+    directory = None if row is None else row.run_directory or run_directory(row.number)
+    best = None
+    if row is not None and row.metric is not None and directory is not None:
+        best = Best(row.metric, directory, values_text(row))
+    setting = best_setting(results.settings, results.goal) if results.has_repetitions else None
+    if setting is None:
+        return best, None
+    is_provisional = bool(setting.why_not_best(most_seeds(results.settings)))
+    return best, BestSetting(found(setting), results.text(setting), is_provisional)
 
 
 def _seconds_left(done: list[FrozenTrial], running: list[FrozenTrial], num_left: int, num_workers: int) -> float | None:
@@ -152,14 +174,6 @@ def _seconds_left(done: list[FrozenTrial], running: list[FrozenTrial], num_left:
     return max(mean * num_left - sum(min(seconds, mean) for seconds in begun), 1.0) / num_workers
 
 
-def _best_setting(results: SweepResults) -> BestSetting | None:
-    setting = best_setting(results.settings, results.goal) if results.has_repetitions and results.metric else None
-    if setting is None:
-        return None
-    is_provisional = bool(setting.why_not_best(most_seeds(results.settings)))
-    return BestSetting(found(setting), results.text(setting), is_provisional)
-
-
 def _from_online_trials(
     folder: SweepFolder, sweep: SweepFile, trials: OnlineTrials, observer: Observer, over: Sequence[str] | None
 ) -> Progress:
@@ -169,8 +183,12 @@ def _from_online_trials(
     failures = [f"{trials.name(run)}: {reason}" for run, reason in trials.failed.items()]
     if not num_workers and folder.stop_mode() is None:
         failures += [f"{trials.name(run)}: {trials.why_unfinished(run)}" for run in trials.unfinished]
-    best = trials.best()
-    results = results_of(folder, sweep, online_rows(folder, sweep, trials, num_workers > 0), over)
+
+    def find() -> tuple[Best | None, BestSetting | None]:
+        return _best(
+            results_of(folder, sweep, online_rows(folder, sweep, trials, num_workers > 0), over), lambda _: None
+        )
+
     return Progress(
         total=folder.options.num_trials,
         done=len(trials.values),
@@ -178,8 +196,7 @@ def _from_online_trials(
         pruned=len(trials.ended_early),
         failed=len(failures),
         workers=num_workers,
-        best=None if best is None else Best(trials.values[best], best, trials.setting(best)),
-        best_setting=_best_setting(results),
+        find=find,
         seconds_left=None,
         failures=failures,
     )

@@ -7,6 +7,7 @@ from iclgd.sweeps.progress.reading import SweepResults
 from iclgd.sweeps.progress.settings import Setting, difference, overlap
 
 DIGITS = 6  # of numbers without an interval
+MOST_DECIMALS = 7  # of numbers that are not written as powers of ten
 
 
 def mean_text(spread: Spread) -> str:
@@ -29,7 +30,7 @@ def interval_text(spread: Spread) -> str:
 
     Example:
         >>> interval_text(Spread(0.2668, 0.000217, 0.533, 0.1, 3)), interval_text(Spread(1, math.nan, math.nan, 0, 1))
-        ('[0, 0.53]', '')
+        ('[0.00, 0.53]', '')
         >>> interval_text(Spread(123456.7, 123456.1, 123457.3, 0.2, 3)), interval_text(Spread(2e-9, 1e-9, 3e-9, 1, 3))
         ('[123456.1, 123457.3]', '[1e-09, 3e-09]')
     """
@@ -80,4 +81,4 @@ def _decimals(spread: Spread) -> int | None:
 
 
 def _rounded(number: float, decimals: int) -> str:
-    return f"{round(number, decimals):z.12g}"
+    return f"{number:z.{decimals}f}" if 0 <= decimals <= MOST_DECIMALS else f"{round(number, decimals):z.12g}"

@@ -98,14 +98,6 @@ class OnlineTrials:
         """Return a run's directory if the trial got as far as that."""
         return next(self.folder.runs.glob(f"*/{run}"), None)
 
-    def best(self) -> Path | None:
-        """Return the best complete run, by the sweep's metric; ``None`` if that is finite in none."""
-        if self.sweep.metric is None:
-            return None
-        sign = -1 if self.sweep.metric.goal == "maximize" else 1
-        finite = [path for path, value in self.values.items() if math.isfinite(value)]
-        return min(finite, key=lambda path: (sign * self.values[path], path.name), default=None)
-
     def setting(self, run_directory: Path) -> str:
         """Return the values of the sweep's parameters in a run, as ``key=value``."""
         return " ".join(f"{key}={to_text(value)}" for key, value in self.values_of(run_directory).items())

@@ -12,33 +12,15 @@ import pytest
 from safetensors.numpy import save_file
 from scipy import stats
 
+from iclgd.report.results import Results
+from iclgd.report.training_figures import learning_curve
 from iclgd.review.charts import charts_of
-from iclgd.review.document import Chart, HeatMap, Plot, Series
+from iclgd.review.document import HeatMap, Plot
 from iclgd.review.gather import ReviewedRun, gather
+from iclgd.tracking.run_directory import RunDirectory
 from tests.report.records import ALGORITHMS, FUNCTIONS, ITERATED, SHIFTS
+from tests.review.charts.reading import charts_below, metrics_of, series_of
 from tests.review.factory import make_run
-
-SMALL = {"evaluation.num_tasks": 200}
-
-
-def charts_below(root: Path) -> tuple[dict[str, Chart], list[str]]:
-    charts, left_out = charts_of(gather([root]).runs)
-    json.dumps([asdict(chart) for chart in charts], allow_nan=False)  # no NaN, no numpy
-    for chart in charts:
-        assert chart.title
-        assert chart.text
-    return {chart.name: chart for chart in charts}, left_out
-
-
-def series_of(chart: Chart, panel: int = 0) -> dict[str, Series]:
-    plot = chart.panels[panel]
-    assert isinstance(plot, Plot)
-    return {series.label: series for series in plot.series}
-
-
-def metrics_of(path: Path, name: str) -> list[float]:
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return [line[name] for line in lines]
 
 
 def test_nothing_of_no_runs() -> None:
@@ -57,6 +39,32 @@ def test_loss_curves_of_one_run_are_its_metrics(tmp_path: Path) -> None:
     assert charts["learning_curve"].live.metrics[:2] == ["loss/transformer", "loss/gd"]
     assert charts["learning_curve"].live.x == "trainer/global_step"
     assert left_out == []
+
+
+@pytest.mark.parametrize("factor", [1.0, 100.0])  # on a linear axis, and on a logarithmic one
+def test_page_and_figure_have_the_same_curve(tmp_path: Path, factor: float) -> None:
+    losses = ((0.5, 0.4), (0.3, 0.25), (0.5 / factor, 0.2 / factor))
+    lines = [
+        {
+            "step": step,
+            "loss/transformer": sum(each) / 2,
+            "loss/transformer/seed_0": each[0],
+            "loss/transformer/seed_1": each[1],
+        }
+        for step, each in enumerate(losses)
+    ]
+    path = make_run(tmp_path, metrics=lines, changes={"training.num_seeds": 2})
+    charts, _ = charts_below(tmp_path)
+    (panel,) = charts["learning_curve"].panels
+    assert isinstance(panel, Plot)
+    figure = learning_curve(Results.read(RunDirectory(path), {}))
+    assert figure is not None
+    (axes,) = figure.axes
+    assert (axes.get_yscale() == "log") == panel.y.is_log == (factor > 1)
+    middle = stats.gmean if panel.y.is_log else np.mean
+    assert panel.series[0].y == pytest.approx(middle(losses, axis=1), rel=1e-5)
+    if not panel.y.is_log:
+        assert panel.series[0].y == pytest.approx(list(axes.get_lines()[0].get_ydata()), rel=1e-5)
 
 
 def test_runs_with_other_seeds_are_repetitions(tmp_path: Path) -> None:
@@ -90,6 +98,17 @@ def test_a_repeated_seed_is_no_repetition(tmp_path: Path) -> None:
     charts, left_out = charts_below(tmp_path)
     assert series_of(charts["learning_curve"])["trained transformer"].low == []
     assert any("20260101-000000-0" in line and "count for nothing" in line for line in left_out)
+
+
+def test_other_keys_can_be_repetitions_too(tmp_path: Path) -> None:
+    for place in range(3):
+        make_run(tmp_path, run_id=f"20260101-00000{place}-0", changes={"task.covariance_seed": place})
+    runs = gather([tmp_path]).runs
+    apart, _ = charts_of(runs)
+    together, left_out = charts_of(runs, over=("seed", "task.covariance_seed"))
+    assert "3 settings of 1 seed" in apart[0].title
+    assert len(series_of(together[0])["trained transformer"].high) == 3
+    assert left_out == []
 
 
 def test_settings_have_a_line_each_up_to_six(tmp_path: Path) -> None:
@@ -184,7 +203,7 @@ def test_shifts_have_bands_over_seeds_and_the_value_in_training_marked(tmp_path:
     assert words.x == ["uniform (training)", "normal"]
     assert words.y == pytest.approx([0.2, 0.3])
     assert by_label["condition number"].x.is_log
-    assert left_out == []
+    assert left_out == ["mean of both weights: gaps where its loss is above all others shown"]
 
 
 def test_iterated_layers_count_applications_from_none(tmp_path: Path) -> None:
@@ -223,65 +242,6 @@ def test_functions_have_their_context_and_kernels(tmp_path: Path) -> None:
     assert series_of(charts["functions"], 2)["trained transformer"].y == [0.25, -1, 0.5]
 
 
-def text_summary(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((path / "summary.json").read_text())
-    return found
-
-
-def test_a_text_run_has_the_intervals_of_its_queries(tmp_path: Path) -> None:
-    summary = text_summary(make_run(tmp_path, "embedded"))
-    charts, left_out = charts_below(tmp_path)
-    accuracy = charts["accuracy"].panels[0]
-    assert isinstance(accuracy, Plot)
-    assert [(mark.at, mark.label) for mark in accuracy.marks] == [(0.25, "chance, 1 of 4 answers")]
-    bars = series_of(charts["accuracy"])["in-context"]
-    assert bars.x[0] == "comparison"
-    ends = (bars.y[0], bars.low[0], bars.high[0])
-    name = "accuracy/in_context"
-    assert ends == pytest.approx([summary[name], summary[f"{name}_low"], summary[f"{name}_high"]], rel=1e-5)
-    assert "over queries" in charts["accuracy"].title
-    recall = series_of(charts["rec2ftp"])["Rec2FTP"]
-    assert recall.y[0] == pytest.approx(summary["rec2ftp"])
-    assert any("attention to each demonstration" in line for line in left_out)
-
-
-def test_similarities_stand_beside_baselines_and_controls(tmp_path: Path) -> None:
-    summary = text_summary(make_run(tmp_path, "embedded"))
-    charts, _ = charts_below(tmp_path)
-    found = series_of(charts["similarity"])
-    by_role = {series.role: label for label, series in found.items()}
-    layers = [summary[f"sim_aou/layer_{layer:02}"] for layer in range(4)]
-    assert found[by_role["transformer"]].y == pytest.approx(layers, rel=1e-5)
-    control = found["untrained model"]
-    assert control.y == pytest.approx([summary[f"untrained/sim_aou/layer_{layer:02}"] for layer in range(4)], rel=1e-5)
-    means = series_of(charts["similarity_means"])
-    assert means["in-context with finetuned, random baseline"].role == "chance"
-    assert means["in-context with finetuned"].high == pytest.approx([summary["sim_aou_high"]], rel=1e-5)
-    assert charts["similarity_means"].live is not None
-    assert set(charts["similarity_means"].live.metrics) <= set(summary)
-
-
-def test_draws_of_demonstrations_are_the_repetitions_of_text_runs(tmp_path: Path) -> None:
-    changes = [{"demonstrations.seed": draw} for draw in range(3)]
-    paths = [
-        make_run(tmp_path, "embedded", f"2026010{place}-000000-0", changes=each) for place, each in enumerate(changes)
-    ]
-    values = [text_summary(path)["sim_aou"] for path in paths]
-    charts, _ = charts_below(tmp_path)
-    (mean,) = series_of(charts["similarity_means"])["in-context with finetuned"].y
-    assert mean == pytest.approx(np.mean(values), rel=1e-5)
-    (low,) = series_of(charts["similarity_means"])["in-context with finetuned"].low
-    assert low == pytest.approx(stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))[0], rel=1e-5)
-    assert "3 draws of demonstrations" in charts["similarity_means"].title
-
-
-def test_rec2ftp_that_is_not_defined_is_a_gap_with_its_reason(tmp_path: Path) -> None:
-    make_run(tmp_path, "embedded", summary={"rec2ftp": math.nan, "rec2ftp_queries": 0.0, "put_right": 0.0})
-    charts, left_out = charts_below(tmp_path)
-    assert series_of(charts["rec2ftp"])["Rec2FTP"].y[0] is None
-    assert any("rec2ftp of all runs is not defined: finetuning put no query right" in line for line in left_out)
-
-
 def test_language_models_have_accuracy_by_demonstrations(tmp_path: Path) -> None:
     lines = [
         {
@@ -311,6 +271,45 @@ def test_a_record_of_another_shape_costs_its_own_chart_alone(tmp_path: Path) -> 
     assert any(line.startswith("iterated: without 20260101-000001-0") for line in left_out)
 
 
+def test_runs_without_a_config_take_no_place(tmp_path: Path) -> None:
+    for place in range(7):
+        path = make_run(tmp_path, run_id=f"20260101-00000{place}-0")
+        (path / "config.yaml").write_text("{" * place)
+    make_run(tmp_path, run_id="20260101-000009-0")
+    charts, left_out = charts_below(tmp_path)
+    assert list(series_of(charts["learning_curve"])) == [
+        "trained transformer",
+        "gradient descent",
+        "mean of both weights",
+    ]
+    assert any("whose config cannot be read" in line for line in left_out)
+
+
+def test_the_mean_of_both_weights_has_gaps_where_it_is_above_all_others(tmp_path: Path) -> None:
+    lines = [
+        {
+            "step": step,
+            "loss/transformer": 0.5,
+            "loss/gd": 0.2,
+            "loss/interpolated": loss,
+            "alignment/sensitivity_cosine": 1.0,
+        }
+        for step, loss in enumerate((20.0, 0.4))
+    ]
+    make_run(tmp_path, metrics=lines)
+    charts, left_out = charts_below(tmp_path)
+    assert series_of(charts["learning_curve"])["mean of both weights"].y == [None, 0.4]
+    assert left_out == ["mean of both weights: gaps where its loss is above all others shown"]
+
+
+def test_titles_have_the_number_of_tasks_with_which_analyses_were_made(tmp_path: Path) -> None:
+    record = {"made_with": {"num_tasks": 123}, **ITERATED}
+    make_run(tmp_path, analyses={"iterated": record}, changes={"training.num_seeds": 2})
+    charts, _ = charts_below(tmp_path)
+    assert "123 tasks" in charts["iterated"].title
+    assert "10,000 tasks" in charts["learning_curve"].title
+
+
 def test_names_that_users_gave_are_short_and_printable(tmp_path: Path) -> None:
     for place, name in enumerate(("\u202ex" * 500, "<script>")):
         make_run(tmp_path, "embedded", f"2026010{place + 1}-000000-0", changes={"model.name": name})
@@ -321,8 +320,8 @@ def test_names_that_users_gave_are_short_and_printable(tmp_path: Path) -> None:
 
 def test_two_hundred_runs_in_less_than_three_seconds_and_five_megabytes(tmp_path: Path) -> None:
     lines = [
-        {"step": step, "loss/transformer": 1 / (1 + step), "loss/gd": 0.2, "alignment/sensitivity_cosine": step / 1000}
-        for step in range(1000)
+        {"step": step, "loss/transformer": 1 / (1 + step), "loss/gd": 0.2, "alignment/sensitivity_cosine": step / 400}
+        for step in range(400)
     ]
     make_run(tmp_path, metrics=lines)
     (run,) = gather([tmp_path]).runs

@@ -72,7 +72,7 @@ def test_what_cannot_be_the_best_is_said(cli: Cli, make_rates: MakeRates) -> Non
     assert "not compared: training.learning_rate=0.01: 2 of 3 seeds done, mean 0.1" in "\n".join(lines)
     assert "not compared: training.learning_rate=0.003: not finite in 1 of 3 seeds" in lines
     code, shown, _ = cli("sweep", "status", folder.path)
-    assert "best setting │ 0.52 [0.47, 0.57] over 3 of 3 seeds" in shown
+    assert "best setting │ 0.5200 [0.470, 0.570] over 3 of 3 seeds" in shown
     assert "best trial   │ 0.01  training.learning_rate=0.01 seed=0" in shown
 
 

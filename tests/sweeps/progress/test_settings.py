@@ -126,7 +126,7 @@ def test_the_difference_is_paired_over_the_seeds_that_both_have() -> None:
     assert first.spread is not None
     assert second.spread is not None
     assert overlap(first.spread, second.spread)
-    text = "the intervals overlap; paired over 3 seeds they differ by -0.2 [-0.45, 0.05]: not told apart"
+    text = "the intervals overlap; paired over 3 seeds they differ by -0.200 [-0.45, 0.05]: not told apart"
     assert against(first, second) == text
 
 
