@@ -157,7 +157,11 @@ def make_parser() -> tuple[Parser, Collection[str]]:
         "iclgd report runs --out report.html",
     )
     command.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="a run directory, a sweep's folder, or any folder of them"
+        "paths",
+        type=Path,
+        nargs="*",
+        metavar="PATH",
+        help="a run directory, a sweep's folder, or any folder of them (default: $ICLGD_RUNS, or runs)",
     )
     command.add_argument(
         "--out", type=Path, default=Path("report.html"), metavar="FILE", help="of the page (default: report.html)"
@@ -171,7 +175,8 @@ def make_parser() -> tuple[Parser, Collection[str]]:
         "(default: seed,demonstrations.seed)",
     )
     command.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make a W&B Report there instead of a page")
-    command.add_argument("--dry-run", action="store_true", help="with --wandb: print what it would hold")
+    command.add_argument("--dry-run", action="store_true", help="with --wandb: print its blocks, ask no server")
+    command.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
 
     add_sweep_commands(add)
 

@@ -144,12 +144,13 @@ class ReviewedRun:
 
     @cached_property
     def wandb_run(self) -> str | None:
-        """Return ``entity/project/run_id`` if all of the run has arrived at W&B."""
+        """Return ``entity/project/run_id`` if all of it is at W&B, at ``$WANDB_BASE_URL`` if that is set."""
+        server = os.environ.get("WANDB_BASE_URL", "").rstrip("/")
         with contextlib.suppress(OSError, ValueError):
             marks = json.loads((self.path / MARKER).read_text(encoding="utf-8"))
             for mark in marks if isinstance(marks, list) else []:
                 parts = mark.rsplit("/", 3) if isinstance(mark, str) else []
-                if len(parts) == 4 and all(parts):
+                if len(parts) == 4 and all(parts) and server in ("", parts[0].rstrip("/")):
                     return "/".join(parts[1:])
         return None
 

@@ -1,17 +1,15 @@
 """Texts of users in blocks of a W&B Report: one line, no control characters, and nothing in them is markup."""
 
-import math
 import re
 from collections.abc import Sequence
 
-from iclgd.report.comparisons import Estimate
 from iclgd.review.document import Cell, Table
+from iclgd.review.page_texts import shown_cell
 from iclgd.terminal import escaped
 
 MOST_CHARACTERS = 2000  # of a text
 MOST_CHARACTERS_OF_CELL = 200
 MOST_ROWS = 50  # of a table: W&B shows all of them, and cannot fold or sort them
-NOT_DEFINED = "not defined"
 # A backslash does not help against HTML, nor, with W&B's formulas in mind, against $; in a table | ends the cell.
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "|": "&#124;", "@": "&#64;"}
 MARKUP = re.compile(r"([\\`*_\[\]~!{}#]|^[-+=])|([&<>$|@])")
@@ -38,20 +36,18 @@ def in_markdown(text: str, most: int = MOST_CHARACTERS) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """Write a cell of a table.
+    """Write a cell of a table as the page does.
 
     Example:
+        >>> import math
+        >>> from iclgd.report.comparisons import Estimate
         >>> [cell_text(each) for each in (None, "gd", 20000.0, 0.123456, math.nan, Estimate(0.5, 0.25, 0.75))]
-        ['', 'gd', '20000', '0.1235', 'not defined', '0.500 [0.25, 0.75]']
+        ['', 'gd', '20000', '0.1235', 'NaN', '0.500 [0.25, 0.75]']
     """
-    if cell is None or isinstance(cell, str):
-        return cell or ""
-    value = cell.value if isinstance(cell, Estimate) else cell
-    if not math.isfinite(value):
-        return NOT_DEFINED
-    if isinstance(cell, Estimate):
-        return cell.text()
-    return f"{cell:.0f}" if cell == round(cell) and abs(cell) < 1e15 else f"{cell:.4g}"
+    if isinstance(cell, str):
+        return cell
+    value, interval, _ = shown_cell(cell)
+    return f"{value} {interval}".strip()
 
 
 def markdown_table(table: Table) -> str:

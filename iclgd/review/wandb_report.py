@@ -73,6 +73,16 @@ def parse_target(text: str) -> tuple[str, str]:
     return entity, project
 
 
+def check_library() -> None:
+    """Refuse to begin what could not be saved.
+
+    Raises:
+        WandbReportError: if wandb-workspaces is not installed.
+    """
+    if find_spec("wandb_workspaces") is None:
+        raise WandbReportError("a W&B Report needs wandb-workspaces: pip install 'iclgd[report]'")
+
+
 def blocks(review: Review, entity: str, project: str) -> WandbReport:
     """Return the W&B Report of a review.
 
@@ -106,8 +116,7 @@ def save(report: WandbReport) -> str:
             refuses, or has no such project.
         TrackingError: if W&B's settings cannot be read.
     """
-    if find_spec("wandb_workspaces") is None:
-        raise WandbReportError("a W&B Report needs wandb-workspaces: pip install 'iclgd[report]'")
+    check_library()
     num_grids = sum(block["type"] == "PanelGrid" for block in report.blocks)
     seconds = SECONDS_TO_SAVE + SECONDS_FOR_PANELS * num_grids
     client = ClientProcess()
@@ -168,6 +177,9 @@ def _figures(section: Section, sources: Sequence[str]) -> list[Block]:
         )
         made.append(_code([shlex.join(["iclgd", "track", *(sources or ["runs"])])]))
     elif panels:
+        made.append(
+            _text(f"Panels show what W&B has, {num_runs} run{'s' * (num_runs != 1)}; iclgd track brings others.")
+        )
         made.append({"type": "PanelGrid", "runsets": runsets, "panels": panels})
     said = [
         f"{chart.title}{'' if chart.live else ' (W&B has no such panel)'}: {chart.text}".strip(": ")
@@ -217,7 +229,9 @@ def _panels(chart: Chart, num_runs: int) -> list[Block]:
         return [{"type": "BarPlot", "title": title, "metrics": metrics, "max_runs_to_show": most}]
     if live.kind == "scatter":
         axes = {name: is_log for name, is_log in axes.items() if name in ("log_x", "log_y")}
-        return [{"type": "ScatterPlot", "title": title, "x": x, "y": metric, **axes} for metric in metrics]
+        keys = [name for name in metrics if name.startswith("config.")]
+        pairs = [(key, metric) for metric in metrics if metric not in keys for key in keys or [x]]
+        return [{"type": "ScatterPlot", "title": title, "x": key, "y": metric, **axes} for key, metric in pairs]
     if live.kind == "parallel":
         return [{"type": "ParallelCoordinatesPlot", "title": title, "columns": metrics}]
     return [{"type": "ParameterImportancePlot", "with_respect_to": metric} for metric in metrics]
@@ -276,7 +290,8 @@ def _described(block: Block) -> list[str]:
 def _described_runset(runset: Block) -> str:
     runs = runset["runs"]
     more = f" and {len(runs) - 5} more" if len(runs) > 5 else ""
-    return f"panels of {len(runs)} runs of {runset['entity']}/{runset['project']}: {', '.join(runs[:5])}{more}"
+    place = f"{runset['entity']}/{runset['project']}"
+    return f"panels of {len(runs)} run{'s' * (len(runs) != 1)} of {place}: {', '.join(runs[:5])}{more}"
 
 
 def _described_panel(panel: Block) -> str:

@@ -85,7 +85,7 @@ def test_a_line_that_begins_with_markup_is_a_paragraph(text: str) -> None:
 def test_tables_say_what_is_not_there_and_what_is_not_defined() -> None:
     rows = [[None, math.nan, Estimate(math.nan), math.inf, Estimate(0.5, 0.25, 0.75), -0.25, 3, 1e20]]
     cells = Read(markdown_table(Table("", [str(number) for number in range(8)], rows))).cells[8:]
-    assert cells == ["", *["not defined"] * 3, "0.500 [0.25, 0.75]", "-0.25", "3", "1e+20"]
+    assert cells == ["", "NaN", "NaN", "∞", "0.500 [0.25, 0.75]", "-0.25", "3", "1e+20"]
     long = markdown_table(Table("", ["a"], [[str(number)] for number in range(MOST_ROWS + 7)], note="known"))
     assert long.endswith("\n\nknown\n\n7 more rows are left out here.")
     assert len(Read(long).cells) == 1 + MOST_ROWS

@@ -1,10 +1,11 @@
 """W&B Reports, saved by wandb-workspaces on a stand-in for W&B's server, and read back."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from iclgd.review import wandb_report
 from iclgd.review.document import Axis, Chart, HeatMap, Live, Plot, Review, Section, Table, Verdict
 from iclgd.review.wandb_report import LOGGED_STEP, WandbReport, WandbReportError, blocks, describe, parse_target, save
 from iclgd.tracking.rows import Rows
+from tests.conftest import ROOT
 from tests.wandb_reports import Reports, StoredReport
 from tests.wandb_server import JSON, WandbServer
+
+Cli = Callable[..., tuple[int, str, str]]
 
 HOSTILE = '<script>alert("1")</script> | `x` $y$ \u202eback\nnext ' + "עברית"
 RUNS = [f"tester/demo/1a2b3c-{number:04}" for number in range(6)]
@@ -32,7 +36,7 @@ CHARTS = [
         Live("lines", ["loss/gd", "loss/transformer"]),
     ),
     Chart("accuracy", "Accuracy", [], "A above B.", Live("bars", ["accuracy/zero_shot"])),
-    Chart("rate", "Rate", [LOSS], "", Live("scatter", ["loss/final"], x="config.training.learning_rate")),
+    Chart("rate", "Rate", [LOSS], "", Live("scatter", ["loss/final", "config.training.learning_rate"])),
     Chart("parallel", "Sweep", [], "", Live("parallel", ["config.seed", "config.task.num_context", "loss/final"])),
     Chart("importance", "Importance", [], "", Live("importance", ["loss/final"])),
     Chart("weights", "Weights", [HeatMap("", ["a"], ["b"], [[1.0]])], "One block is dark."),
@@ -317,3 +321,59 @@ def test_a_target_that_is_none_is_refused(text: str) -> None:
 
 def test_targets_may_be_what_wandb_allows() -> None:
     assert parse_target("our-group/my project.2") == ("our-group", "my project.2")
+
+
+def test_the_command_makes_a_report_of_runs_that_are_there(reports: Reports, cli: Cli, tmp_path: Path) -> None:
+    paths = {}
+    for name, server in (("debug", reports.server.url), ("seeds", "https://elsewhere")):
+        shutil.copytree(ROOT / "tests/reference/runs" / name, tmp_path / "runs" / name)
+        (paths[name],) = (tmp_path / "runs" / name).iterdir()
+        (paths[name] / "tracked.json").write_text(json.dumps([f"{server}/tester/demo/{paths[name].name}"]))
+    code, out, err = cli("report", "--wandb", "tester/demo", "--title", "Two runs")
+    assert (code, err) == (0, "")
+    ((report_id, stored),) = reports.items()
+    assert out == f"{reports.server.url}/tester/demo/reports/Two-runs--{report_id}\n"
+    (grid,) = (block for block in read_back(stored) if block["type"] == "PanelGrid")
+    assert [runset["runs"] for runset in grid["runsets"]] == [[paths["debug"].name]]
+    logged = {name for _, row in Rows(paths["debug"] / "metrics.jsonl").new() for name in row}
+    lines = [panel for panel in grid["panels"] if panel["type"] == "LinePlot"]
+    assert lines
+    assert {panel["x"] for panel in lines} <= logged
+    assert {name for panel in lines for name in panel["y"]} <= logged
+    assert {"type": "CodeBlock", "code": f"iclgd track {tmp_path}/runs"} in read_back(stored)
+
+
+def test_a_dry_run_asks_nobody(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    monkeypatch.setattr(wandb_report, "ClientProcess", None)
+    path = ROOT / "tests/reference/runs/debug"
+    code, out, err = cli("report", "--wandb", "tester/demo", "--dry-run", path)
+    assert (code, err) == (0, "")
+    assert out.startswith("W&B Report in tester/demo: Is in-context learning gradient descent?\n")
+    assert "\n# debug\n" in out
+    code, out, err = cli("report", path, "--wandb", "tester/demo", "--dry-run", "--json", "--title", "\u202eback")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert (content["entity"], content["project"]) == ("tester", "demo")
+    assert "\u202e" not in content["title"]
+    assert [block["text"] for block in content["blocks"] if block["type"] == "H1"] == ["debug"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--dry-run",), "--dry-run and --json show the blocks of a W&B Report: they need --wandb ENTITY/PROJECT"),
+        (("--json", "--wandb", "a/b"), "--json shows the blocks of a W&B Report: it needs --dry-run"),
+        (("--wandb", "a"), "--wandb must be ENTITY/PROJECT, an account or team and its project, such as "),
+        (("--wandb", "a/b"), "a W&B Report needs wandb-workspaces: pip install 'iclgd[report]'"),
+        (("--wandb", "a/b", "--dry-run", "nowhere"), "nowhere: no such folder"),
+    ],
+)
+def test_a_command_that_cannot_be_is_refused_in_a_line(
+    arguments: tuple[str, ...], said: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    code, out, err = cli("report", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"iclgd: {said}")
+    assert len(err.splitlines()) == 1
