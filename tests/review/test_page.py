@@ -249,7 +249,7 @@ def test_a_folder_without_runs_makes_a_page_that_says_so(
         (["missing"], "missing: no such folder"),
         ([RUNS, "--out", "missing/report.html"], "--out missing/report.html: there is no folder missing"),
         ([RUNS, "--out", "."], "--out .: is a folder; name a file, such as report.html"),
-        ([RUNS, "--dry-run"], "--dry-run shows the blocks of a W&B Report: it needs --wandb ENTITY/PROJECT"),
+        ([RUNS, "--dry-run"], "--dry-run and --json show the blocks of a W&B Report: they need --wandb ENTITY/PROJECT"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
