@@ -141,8 +141,8 @@ def _plot_spec(
     if bands:
         layers.append(_layer({"type": "area", "opacity": 0.15}, {"x": x, **ends, "color": colour}, bands))
     if as_bars:
-        pale = {**_by_series(styles, [style.opacity for style in styles]), "type": "ordinal"}
-        bar = {"x": x, "y": y, "color": colour, "opacity": pale, "tooltip": hover, **offset}
+        pale = [f"color-mix(in srgb, var(--{each.colour}) {each.opacity:.0%}, var(--paper))" for each in styles]
+        bar = {"x": x, "y": y, "color": _by_series(styles, pale), "tooltip": hover, **offset}
         layers.append(_layer({"type": "bar"}, bar))
     whiskers = [place for place in with_band if place not in bands]
     if whiskers:

@@ -178,7 +178,7 @@ def _start(source: RunCopy, job: Message, channel: Channel, folder: str | None) 
         # Within a sweep W&B takes these from its global settings alone, and no notice of the arguments below.
         wandb.setup(wandb.Settings(silent=True, run_id=path.name, project=_project(config)))
         tags = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
-        run = wandb.init(
+        return wandb.init(
             project=config.project,
             name=f"{path.parent.name}/{path.name}",
             dir=folder or path,
@@ -201,8 +201,6 @@ def _start(source: RunCopy, job: Message, channel: Channel, folder: str | None) 
                 **experimental_settings(job["follow"], SECONDS_BETWEEN_WRITES),
             ),
         )
-        run.define_metric("*", step_metric="trainer/global_step")
-        return run
 
     if job["mode"] == "online":
         try:
