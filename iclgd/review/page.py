@@ -24,7 +24,9 @@ from iclgd.review.vega_lite import figure
 from iclgd.tracking.run_directory import write_atomically
 
 LIBRARIES = ("jinja2", "vl_convert")
-LEAST_FILTERED = 12  # rows of a table that has a filter
+LEAST_FILTERED = 20  # rows of a table that has a filter
+MOST_CAPTION = 300  # characters of a figure's text that stand below it unfolded
+LONG_TEXT, LONG_WORD = 60, 40  # characters of a cell that needs room, or may be broken anywhere
 MOST_COMMANDS = 4  # that are shown unfolded
 MOST_COMMAND = 20_000  # characters
 MOST_LINES = 200  # of a list of what was left out
@@ -45,6 +47,7 @@ class _Cell(NamedTuple):
     behind: str  # in a lighter colour
     number: float | None
     key: str  # to sort by, where the text is not enough
+    kind: str  # class of the style
 
 
 def check_libraries() -> None:
@@ -134,6 +137,7 @@ def _section(number: int, section: Section) -> dict[str, Any]:
             }
             for verdict in section.verdicts
         ],
+        "answers": Counter(verdict.answer for verdict in section.verdicts),
         "headline": _table(section.headline),
         "charts": [_chart(chart) for chart in section.charts],
         "tables": [_table(table) for table in section.tables],
@@ -152,7 +156,7 @@ def _table(table: Table) -> dict[str, Any]:
         "columns": [short(name, LABEL) for name in table.columns],
         "rows": rows,
         "numeric": numeric,
-        "note": short(table.note, SENTENCE),
+        "note": _capital(short(table.note, SENTENCE)),
     }
 
 
@@ -160,14 +164,16 @@ def _cell(cell: Cell) -> _Cell:
     text, behind, number = shown_cell(cell)
     is_whole = not behind and number is not None and text == repr(number).removesuffix(".0")
     key = "" if number is None or is_whole else repr(number)
-    return _Cell(text, behind, number, key.replace("inf", "Infinity"))
+    is_long = len(text) > LONG_TEXT or any(len(word) > LONG_WORD for word in text.split())
+    kind = "n" if number is not None else "long" if is_long else ""
+    return _Cell(text, behind, number, key.replace("inf", "Infinity"), kind)
 
 
 def _chart(chart: Chart) -> dict[str, Any]:
     styles, panels = figure(chart)
     return {
         "title": _sentence(short(chart.title, CELL)),
-        "text": short(chart.text, SENTENCE),
+        "text": _capital(short(chart.text, SENTENCE)),
         "legends": _legends(chart, styles, panels),
         "is_wide": any(isinstance(panel, Parallel) for panel in chart.panels),
         "panels": panels,
@@ -176,7 +182,7 @@ def _chart(chart: Chart) -> dict[str, Any]:
 
 
 def _legends(chart: Chart, styles: Sequence[Style], panels: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return legends: first one for the figure, if all its panels have the same series; then one for each panel."""
+    """Return legends: first one for the figure, if it does for all panels; then one for each panel."""
     legends: list[list[dict[str, Any]]] = []
     for panel, drawn in zip(chart.panels, panels, strict=True):
         entries = {}
@@ -185,8 +191,10 @@ def _legends(chart: Chart, styles: Sequence[Style], panels: Sequence[dict[str, A
                 sign = "bar" if panel.bars else "line" if series.joined else "points"
                 entries[data["s"]] = {"place": data["s"], "sign": sign, **styles[data["s"]]._asdict()}
         legends.append(list(entries.values()) if len(entries) > 1 else [])
-    if len(legends) > 1 and legends[0] and all(legend == legends[0] for legend in legends):
-        return [legends[0], *([] for _ in legends)]
+    largest = max(legends, key=len, default=[])
+    known = {entry["place"] for entry in largest}
+    if len(legends) > 1 and all({entry["place"] for entry in legend} <= known for legend in legends):
+        return [largest, *([] for _ in legends)]
     return [[], *legends]
 
 
@@ -211,7 +219,14 @@ def _tally(review: Review) -> str:
     )
 
 
+def _capital(text: str) -> str:
+    """Return a text that begins with a capital, unless its first word is a name of ours, such as one_layer."""
+    word = text.split(" ", 1)[0].rstrip(",:;.")
+    return text[:1].upper() + text[1:] if word.isalpha() else text
+
+
 def _sentence(title: str) -> str:
+    title = _capital(title)
     return title if title.endswith((".", "?", "!", ":")) else f"{title}."
 
 
@@ -245,4 +260,5 @@ def _template() -> Any:
     environment.globals.update(
         answer_classes=ANSWERS, markers=MARKERS, least_filtered=LEAST_FILTERED, most_commands=MOST_COMMANDS
     )
+    environment.globals.update(most_caption=MOST_CAPTION)
     return environment.get_template("page")

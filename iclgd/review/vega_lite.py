@@ -15,13 +15,17 @@ from iclgd.review.series_styles import Key, Style, series_styles
 
 Json = dict[str, Any]
 WIDTH = 330  # of a heat map, about: its cells are squares where that is sensible
+NARROW = 210  # of one of four or more
 HEIGHT = 230  # of a panel, in pixels
 PADDING = 7  # pixels between numbers and frame: markers are not cut
+MARGIN = 0.03  # the same of the x axis, as a share of it
 MOST_MARKERS = 40  # of one series, on average: more of them hide the line
 MOST_HOVERED = 1500  # elements that only answer the pointer: an SVG has to stay quick
 MOST_WRITTEN = 48  # characters of an axis, or of a line across
+MOST_LETTERS = 60  # of all categories beside each other
 MOST_TICKS = 40  # categories that are all named
 FAR_BELOW = 1e-6  # times the lowest number: where a band goes that leaves a logarithmic axis
+FRAME = {"type": "rect", "filled": False, "color": "var(--rule)", "x": 0, "y": 0, "x2": "width", "y2": "height"}
 HALO = {"color": "var(--paper)", "stroke": "var(--paper)", "strokeWidth": 4}  # behind words that lie on lines
 BLUE, WHITE, RED = "#2166ac", "#ffffff", "#b2182b"  # ends of ColorBrewer's RdBu, safe for the colour-blind
 
@@ -47,7 +51,7 @@ def figure(chart: Chart) -> Figure:
 
     def panel_of(panel: Plot | HeatMap | Parallel) -> Json:
         if isinstance(panel, HeatMap):
-            return heat_map_panel(panel)
+            return heat_map_panel(panel, WIDTH if len(chart.panels) < 4 else NARROW)
         if isinstance(panel, Parallel):
             return parallel_panel(panel)
         return plot_panel(panel, styles, [places[_key(series)] for series in panel.series])
@@ -120,7 +124,7 @@ def _plot_spec(
         y["scale"] = {"zero": True}
     offset: Json = {}
     if plot.bars and len(set(places)) > 1:
-        offset = {"xOffset": {"field": "s", "type": "nominal", "scale": {"domain": sorted(set(places))}}}
+        offset = {"xOffset": {"field": "s", "type": "nominal", "scale": {"domain": list(dict.fromkeys(places))}}}
         x["scale"] = {"type": "band", "paddingInner": 0.25, "paddingOuter": 0.15}
     colour = _by_series(styles, [f"var(--{style.colour})" for style in styles])
     dashes = _by_series(styles, [list(style.dashes) for style in styles])
@@ -137,8 +141,8 @@ def _plot_spec(
     if bands:
         layers.append(_layer({"type": "area", "opacity": 0.15}, {"x": x, **ends, "color": colour}, bands))
     if as_bars:
-        pale = {**_by_series(styles, [style.opacity for style in styles]), "type": "ordinal"}
-        bar = {"x": x, "y": y, "color": colour, "opacity": pale, "tooltip": hover, **offset}
+        pale = [f"color-mix(in srgb, var(--{each.colour}) {each.opacity:.0%}, var(--paper))" for each in styles]
+        bar = {"x": x, "y": y, "color": _by_series(styles, pale), "tooltip": hover, **offset}
         layers.append(_layer({"type": "bar"}, bar))
     whiskers = [place for place in with_band if place not in bands]
     if whiskers:
@@ -193,11 +197,33 @@ def _by_series(styles: Sequence[Style], looks: Sequence[Any]) -> Json:
 def _x(axis: Axis, drawn: Sequence[dict[str, list[Any]]], is_named: bool) -> Json:
     title = short(axis.label, MOST_WRITTEN)
     if not is_named:
-        return {"field": "x", "type": "quantitative", "title": title, **_scale("x", axis, [])}
+        values = [value for each in drawn for value in each["x"] if value is not None]
+        x: Json = {"field": "x", "type": "quantitative", "title": title, **_scale("x", axis, [])}
+        x["scale"] = {
+            "type": "log" if axis.is_log else "linear",
+            "domain": _widened(values, axis.is_log),
+            "nice": False,
+        }
+        if not axis.is_log and all(value == int(value) for value in values):
+            x["axis"] = {"tickMinStep": 1}  # there is no layer 0.5
+        return x
     names = list(dict.fromkeys(name for each in drawn for name in each["x"]))
-    is_long = sum(len(name) for name in names) > MOST_TICKS
-    turned: Json = {"labelAngle": -35} if is_long else {"labelAngle": 0}
-    return {"field": "x", "type": "nominal", "title": title, "sort": None, "axis": {**turned, "labelOverlap": True}}
+    labels: Json = {"labelAngle": 0, "labelOverlap": len(names) > MOST_TICKS}
+    if len(names) * max(len(word) for name in names for word in name.split() or [""]) > MOST_LETTERS:
+        labels["labelAngle"] = -35
+    elif len(names) * max(map(len, names)) > MOST_LETTERS:
+        labels["labelExpr"] = "split(datum.label, ' ')"  # a line for each word
+    return {"field": "x", "type": "nominal", "title": title, "sort": None, "axis": labels}
+
+
+def _widened(values: Sequence[float], is_log: bool) -> list[float]:
+    """Return a domain with room for markers at both ends."""
+    low, high = min(values), max(values)
+    if is_log:
+        factor = (high / low) ** MARGIN if high > low else 2.0
+        return [low / factor, high * factor]
+    room = (high - low) * MARGIN or abs(low) or 1.0
+    return [low - room, high + room]
 
 
 def _y(axis: Axis, drawn: Sequence[dict[str, list[Any]]], marks: Iterable[Mark]) -> Json:
@@ -233,7 +259,7 @@ def _log_label(side: str) -> str:
     """Return an expression that labels powers of 10; over two decades or fewer 2 and 5 of each too, within one all."""
     decades = f"log(domain('{side}')[1] / domain('{side}')[0]) / LN10"
     shown = f"{decades} < 0.8 || indexof({decades} < 2 ? [1, 2, 5] : [1], round({_DECADE} * 100) / 100) >= 0"
-    return f"{shown} ? format(datum.value, '.3~g') : ''"
+    return f"{shown} ? format(datum.value, ',.5~g') : ''"
 
 
 def _lines_across(plot: Plot, x: Json, y: Json, drawn: Sequence[dict[str, list[Any]]], is_named: bool) -> list[Json]:
@@ -269,8 +295,13 @@ def _lines_across(plot: Plot, x: Json, y: Json, drawn: Sequence[dict[str, list[A
     return layers
 
 
-def heat_map_panel(panel: HeatMap) -> Json:
-    """Return a panel of coloured cells; rows have ``r``, ``c`` (numbers of row and column) and ``v``."""
+def heat_map_panel(panel: HeatMap, width: int = WIDTH) -> Json:
+    """Return a panel of coloured cells; rows have ``r``, ``c`` (numbers of row and column) and ``v``.
+
+    Args:
+        panel: the matrix.
+        width: about how many pixels wide it will be.
+    """
     values = [[_rounded(value) for value in row] for row in panel.values]
     finite = [abs(value) for row in values for value in row if value is not None]
     rows, columns = ([short(name, LABEL) for name in names] for names in (panel.rows, panel.columns))
@@ -279,17 +310,17 @@ def heat_map_panel(panel: HeatMap) -> Json:
         "zoom": False,
         "title": short(panel.title, LABEL),
         "columns": ["row", "column", "value"],
-        "spec": _heat_spec(rows, columns, max(finite) or 1.0) if finite else None,
+        "spec": _heat_spec(rows, columns, max(finite) or 1.0, width) if finite else None,
         "rows": rows,
         "names": columns,
         "values": values,
     }
 
 
-def _heat_spec(rows: Sequence[str], columns: Sequence[str], limit: float) -> Json:
+def _heat_spec(rows: Sequence[str], columns: Sequence[str], limit: float, width: int) -> Json:
     def side(field: str, names: Sequence[str]) -> Json:
         axis: Json = {"title": None, "labelOverlap": True, "labelAngle": 0, "domain": False, "ticks": False}
-        if field == "c" and sum(map(len, names)) > MOST_TICKS:
+        if field == "c" and sum(map(len, names)) > MOST_LETTERS:
             axis["labelAngle"] = -60
         # By number, since names may be there twice.
         axis["labelExpr"] = f"names.{field}[datum.value]"
@@ -310,12 +341,13 @@ def _heat_spec(rows: Sequence[str], columns: Sequence[str], limit: float) -> Jso
     undefined = [{"filter": "!isValid(datum.v)"}]
     return {
         "width": "container",
-        "height": round(min(max(WIDTH * len(rows) / max(1, len(columns)), 50), 420)),
+        "height": round(min(max(width * len(rows) / max(1, len(columns)), 50), 420)),
         "params": [{"name": "names", "value": {"r": list(rows), "c": list(columns)}}],
         "data": {"name": "rows"},
         "layer": [
             {"mark": "rect", "transform": [{"filter": "isValid(datum.v)"}], "encoding": {**cell, "color": colour}},
             {"mark": {"type": "rect", "color": "var(--void)"}, "transform": undefined, "encoding": cell},
+            {"mark": FRAME, "data": {"values": [{}]}},  # white cells have no edge of their own
         ],
     }
 

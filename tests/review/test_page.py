@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -22,8 +23,10 @@ from iclgd.review.document import Axis, Chart, HeatMap, Mark, Parallel, Plot, Re
 from iclgd.review.page_texts import shown_cell
 from iclgd.review.series_styles import OF_ROLE, series_styles
 from iclgd.review.vega_lite import figure
+from tests.conftest import ROOT
 from tests.review import example
 
+RUNS = ROOT / "tests" / "reference" / "runs"
 VOID = {"meta", "link", "input", "path", "rect", "line"}
 STAND_IN = "window.vegaEmbed = null;"  # Vega itself takes seconds to put together; the tests in a browser have it
 
@@ -202,7 +205,7 @@ def test_cells_sort_by_the_number_behind_the_text() -> None:
         {"class": "n", "data-v": "nan"},
         {"class": "n"},
         {"class": "n", "data-v": "-Infinity"},
-        {},
+        {"class": "r"},
     ]
     assert [shown_cell(cell[1])[0] for cell in table.rows] == ["0.1235", "NaN", "2", "-∞", ""]
 
@@ -216,6 +219,49 @@ def test_specifications_are_of_vega_lite_s_schema() -> None:
     validator = jsonschema.validators.validator_for(schema)(wanted)
     assert all(validator.is_valid(spec) for spec in specs)
     assert not validator.is_valid({**specs[0], "height": "tall"})
+
+
+def test_the_command_writes_the_page_and_prints_its_path_last(
+    cli: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    place = tmp_path / "page.html"
+    code, out, err = cli("report", RUNS, "--out", place, "--title", "Mine & yours")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == str(place)
+    read = Reader(place.read_text(encoding="utf-8"))
+    assert read.text("h1") == "\nMine & yours"
+    assert len(read.all("figure")) > 3
+
+
+def test_a_folder_without_runs_makes_a_page_that_says_so(
+    cli: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "none").mkdir()
+    code, out, err = cli("report", tmp_path / "none", "--out", tmp_path / "page.html")
+    assert (code, out) == (0, f"{tmp_path / 'page.html'}\n")
+    assert err == f"no runs below {tmp_path / 'none'}\n"
+    assert "No runs" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing"], "missing: no such folder"),
+        ([RUNS, "--out", "missing/report.html"], "--out missing/report.html: there is no folder missing"),
+        ([RUNS, "--out", "."], "--out .: is a folder; name a file, such as report.html"),
+        ([RUNS, "--dry-run"], "--dry-run and --json show the blocks of a W&B Report: they need --wandb ENTITY/PROJECT"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    cli: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[object],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli("report", *arguments) == (2, "", f"iclgd: {message}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_numbers_that_cannot_be_drawn_are_left_out() -> None:

@@ -154,8 +154,8 @@
         hide(state);
       });
     }
-    const details = figure.querySelector("details");
-    details?.addEventListener("toggle", () => {
+    const details = figure.querySelector("details.numbers");
+    details.addEventListener("toggle", () => {
       if (details.open && details.children.length === 1) fillData(details);
     });
   }
