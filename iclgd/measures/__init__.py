@@ -10,6 +10,7 @@ Nothing here runs: those that build measures (:mod:`iclgd.modules`, :mod:`iclgd.
 """
 
 from iclgd.measures.controls import CONTROLS, Control
+from iclgd.measures.ranges import range_of
 from iclgd.measures.regression import ALIGNMENTS, ERRORS, AlignmentMetric, ErrorMetric, Learned
 from iclgd.measures.text import TEXT_METRICS, Panel, TextMetric
 
@@ -24,4 +25,5 @@ __all__ = [
     "Learned",
     "Panel",
     "TextMetric",
+    "range_of",
 ]

@@ -1,5 +1,6 @@
 """The measures of text runs, by summary name."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ class TextMetric:
         panel: in which the figure shows it; ``None`` for none.
         label: in the panel's legend.
         baseline_of: the measure whose random baseline this is: drawn dotted, in its colour, with no label of its own.
+        within: the least and the largest value that there can be.
     """
 
     metric: Callable[[int], Metric]
@@ -66,12 +68,14 @@ class TextMetric:
     panel: Panel | None = None
     label: str = ""
     baseline_of: str | None = None
+    within: tuple[float, float] = (-1.0, 1.0)
 
 
 AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
 AM = Panel("SimAM: in-context attention to the query's tokens", "mean cosine")
 KENDALL = Panel("Kendall: order of attention to the demonstrations", "mean rank correlation (tau-b)", chance=0.0)
 UPDATES = Panel("Update similarity: effect on the query", "mean cosine", chance=0.0)
+SHARE = (0.0, 1.0)
 
 
 def _accuracy(_num_layers: int) -> Metric:
@@ -87,16 +91,25 @@ def _top_examples(num_layers: int) -> Metric:
 
 
 TEXT_METRICS: dict[str, TextMetric] = {
-    "accuracy/zero_shot": TextMetric(_accuracy, lambda seen: seen.correct[:1], "answers"),
-    "accuracy/in_context": TextMetric(_accuracy, lambda seen: seen.correct[1:2], "answers"),
-    "accuracy/finetuned": TextMetric(_accuracy, lambda seen: seen.correct[2:], "answers"),
+    "accuracy/zero_shot": TextMetric(_accuracy, lambda seen: seen.correct[:1], "answers", within=SHARE),
+    "accuracy/in_context": TextMetric(_accuracy, lambda seen: seen.correct[1:2], "answers", within=SHARE),
+    "accuracy/finetuned": TextMetric(_accuracy, lambda seen: seen.correct[2:], "answers", within=SHARE),
     "rec2ftp": TextMetric(
-        lambda _num_layers: Rec2FTP(), lambda seen: seen.correct, "answers", decimals=0, may_be_undefined=True
+        lambda _num_layers: Rec2FTP(),
+        lambda seen: seen.correct,
+        "answers",
+        decimals=0,
+        may_be_undefined=True,
+        within=(0.0, 100.0),
     ),
     "rec2ftp_queries": TextMetric(  # how many it rests on
-        lambda _num_layers: SumMetric(nan_strategy="disable"), lambda seen: (seen.put_right,), "answers", decimals=None
+        lambda _num_layers: SumMetric(nan_strategy="disable"),
+        lambda seen: (seen.put_right,),
+        "answers",
+        decimals=None,
+        within=(0.0, math.inf),
     ),
-    "put_right": TextMetric(_accuracy, lambda seen: (seen.put_right,), "answers"),
+    "put_right": TextMetric(_accuracy, lambda seen: (seen.put_right,), "answers", within=SHARE),
     "sim_aou": TextMetric(SimAOU, lambda seen: seen.outputs, "SimAOU", panel=AOU, label="in-context with finetuned"),
     "sim_aou_random": TextMetric(
         RandomSimAOU,
@@ -158,16 +171,25 @@ TEXT_METRICS: dict[str, TextMetric] = {
         Kendall, lambda seen: (seen.examples.in_context, seen.example_lengths, seen.examples.visible), "Kendall"
     ),
     "top_tokens": TextMetric(
-        _top_tokens, lambda seen: (seen.tokens.in_context, seen.tokens.finetuned, seen.tokens.visible), "top"
+        _top_tokens,
+        lambda seen: (seen.tokens.in_context, seen.tokens.finetuned, seen.tokens.visible),
+        "top",
+        within=SHARE,
     ),
     "top_tokens_random": TextMetric(
-        _top_tokens, lambda seen: (seen.tokens.in_context, seen.tokens.random, seen.tokens.visible), "top"
+        _top_tokens, lambda seen: (seen.tokens.in_context, seen.tokens.random, seen.tokens.visible), "top", within=SHARE
     ),
     "top_examples": TextMetric(
-        _top_examples, lambda seen: (seen.examples.in_context, seen.examples.finetuned, seen.examples.visible), "top"
+        _top_examples,
+        lambda seen: (seen.examples.in_context, seen.examples.finetuned, seen.examples.visible),
+        "top",
+        within=SHARE,
     ),
     "top_examples_random": TextMetric(
-        _top_examples, lambda seen: (seen.examples.in_context, seen.examples.random, seen.examples.visible), "top"
+        _top_examples,
+        lambda seen: (seen.examples.in_context, seen.examples.random, seen.examples.visible),
+        "top",
+        within=SHARE,
     ),
     "update_similarity": TextMetric(
         UpdateSimilarity,

@@ -31,15 +31,18 @@ class Spread(NamedTuple):
     not_finite: int = 0
 
 
-def spread(values: Sequence[float]) -> Spread:
+def spread(values: Sequence[float], within: tuple[float, float] = (-math.inf, math.inf)) -> Spread:
     """Return mean, interval and standard deviation of independent repetitions.
 
     Args:
         values: one for each repetition, at least one.
+        within: where the mean can lie; the interval is cut there, which costs it no coverage.
 
     Example:
         >>> "{:.3f} [{:.3f}, {:.3f}], {:.3f}, {}".format(*spread([1.0, 2.0, 3.0]))
         '2.000 [-0.484, 4.484], 1.000, 3'
+        >>> spread([0.8, 1.0], within=(0.0, 1.0)).high
+        1.0
         >>> spread([1.0])
         Spread(mean=1.0, low=nan, high=nan, deviation=nan, number=1, not_finite=0)
         >>> spread([1.0, math.inf])
@@ -53,7 +56,7 @@ def spread(values: Sequence[float]) -> Spread:
         return Spread(mean, math.nan, math.nan, math.nan, number)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (number - 1))
     half = float(stdtrit(number - 1, 1 - ALPHA / 2)) * deviation / math.sqrt(number)
-    return Spread(mean, mean - half, mean + half, deviation, number)
+    return Spread(mean, max(mean - half, within[0]), min(mean + half, within[1]), deviation, number)
 
 
 def by_setting(

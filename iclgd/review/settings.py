@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from iclgd.measures import range_of
 from iclgd.report.comparisons import Estimate, estimate
 from iclgd.report.settings import SEEDS, by_setting, spread
 from iclgd.review.gather import ReviewedRun
@@ -97,7 +98,7 @@ class Setting:
         if len(values) == 1:
             (numbers,) = (dict(each.numbers) for each in self.repetitions if name in each.numbers)
             return estimate(numbers, name)
-        return Estimate(*spread(values)[:3])
+        return Estimate(*spread(values, range_of(name))[:3])
 
     def derived(self, of: Callable[[Repetition], float | None]) -> list[float]:
         """Return what a function makes of each repetition, where it makes anything."""

@@ -230,7 +230,28 @@ def _y(axis: Axis, drawn: Sequence[dict[str, list[Any]]], marks: Iterable[Mark])
     positive = [each for series in drawn for each in series["y"] if each is not None and each > 0]
     across = [mark.at for mark in marks if mark.across == "y" and math.isfinite(mark.at) and mark.at > 0]
     title = short(axis.label, MOST_WRITTEN)
-    return {"field": "y", "type": "quantitative", "title": title, **_scale("y", axis, [*positive, *across])}
+    y: Json = {"field": "y", "type": "quantitative", "title": title, **_scale("y", axis, [*positive, *across])}
+    if not axis.is_log and (domain := _around_lines(drawn, marks)) is not None:
+        y["scale"] = {"domain": domain, "nice": False, "zero": False}
+    return y
+
+
+def _around_lines(drawn: Sequence[dict[str, list[Any]]], marks: Iterable[Mark]) -> list[float] | None:
+    """Return a linear domain of which wide bands take no more than lines do; ``None`` where nothing is too wide.
+
+    The interval of two seeds may be ten times as wide as all that is to be seen.
+    """
+    lines = [value for series in drawn for value in series["y"] if value is not None]
+    lines += [mark.at for mark in marks if mark.across == "y" and math.isfinite(mark.at)]
+    ends = [value for series in drawn for name in ("low", "high") for value in series[name] if value is not None]
+    if not lines or not ends:
+        return None
+    low, high = min(lines), max(lines)
+    room = (high - low) or abs(low) or 1.0
+    if min(ends) >= low - room / 2 and max(ends) <= high + room / 2:
+        return None
+    bottom, top = max(min(*ends, low), low - room / 2), min(max(*ends, high), high + room / 2)
+    return [bottom - MARGIN * room * (bottom == low), top + MARGIN * room * (top == high)]
 
 
 def _scale(side: str, axis: Axis, shown: Sequence[float]) -> Json:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.report.function_figures import LEARNERS, normalised
 from iclgd.report.results import drawable
 from iclgd.report.verdicts import verdict_text
@@ -69,7 +70,7 @@ def _distances(rows: Sequence[Sequence[dict[str, Any]]], notes: Notes) -> Series
         elif len(rows) == 1:
             spreads[name] = (distances[0], found[0]["sensitivity_l2_low"], found[0]["sensitivity_l2_high"])
         else:
-            spreads[name] = spread_on(distances, is_log=False)[:3]
+            spreads[name] = spread_on(distances, is_log=False, within=NOT_NEGATIVE)[:3]
     nearest = sorted(spreads, key=lambda name: spreads[name][0])[:NUM_LEARNERS]
     means, low, high = (numbers([spreads[name][end] for name in nearest]) for end in range(3))
     label = "distance" if len(rows) == 1 else f"mean of {len(rows)} seeds"

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from iclgd.measures.ranges import NOT_NEGATIVE
+from iclgd.measures.text import SHARE
 from iclgd.report.language_figures import AFTER
 from iclgd.report.results import Curve, Results, of_seeds
 from iclgd.review.charts.groups import Group, Notes, curve_of, together
@@ -25,12 +27,12 @@ def learning_to_learn(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     if len(shown) > 1:
         notes.add(f"learning_to_learn: over training of the first of {len(shown)} settings alone")
     lines = [
-        line(f"{number} demonstrations", *curve, most=points_each(len(numbers)))
+        line(f"{number} demonstrations", *curve, most=points_each(len(numbers)), within=SHARE)
         for number in numbers
         if (curve := curve_of(first, _name(number), notes))
     ]
     at_the_end = [
-        line(group.name, *curve)
+        line(group.name, *curve, within=SHARE)
         for group, _ in shown
         if (curve := together(group, _final, "accuracy over demonstrations", notes))
     ]
@@ -66,7 +68,7 @@ def validation_loss(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         lines = []
         for group in groups:
             if curve := curve_of(group, name, notes):
-                lines.append(line(group.name, *curve, most=points_each(len(groups) * len(LOSSES))))
+                lines.append(line(group.name, *curve, most=points_each(len(groups) * len(LOSSES)), within=NOT_NEGATIVE))
                 shown[group.name] = group
         if lines:
             panels.append(Plot(text, Axis(STEP), Axis("cross-entropy, nats a token"), lines))

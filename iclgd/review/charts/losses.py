@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.report.results import MIXTURE, Curve
 from iclgd.report.style import DECADES
 from iclgd.review.charts.groups import Notes
@@ -48,7 +49,7 @@ def losses_plot(
             if notes is not None and is_out.any():
                 notes.add(f"{learner(key)}: gaps where its loss is above all others shown")
         label, its_role = (learner(key), role(key)) if is_of_learners else (key, "other")
-        lines.append(line(label, curve.x, values, its_role, is_log, points_each(num_series)))
+        lines.append(line(label, curve.x, values, its_role, is_log, points_each(num_series), NOT_NEGATIVE))
     return Plot(name, Axis(x), Axis(axis_label(y, is_log, curves.values()), is_log), lines)
 
 

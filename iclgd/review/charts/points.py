@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from iclgd.measures.ranges import ANYWHERE
 from iclgd.report.results import LARGEST, Array, drawable
 from iclgd.report.settings import Spread, spread
 from iclgd.review.document import Plot, Role, Series
@@ -63,7 +64,7 @@ def points_each(num_series: int) -> int:
     return max(FEWEST_POINTS, min(MOST_POINTS, MOST_IN_A_CHART // max(1, num_series)))
 
 
-def spread_on(values: Sequence[float], is_log: bool) -> Spread:
+def spread_on(values: Sequence[float], is_log: bool, within: tuple[float, float] = ANYWHERE) -> Spread:
     """Return mean and 95 % interval; on a logarithmic axis of the logarithms: the geometric mean, and ratios to it.
 
     Example:
@@ -71,7 +72,7 @@ def spread_on(values: Sequence[float], is_log: bool) -> Spread:
         [2.0, 0.357, 11.19]
     """
     if not is_log:
-        return spread(values)
+        return spread(values, within)
     logs = spread([math.log(value) if value > 0 else math.nan for value in values])
     mean, low, high = (math.exp(min(end, 700.0)) for end in logs[:3])
     return logs._replace(mean=mean, low=low, high=high)
@@ -92,6 +93,7 @@ def line(
     role: Role = "other",
     is_log: bool = False,
     most: int = MOST_POINTS,
+    within: tuple[float, float] = ANYWHERE,
 ) -> Series:
     """Return the mean of repetitions over something, with its 95 % interval by Student's t where there are several.
 
@@ -104,10 +106,11 @@ def line(
         role: of the line.
         is_log: whether its axis is logarithmic; then mean and interval are those of the logarithms.
         most: points.
+        within: where the means can lie.
     """
     kept = drawable(values)
     places = thinned(middle(kept, is_log), most)
-    spreads = [spread_on(column.tolist(), is_log) for column in kept[:, places].T]
+    spreads = [spread_on(column.tolist(), is_log, within) for column in kept[:, places].T]
     has_band = len(values) > 1
     low, high = (numbers(each[end] for each in spreads if has_band) for end in (1, 2))
     return Series(

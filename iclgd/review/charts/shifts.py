@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.report.results import Curve, Results
 from iclgd.report.shift_figures import X_LABELS
 from iclgd.report.style import LOSS
@@ -78,7 +79,7 @@ def _shift(group: Group, name: str, notes: Notes) -> Plot:
 
 
 def _points(label: str, words: Sequence[str], curve: Curve, predictor: str) -> Series:
-    spreads = [spread_on(column.tolist(), is_log=False) for column in curve.values.T]
+    spreads = [spread_on(column.tolist(), is_log=False, within=NOT_NEGATIVE) for column in curve.values.T]
     has_bars = len(curve.values) > 1
     low, high = (numbers([each[end] for each in spreads if has_bars]) for end in (1, 2))
     return Series(label, words, numbers([each.mean for each in spreads]), low, high, role(predictor), joined=False)

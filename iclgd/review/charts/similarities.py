@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from iclgd.measures import CONTROLS, TEXT_METRICS
+from iclgd.measures import CONTROLS, TEXT_METRICS, range_of
+from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.report.comparisons import by_layer, controls_of, estimate
 from iclgd.report.results import Curve, Results
 from iclgd.report.similarity_figures import panels as measures_by_panel
@@ -58,7 +59,8 @@ def similarity_by_layer(groups: Sequence[Group], notes: Notes) -> list[Chart]:
             for name, label, role in chosen if len(groups) == 1 else chosen[:1]:
                 if curve := together(group, partial(_layers, name=name), said(group, name), notes):
                     text = label if len(groups) == 1 else group.label
-                    lines.append(line(text, *curve, role=role if len(groups) == 1 else "other"))
+                    its_role: Role = role if len(groups) == 1 else "other"
+                    lines.append(line(text, *curve, role=its_role, within=range_of(name)))
                     shown[group.name] = group
         if lines:
             plots.append(Plot(panel.title, Axis("layer"), Axis(panel.axis), lines))
@@ -150,7 +152,7 @@ def over_runs(group: Group, name: str) -> tuple[float, float, float]:
         return math.nan, math.nan, math.nan
     if len(found) == 1:
         return found[0] if math.isfinite(found[0].value) else (math.nan, math.nan, math.nan)
-    return spread_on([each.value for each in found], is_log=False)[:3]
+    return spread_on([each.value for each in found], is_log=False, within=range_of(name))[:3]
 
 
 def levels(series: Sequence[Series], most: int = 6) -> str:
@@ -180,7 +182,8 @@ def finetuning(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         lines = []
         for name, label in names.items():
             if curve := curve_of(group, name, notes):
-                lines.append(line(label, *curve, role="transformer" if name == "finetune/loss" else "control"))
+                its_role: Role = "transformer" if name == "finetune/loss" else "control"
+                lines.append(line(label, *curve, role=its_role, within=NOT_NEGATIVE))
         if lines:
             shown.append(group)
             plots.append(Plot(group.label, Axis("step"), Axis("loss, nats a token"), lines))

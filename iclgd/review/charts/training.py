@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from operator import methodcaller
 
-from iclgd.measures import ALIGNMENTS, ERRORS
+from iclgd.measures import ALIGNMENTS, ERRORS, range_of
+from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.report.results import MIXTURE, TRANSFORMER, Curve, Results, drawable
 from iclgd.report.style import LOSS
 from iclgd.report.training_figures import TOKENS
@@ -110,7 +111,12 @@ def _by_axis(curves: Mapping[str, Mapping[str, Curve]]) -> list[Plot]:
     for axis in dict.fromkeys(ALIGNMENTS[measure].axis for measure in curves):
         found = {measure: each for measure, each in curves.items() if ALIGNMENTS[measure].axis == axis}
         lines = [
-            line(ALIGNMENTS[measure].label, *curve, most=points_each(len(curves)))
+            line(
+                ALIGNMENTS[measure].label,
+                *curve,
+                most=points_each(len(curves)),
+                within=range_of(f"alignment/{measure}"),
+            )
             for measure, each in found.items()
             for curve in each.values()
         ]
@@ -125,7 +131,10 @@ def _by_measure(curves: Mapping[str, Mapping[str, Curve]]) -> list[Plot]:
             ALIGNMENTS[measure].label,
             Axis(STEP),
             Axis(ALIGNMENTS[measure].axis),
-            [line(label, *curve, most=points_each(number)) for label, curve in each.items()],
+            [
+                line(label, *curve, most=points_each(number), within=range_of(f"alignment/{measure}"))
+                for label, curve in each.items()
+            ],
         )
         for measure, each in curves.items()
     ]
@@ -162,7 +171,7 @@ def copying(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         names += [f"copying/{name}" for name in curves]
         is_log = any((drawable(curve.values) > 0).any() for curve in curves.values())
         lines: list[Series] = [
-            line(TOKENS[name][0].removeprefix("... "), *curve, is_log=is_log, most=points_each(12))
+            line(TOKENS[name][0].removeprefix("... "), *curve, is_log=is_log, most=points_each(12), within=NOT_NEGATIVE)
             for name, curve in curves.items()
         ]
         above = f"{group.label}: " if group.label else ""
