@@ -65,6 +65,25 @@ def runs(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def compare(arguments: argparse.Namespace) -> int:
+    """Print how runs differ from the first of them."""
+    from iclgd import own_entries
+    from iclgd.runs.comparison import compare_runs
+    from iclgd.runs.comparison_text import comparison_json, comparison_lines
+
+    own_entries.load(arguments.imports)
+    comparison = compare_runs(arguments.runs, everything=arguments.all or arguments.json)
+    if arguments.json:
+        show_text(comparison_json(comparison) + "\n")
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for line in comparison_lines(comparison, width):
+            show(line)
+    for note in comparison.notes:
+        say(note)
+    return 0
+
+
 def show_text(text: str) -> None:
     """Print what scripts read, as it is."""
     sys.stdout.write(text)
