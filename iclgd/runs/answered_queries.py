@@ -42,7 +42,7 @@ class Answered(NamedTuple):
             right.setdefault(place, {})[str(text), str(label), before] = value
         return cls(right)
 
-    def each(self, name: str, queries: Iterable[Query] | None = None) -> Array | None:
+    def values(self, name: str, queries: Iterable[Query] | None = None) -> Array | None:
         """Return a number of the summary that is a share of all queries as 1, 0 or NaN of each.
 
         Args:
@@ -60,8 +60,8 @@ class Answered(NamedTuple):
         queries = list(columns[0] or () if queries is None else queries)
         if not queries or not all(column is not None and query in column for column in columns for query in queries):
             return None
-        values = [np.array([column[query] for query in queries]) for column in columns if column is not None]
-        found: Array = values[0] if measure in SETTINGS else (1 - values[0]) * values[1]
+        right = [np.array([column[query] for query in queries]) for column in columns if column is not None]
+        found: Array = right[0] if measure in SETTINGS else (1 - right[0]) * right[1]
         return found
 
     def queries(self, name: str) -> list[Query]:
@@ -102,23 +102,23 @@ def on_queries(
         The comparison, or why there is none; an empty text for a number that does not rest on answers.
     """
     for answered, summary in zip((first, second), summaries, strict=True):
-        if (each := answered.each(name)) is None:
+        if (each := answered.values(name)) is None:
             return ""
         if math.isfinite(summary[name]) and not abs(float(each.mean()) - summary[name]) <= TOLERANCE:
             return "predictions.jsonl does not give the summary's number"
     queries = [answered.queries(name) for answered in (first, second)]
     known = set(queries[1])
     both = [query for query in queries[0] if query in known]
-    one, other = first.each(name, both), second.each(name, both)
+    one, other = first.values(name, both), second.values(name, both)
     if one is None or other is None:
         return "no query was seen by both"
     how = f"paired: {len(both):,} queries"
     if not len(both) == len(queries[0]) == len(queries[1]):
         how = f"paired: the {len(both):,} queries that both saw, of {len(queries[0]):,} and {len(queries[1]):,}"
-    values = float(one.mean()), float(other.mean())
+    shares = float(one.mean()), float(other.mean())
     if not all_finite(one, other):
-        return OnQueries(*values, None, "no interval: a query has no answer")
-    return OnQueries(*values, paired_shares(one, other), how)
+        return OnQueries(*shares, None, "no interval: a query has no answer")
+    return OnQueries(*shares, paired_shares(one, other), how)
 
 
 def _split(name: str, controls: set[str]) -> tuple[str, str]:

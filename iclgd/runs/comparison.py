@@ -113,10 +113,10 @@ class _Opened:
 def compare_runs(paths: Sequence[str | Path], everything: bool = False) -> RunComparison:
     """Compare complete runs of one experiment with the first of them.
 
-    Accuracies are paired over the queries that both runs saw (score intervals, Tango 1998), and losses and alignments over tasks if both were evaluated on the same ones (Student's t of the
-    differences; each task is computed again from the weights). Runs of several seeds are paired over seeds, if they
-    have the same, else compared by Welch's t. What is left has the interval that follows from both runs' own
-    (Zou & Donner 2008), as if they had nothing in common.
+    Accuracies are paired over the queries that both runs saw (score intervals, Tango 1998), losses and alignments over
+    tasks if both runs were evaluated on the same ones (Student's t of the differences; each task is computed again from
+    the weights). Runs of several seeds are paired over seeds if they have the same, else compared by Welch's t. What is
+    left has the interval that follows from both runs' own (Zou & Donner 2008), as if they had nothing in common.
 
     Args:
         paths: of two or more run directories.
