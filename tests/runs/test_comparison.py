@@ -1,13 +1,14 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy import stats
 
@@ -40,7 +41,7 @@ def by_name(paths: list[Path], **options: bool) -> dict[str, Difference]:
     return {each.name: each for each in differences}
 
 
-def losses(path: Path) -> np.ndarray:
+def losses(path: Path) -> NDArray[Any]:
     """Return the transformer's loss on each evaluation task, from the opened run."""
     run: Any = iclgd.load_run(path)
     from iclgd.data.seeding import named_generator
@@ -125,7 +126,7 @@ def test_seeds_are_paired_if_they_are_the_same(tmp_path: Path) -> None:
     assert by_name([DEBUG, base])["loss/gd"][3:] == (None, "no interval: 1 seed beside 2 seeds")
 
 
-def text_run(path: Path, right: dict[str, list[int | None]], texts: list[str], **config: str) -> Path:
+def text_run(path: Path, right: Mapping[str, Sequence[int | None]], texts: list[str], **config: str) -> Path:
     """Make a text run whose answers are given by setting."""
     copy(EMBEDDED, path, config)
     summary = json.loads((path / "summary.json").read_text())
@@ -133,13 +134,13 @@ def text_run(path: Path, right: dict[str, list[int | None]], texts: list[str], *
     for number, text in enumerate(texts):
         for setting, values in right.items():
             choice = {1: "good", 0: "bad", None: None}[values[number]]
-            rows.append({"control": None, "query": number, "setting": setting, "text": text, "label": "good"})
-            rows[-1] |= {"choice": choice, "scores": {}}
+            row = {"control": None, "query": number, "setting": setting, "text": text, "label": "good"}
+            rows.append({**row, "choice": choice, "scores": {}})
     (path / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for setting, values in right.items():
         known = [math.nan if value is None else value for value in values]
         summary[f"accuracy/{setting}"] = sum(known) / len(known)
-    zero_shot, finetuned = (np.array(right[name], float) for name in ("zero_shot", "finetuned"))
+    zero_shot, finetuned = (np.array(list(right[name]), float) for name in ("zero_shot", "finetuned"))
     summary["put_right"] = float(((1 - zero_shot) * finetuned).mean())
     (path / "summary.json").write_text(json.dumps(summary))
     return path
@@ -178,7 +179,7 @@ def test_queries_that_only_one_saw_are_left_out_and_said(tmp_path: Path) -> None
 
 
 def test_answers_that_there_are_not_have_no_interval(tmp_path: Path) -> None:
-    right: dict[str, list[int | None]] = {"zero_shot": [1] * 6, "in_context": [1] * 6, "finetuned": [1] * 6}
+    right = {"zero_shot": [1] * 6, "in_context": [1] * 6, "finetuned": [1] * 6}
     one = text_run(tmp_path / "one", right, SAME)
     other = text_run(tmp_path / "other", right | {"in_context": [1, None, 1, 1, 1, 1]}, SAME)
     found = by_name([one, other])["accuracy/in_context"]

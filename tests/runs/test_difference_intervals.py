@@ -1,16 +1,18 @@
 """The intervals beside scipy's, and beside published ones."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from iclgd.report.comparisons import Estimate
 from iclgd.runs.difference_intervals import from_intervals, paired_means, paired_shares, unpaired_means
 
 
-def answers(both: int, only_first: int, only_second: int, none: int) -> tuple[np.ndarray, np.ndarray]:
+def answers(both: int, only_first: int, only_second: int, none: int) -> tuple[NDArray[Any], NDArray[Any]]:
     first = np.repeat([1.0, 1.0, 0.0, 0.0], [both, only_first, only_second, none])
     second = np.repeat([1.0, 0.0, 1.0, 0.0], [both, only_first, only_second, none])
     return first, second
