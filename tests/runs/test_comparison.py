@@ -130,7 +130,7 @@ def text_run(path: Path, right: Mapping[str, Sequence[int | None]], texts: list[
     """Make a text run whose answers are given by setting."""
     copy(EMBEDDED, path, config)
     summary = json.loads((path / "summary.json").read_text())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, text in enumerate(texts):
         for setting, values in right.items():
             choice = {1: "good", 0: "bad", None: None}[values[number]]

@@ -161,7 +161,7 @@ def test_no_runs_is_no_error(cli: Cli, tmp_path: Path) -> None:
 def test_names_and_values_of_strangers_are_escaped(cli: Cli, tmp_path: Path) -> None:
     path = make_run(tmp_path / "runs" / "a\x1b[2J\u202e" / "20200101-000000-a", 0)
     (path / "config.yaml").write_text('experiment: regression\ntask: {name: "<script>\\e]0;x\\a"}\nseed: ' + "9" * 3000)
-    code, out, err = cli("runs", "--columns", "name,task.name,seed")
+    code, out, _ = cli("runs", "--columns", "name,task.name,seed")
     assert code == 0
     assert all(line.isprintable() for line in out.splitlines())
     assert max(map(len, out.splitlines())) < 600
