@@ -115,6 +115,11 @@ def arguments(paths: Sequence[Path]) -> list[str]:
     return [text for path in paths for text in ("--import", str(path.absolute()))]
 
 
+def recorded_paths(environment: dict[str, Any]) -> list[Path]:
+    """Return the files that an ``environment.json`` or a sweep's folder names, each once."""
+    return list(dict.fromkeys(Path(file.path) for file in _recorded(environment)))
+
+
 def _read(path: Path) -> str:
     try:
         return read_text(path)

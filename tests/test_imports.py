@@ -83,7 +83,7 @@ ALLOWED: dict[str, set[str]] = {
     "catalogue": {"config", "experiments", "data", "models", "measures", "analysis", "modules", "runtime", "tracking"},
     "identifying": {"checks", "data", "models", "analysis", "report"},
     "sweeps": {"checks", "config", "own_entries", "report", "tracking"},
-    "review": {"checks", "config", "experiments", "measures", "report", "runs", "sweeps", "tracking"},
+    "review": {"checks", "config", "experiments", "measures", "own_entries", "report", "runs", "sweeps", "tracking"},
     "config_help": {"checks", "config"},
     "commands": {
         "config_help",

@@ -47,13 +47,13 @@ def draw_figures(
         for name, drawing in figures.items():
             with failures.of(f"figure {name}"):
                 if (figure := draw(drawing, results)) is not None:
-                    images |= {f"{name}.{ending}": _content(figure, ending) for ending in formats}
+                    images |= {f"{name}.{ending}": image(figure, ending) for ending in formats}
     paths = []
     with failures.of("the figures' folder"):
         directory.figures.mkdir(exist_ok=True)
-    for file, image in images.items():
+    for file, content in images.items():
         with failures.of(f"figure {Path(file).stem}"):
-            directory.write_bytes(f"figures/{file}", image)
+            directory.write_bytes(f"figures/{file}", content)
             paths.append(directory.figures / file)
     return paths
 
@@ -63,12 +63,17 @@ def draw(drawing: Draw, results: Results) -> Figure | None:
     with np.errstate(all="ignore"):  # a diverged run has figures, with gaps
         figure = drawing(results)
     if figure is not None:  # to a notebook matplotlib shows figures of pyplot's alone
-        figure._repr_png_ = lambda: _content(figure, "png")  # type: ignore[attr-defined]
+        figure._repr_png_ = lambda: image(figure, "png")  # type: ignore[attr-defined]
     return figure
 
 
-def _content(figure: Figure, ending: str) -> bytes:
-    """Return the content of a figure's file."""
+def image(figure: Figure, ending: str) -> bytes:
+    """Return the content of a figure's file.
+
+    Args:
+        figure: that ``draw`` has drawn.
+        ending: of ``FORMATS``.
+    """
     file = io.BytesIO()
     figure.set_dpi(DOTS_PER_INCH)
     with mpl.rc_context({"svg.hashsalt": "iclgd"}), np.errstate(all="ignore"):

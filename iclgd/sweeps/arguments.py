@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iclgd.sweeps.file.errors import SweepError
 
-ACTIONS = ("status", "stop", "best", "upload", "work")  # iclgd sweep ACTION DIR
+ACTIONS = ("status", "stop", "best", "report", "upload", "work")  # iclgd sweep ACTION DIR
 Add = Callable[[str, Callable[[argparse.Namespace], int], str, str], argparse.ArgumentParser]
 
 
@@ -71,6 +71,7 @@ def add_commands(add: Add) -> None:
         "sweep status", _command("status"), "show how far a sweep is", "iclgd sweep status runs/sweeps/smoke/DIR"
     )
     _add_folder(command)
+    _add_over(command)
     command.add_argument("--once", action="store_true", help="show it once, not until the sweep is over")
     command = add("sweep stop", _command("stop"), "stop a sweep cleanly", "iclgd sweep stop runs/sweeps/smoke/DIR")
     _add_folder(command)
@@ -78,10 +79,23 @@ def add_commands(add: Add) -> None:
     command = add(
         "sweep best",
         _command("best"),
-        "print the config of the best trial as YAML",
+        "print the config of the best setting as YAML: that with the best mean over seeds",
         "iclgd sweep best runs/sweeps/smoke/DIR > best.yaml",
     )
     _add_folder(command)
+    _add_over(command)
+    command.add_argument(
+        "--trial", action="store_true", help="that of the best single trial, which may owe it to a seed"
+    )
+    command = add(
+        "sweep report",
+        _command("report"),
+        "print a sweep's settings with their means over seeds, and draw the metric against each swept key",
+        "iclgd sweep report runs/sweeps/smoke/DIR",
+    )
+    _add_folder(command)
+    _add_over(command)
+    command.add_argument("--format", default="png", metavar="LIST", help="png, svg, pdf, with commas (default: png)")
     command = add(
         "sweep upload",
         _command("upload"),
@@ -144,6 +158,16 @@ def _add_worker_options(command: argparse.ArgumentParser) -> None:
 
 def _add_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, metavar="DIR", help="the sweep's folder")
+
+
+def _add_over(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--over",
+        type=lambda text: tuple(text.split(",")),
+        metavar="KEYS",
+        help="keys that are seeds, with commas: trials that differ in these alone are one setting "
+        "(default: seed,demonstrations.seed)",
+    )
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:

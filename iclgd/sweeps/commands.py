@@ -11,7 +11,8 @@ from iclgd import own_entries
 from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.progress import status as progress
 from iclgd.sweeps.progress.display import Display
-from iclgd.sweeps.progress.tables import table
+from iclgd.sweeps.progress.reading import read_sweep
+from iclgd.sweeps.progress.tables import settings_table, table
 from iclgd.sweeps.trials.folder import SweepFolder
 from iclgd.sweeps.workers.options import WorkerOptions
 from iclgd.sweeps.workers.worker import Worker
@@ -33,7 +34,7 @@ def start(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     """Show how far a sweep is; on a terminal until it is over."""
     folder = SweepFolder(arguments.folder)
-    read = progress.progress_reader(folder)
+    read = progress.progress_reader(folder, arguments.over)
     if sys.stdout.isatty() and not arguments.once:
         with Display(folder) as display:
             while not (now := read()).is_over and now.workers:
@@ -77,7 +78,25 @@ def _is_over(folder: SweepFolder) -> bool:
 
 def best(arguments: argparse.Namespace) -> int:
     """Print the best config."""
-    sys.stdout.write(progress.best_config(SweepFolder(arguments.folder)))
+    from iclgd.sweeps.progress.best import best_config
+
+    sys.stdout.write(best_config(SweepFolder(arguments.folder), arguments.over, arguments.trial))
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Print the settings of a sweep, draw its figures, and print their paths."""
+    from iclgd.sweeps.progress.drawing import checked_formats, draw
+
+    formats = checked_formats(arguments.format)
+    results = read_sweep(arguments.folder, arguments.over)
+    if results.metric is None:
+        raise SweepError(f"{results.folder}: its sweep file names no metric, so that there is nothing to compare")
+    if not any(row.metric is not None for row in results.rows):
+        raise SweepError(f"{results.folder}: no trial is done yet")
+    show_table(settings_table(results))
+    for file in draw(results, formats):
+        show(file)
     return 0
 
 

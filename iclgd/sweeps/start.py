@@ -59,6 +59,7 @@ def begin(arguments: argparse.Namespace) -> int:
     show(final.line())
     if final.best:
         show(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")
+        show(f"figures: iclgd sweep report {shlex.quote(str(folder.path))}")
     show(folder.path)
     problem = _what_went_wrong(folder, final, problem)
     if problem is None and (final.is_over or folder.stop_mode() is None):

@@ -64,7 +64,7 @@ def test_best_learning_rate_approaches_its_expectation() -> None:
     expected = variance / (fourth + (dim - 1) * variance**2 + (num_context - 1) * variance**2)
     expected_loss = (dim * variance - expected * num_context * dim * variance**2) / 2
     assert (round(expected, 3), round(expected_loss, 4)) == (0.606, 0.2062)
-    batch = LinearRegressionTask().sample(400_000, torch.Generator().manual_seed(0))
+    batch = LinearRegressionTask().sample(200_000, torch.Generator().manual_seed(0))
     rate, loss = best_learning_rate(*batch)
     assert rate == pytest.approx(expected, rel=0.01)
     assert loss == pytest.approx(expected_loss, rel=0.01)

@@ -58,6 +58,7 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
         (["status", "configs"], "configs: not a sweep's folder (it has no options.json)"),
         (["stop", "nowhere"], "nowhere: not a sweep's folder (it has no options.json)"),
         (["best", "nowhere"], "nowhere: not a sweep's folder (it has no options.json)"),
+        (["report", "nowhere"], "nowhere: not a sweep's folder (it has no options.json)"),
         (["upload", "nowhere"], "nowhere: not a sweep's folder (it has no options.json)"),
         (["work", "nowhere"], "nowhere: not a sweep's folder (it has no options.json)"),
     ],
@@ -120,6 +121,9 @@ def test_from_start_to_best(cli: Cli, quick_environment: dict[str, str], tmp_pat
     assert code == 0
     assert "training.learning_rate=0.003 seed=0" in shown
     code, best, _ = cli("sweep", "best", folder)
+    assert code == 0
+    assert best.startswith("# best setting: training.learning_rate=0.003\n")
+    code, best, _ = cli("sweep", "best", folder, "--trial")
     assert code == 0
     header, where, *_ = best.splitlines()
     assert header == f"# loss/transformer = {(0.003 - 0.01) ** 2!r} (training.learning_rate=0.003 seed=0)"

@@ -1,17 +1,20 @@
-"""Tables of how far a sweep is, and of its trials, the best first."""
+"""Tables of how far a sweep is, and of its settings and trials, the best first."""
 
 import math
 from collections import Counter
 
-from optuna.trial import TrialState
 from rich.table import Table
 
+from iclgd.sweeps.file.parameter import to_text
+from iclgd.sweeps.progress.reading import SweepResults, reader
+from iclgd.sweeps.progress.settings import Row, is_finite, most_seeds, ranked
 from iclgd.sweeps.progress.status import NUM_SHOWN_FAILURES, Progress, duration, progress_reader
-from iclgd.sweeps.trials.claims import has_failed, raws_of
+from iclgd.sweeps.progress.texts import interval_text, mean_text
 from iclgd.sweeps.trials.folder import SweepFolder
-from iclgd.sweeps.trials.rebuilding import view_sweep
 
 NUM_SHOWN = 20
+OUTCOMES = {"done": "complete", "ended early": "pruned"}  # a trial without a metric, as Optuna names it
+RULE = "compared are settings whose seeds are all done and finite, and of which none has twice as many as another"
 
 
 def table(folder: SweepFolder, progress: Progress) -> Table:
@@ -27,8 +30,11 @@ def table(folder: SweepFolder, progress: Progress) -> Table:
         ("workers", progress.workers),
     ):
         shown.add_row(name, "unknown: W&B decides" if value is None else str(value))
+    if progress.best_setting is not None:
+        shown.add_row("best setting", f"{progress.best_setting}")
     if progress.best is not None:
-        shown.add_row("best so far", f"{progress.best.value:.6g}  {progress.best.setting}")
+        which = "best so far" if progress.best_setting is None else "best trial"
+        shown.add_row(which, f"{progress.best.value:.6g}  {progress.best.setting}")
     if not progress.is_over and progress.seconds_left is not None:
         shown.add_row("time left", f"about {duration(progress.seconds_left)}")
     for failure in progress.failures[-NUM_SHOWN_FAILURES:]:
@@ -37,29 +43,66 @@ def table(folder: SweepFolder, progress: Progress) -> Table:
 
 
 def results(folder: SweepFolder) -> Table:
-    """Return a row for each of the best trials; where W&B has them, the counts of runs."""
+    """Return a row for each of the best settings, if any has several seeds, or else for each of the best trials.
+
+    Where W&B has the trials, and no setting has several seeds, these are the counts of runs.
+    """
+    found = reader(folder)()
+    if found.has_repetitions and found.metric:
+        return settings_table(found)
     if folder.options.engine == "wandb":
         return table(folder, progress_reader(folder)())
-    sweep, trials = view_sweep(folder)
-    worst_last = -1.0 if sweep.metric is not None and sweep.metric.goal == "maximize" else 1.0
-    latest = sorted(
-        trials.latest(),
-        key=lambda trial: (trial.state != TrialState.COMPLETE, worst_last * (trial.value or 0.0)),
-    )
-    metric = sweep.metric.name if sweep.metric else ""
-    varied = [each for each in sweep.parameters if len({str(raws_of(trial).get(each.key)) for trial in latest}) > 1]
-    shown = Table("trial", *_short([each.key for each in varied]), metric, "minutes")
-    for trial in latest[:NUM_SHOWN]:
-        raws = raws_of(trial)
-        values = [str(each.value(raws[each.key])) if each.key in raws else "" for each in varied]
-        outcome = "failed" if has_failed(trial) else trial.state.name.lower()
-        if metric and trial.state == TrialState.COMPLETE and trial.value is not None:
-            outcome = f"{trial.value:.6g}" if math.isfinite(trial.value) else "not finite"
-        minutes = f"{trial.duration.total_seconds() / 60:.1f}" if trial.duration is not None else ""
-        shown.add_row(f"{trial.user_attrs['point']:04d}", *values, outcome, minutes)
-    if len(latest) > NUM_SHOWN:
-        shown.caption = f"and {len(latest) - NUM_SHOWN} more"
+    return trials_table(found)
+
+
+def settings_table(results: SweepResults) -> Table:
+    """Return a row for each of the best settings: the metric's mean over seeds, how sure it is, and how many seeds."""
+    order, most = ranked(results.settings, results.goal), most_seeds(results.settings)
+    notes = [setting.why_not_best(most) if results.has_repetitions else "" for setting in order[:NUM_SHOWN]]
+    shown = Table(title=f"{results.metric}, {results.goal}d: mean over seeds", title_justify="left")
+    shown.caption_justify = "left"
+    for key in _short(list(results.keys)):
+        shown.add_column(key, overflow="fold")
+    for name in ("mean", "95 % interval", "deviation", "seeds"):
+        shown.add_column(name, justify="right")
+    if any(notes):
+        shown.add_column("not compared")
+    for setting, note in zip(order, notes, strict=False):
+        values = [to_text(setting.values[key]) if key in setting.values else "" for key in results.keys]
+        spread = setting.spread
+        numbers = ["", "", ""]
+        if spread is not None:
+            deviation = f"{spread.deviation:.3g}" if math.isfinite(spread.deviation) else ""
+            numbers = [mean_text(spread), interval_text(spread), deviation]
+        shown.add_row(*values, *numbers, f"{setting.done} of {setting.planned}", *[note] * any(notes))
+    left = f"and {len(order) - NUM_SHOWN} more settings; " if len(order) > NUM_SHOWN else ""
+    shown.caption = f"{left}intervals by Student's t; {RULE}" if any(notes) else f"{left}intervals by Student's t"
     return shown
+
+
+def trials_table(results: SweepResults) -> Table:
+    """Return a row for each of the best trials."""
+    sign = -1.0 if results.goal == "maximize" else 1.0
+    order = sorted(results.rows, key=lambda row: (row.state != "done", not is_finite(row), sign * _number(row.metric)))
+    varied = [key for key in (*results.keys, *results.seed_keys) if len({_value(row, key) for row in order}) > 1]
+    shown = Table("trial", *_short(varied), results.metric or "", "minutes")
+    for row in order[:NUM_SHOWN]:
+        outcome = OUTCOMES.get(row.state, row.state)
+        if row.metric is not None:
+            outcome = f"{row.metric:.6g}" if math.isfinite(row.metric) else "not finite"
+        minutes = f"{row.seconds / 60:.1f}" if row.seconds is not None else ""
+        shown.add_row(f"{row.number:04d}", *[_value(row, key) for key in varied], outcome, minutes)
+    if len(order) > NUM_SHOWN:
+        shown.caption = f"and {len(order) - NUM_SHOWN} more"
+    return shown
+
+
+def _value(row: Row, key: str) -> str:
+    return str(row.values[key]) if key in row.values else ""
+
+
+def _number(value: float | None) -> float:
+    return 0.0 if value is None or not math.isfinite(value) else value
 
 
 def _short(keys: list[str]) -> list[str]:

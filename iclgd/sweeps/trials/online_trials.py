@@ -5,15 +5,16 @@ An agent ends with success whatever its trials do, and the server need not be th
 
 import math
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
-
+from iclgd import yaml_files
+from iclgd.checks import InputError
 from iclgd.sweeps.file.parameter import to_text
 from iclgd.sweeps.file.schema import SweepFile
 from iclgd.sweeps.trials.folder import SweepFolder
 from iclgd.sweeps.trials.outcome import NoMetricError, final_value
-from iclgd.tracking.run_directory import RunDirectory
 from iclgd.vendors.wandb import said_by_agent
+from iclgd.yaml_files import YamlError
 
 INTERRUPTED = "iclgd: interrupted"
 
@@ -72,6 +73,7 @@ class OnlineTrials:
         self.unfinished: dict[str, Path] = {}  # run directories by run id: in progress, or interrupted
         self._without_metric: dict[str, str] = {}  # reasons by run id
         self._logs: dict[Path, AgentLog] = {}
+        self._configs: dict[Path, dict[str, Any]] = {}  # values of the parameters by run directory
 
     def look(self) -> None:
         """Look what is there now."""
@@ -96,20 +98,27 @@ class OnlineTrials:
         """Return a run's directory if the trial got as far as that."""
         return next(self.folder.runs.glob(f"*/{run}"), None)
 
-    def best(self) -> Path | None:
-        """Return the best complete run, by the sweep's metric; ``None`` if that is finite in none."""
-        if self.sweep.metric is None:
-            return None
-        sign = -1 if self.sweep.metric.goal == "maximize" else 1
-        finite = [path for path, value in self.values.items() if math.isfinite(value)]
-        return min(finite, key=lambda path: (sign * self.values[path], path.name), default=None)
-
     def setting(self, run_directory: Path) -> str:
         """Return the values of the sweep's parameters in a run, as ``key=value``."""
-        config = OmegaConf.load(RunDirectory(run_directory).config_path)
-        values = [(each.key, OmegaConf.select(config, each.key)) for each in self.sweep.parameters]
-        plain = [(key, OmegaConf.to_container(each) if OmegaConf.is_config(each) else each) for key, each in values]
-        return " ".join(f"{key}={to_text(value)}" for key, value in plain)
+        return " ".join(f"{key}={to_text(value)}" for key, value in self.values_of(run_directory).items())
+
+    def values_of(self, run_directory: Path) -> dict[str, Any]:
+        """Return the values of the sweep's parameters in a run; ``None`` for keys that its config lacks.
+
+        Raises:
+            InputError: if its config is damaged.
+        """
+        if run_directory not in self._configs:  # which no run changes
+            file = run_directory / "config.yaml"
+            try:
+                _, node = yaml_files.read(file)
+                config = None if node is None else yaml_files.plain(node)
+            except YamlError as error:
+                raise YamlError(f"{file}: {error}") from None
+            if not isinstance(config, dict):
+                raise YamlError(f"{file}: damaged (not names and values)")
+            self._configs[run_directory] = {each.key: _select(config, each.key) for each in self.sweep.parameters}
+        return self._configs[run_directory]
 
     def trial_log(self, run: str) -> Path:
         """Return the file with what a trial printed that has gone on after its agent's end."""
@@ -125,10 +134,22 @@ class OnlineTrials:
     def name(self, run: str) -> str:
         """Return a run's id and, if they are known, the values of the sweep's parameters."""
         directory = self.run_directory(run)
-        return run if directory is None else f"{run} ({self.setting(directory)})"
+        if directory is None:
+            return run
+        try:
+            return f"{run} ({self.setting(directory)})"
+        except InputError:  # its config is damaged
+            return run
 
     def _take_value(self, run: str, path: Path) -> None:
         try:
             self.values[path] = final_value(path, self.sweep.metric) if self.sweep.metric else math.nan
-        except NoMetricError as error:
+        except (NoMetricError, InputError, OSError) as error:
             self._without_metric[run] = str(error)
+
+
+def _select(config: Any, key: str) -> Any:
+    """Return what a config has at a key with dots, ``None`` if it has nothing there."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config

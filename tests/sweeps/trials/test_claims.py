@@ -12,7 +12,8 @@ import pytest
 from optuna.trial import TrialState
 
 from iclgd.sweeps.file import schema
-from iclgd.sweeps.progress.status import _best
+from iclgd.sweeps.progress.reading import trial_rows
+from iclgd.sweeps.progress.settings import best_row
 from iclgd.sweeps.trials import claims as claims_module
 from iclgd.sweeps.trials.claims import Claim, OfflineSweep, has_failed
 from iclgd.sweeps.trials.folder import SweepOptions
@@ -192,13 +193,15 @@ def test_no_trial_is_the_best_whose_value_is_not_finite(tmp_path: Path, goal: st
         trials.complete(claim, of_points[claim.point])
     study = optuna.load_study(study_name=OPTIONS.sweep_id, storage=trials.storage)
     assert study.best_value == (-7.0 if goal == "minimize" else 3.0)
-    folder = SimpleNamespace(run_directory=lambda point: tmp_path / str(point))
-    best = _best(folder, trials.sweep, trials.latest())  # type: ignore[arg-type]
+    folder = SimpleNamespace(run_id=str)
+    rows = trial_rows(folder, trials.sweep, trials.latest())  # type: ignore[arg-type]
+    best = best_row(rows, goal)
     assert best is not None
-    assert best.run_directory.name == ("3" if goal == "minimize" else "4")
-    left = [trial for trial in trials.latest() if of_points[trial.user_attrs["point"]] == value]
-    assert len(left) in (0, 3)
-    assert _best(folder, trials.sweep, left) is None  # type: ignore[arg-type]
+    assert best.number == (3 if goal == "minimize" else 4)
+    left = [row for row in rows if not math.isfinite(of_points[row.number])]
+    assert len(left) == 3
+    assert all(row.metric is not None and math.isnan(row.metric) for row in left)
+    assert best_row(left, goal) is None
 
 
 def test_a_search_takes_what_is_not_finite_for_very_bad(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from iclgd.sweeps.file import schema
+from iclgd.sweeps.progress.reading import online_rows
+from iclgd.sweeps.progress.settings import best_row
 from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions
 from iclgd.sweeps.trials.online_trials import OnlineTrials
 
@@ -111,11 +113,13 @@ def test_what_is_new_is_seen_and_lines_are_read_whole(folder: SweepFolder) -> No
 @pytest.mark.parametrize(("goal", "best"), [("minimize", "low"), ("maximize", "high")])
 def test_the_best_is_a_number(folder: SweepFolder, goal: str, best: str) -> None:
     looked = trials(folder, goal)
-    assert looked.best() is None
+    assert best_row(online_rows(folder, looked.sweep, looked, has_workers=False), goal) is None
     for run, value in (("a", None), ("high", 2.0), ("low", 1.0), ("m", -math.inf), ("p", math.inf), ("z", None)):
         add_run(folder, run, **loss(value))
     looked.look()
-    assert looked.best() == folder.runs / "c" / best
+    row = best_row(online_rows(folder, looked.sweep, looked, has_workers=False), goal)
+    assert row is not None
+    assert row.run_directory == folder.runs / "c" / best
     assert sum(map(math.isnan, looked.values.values())) == 2
 
 
@@ -123,7 +127,7 @@ def test_a_run_without_the_metric_has_failed(folder: SweepFolder) -> None:
     add_run(folder, "other", loss={"loss/gd": 1.0})
     looked = trials(folder)
     looked.look()
-    assert looked.best() is None
+    assert looked.values == {}
     assert looked.failed["other"].startswith("its summary has no 'loss/transformer'")
     assert looked.unfinished == {}
 

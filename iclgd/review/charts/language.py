@@ -1,0 +1,77 @@
+"""Charts of a language model's training: how it learns to learn from demonstrations."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from iclgd.report.language_figures import AFTER
+from iclgd.report.results import Curve, Results, of_seeds
+from iclgd.review.charts.groups import Group, Notes, curve_of, together
+from iclgd.review.charts.points import line, points_each, told, told_panels
+from iclgd.review.charts.titles import title
+from iclgd.review.charts.training import LOGGED_STEP, STEP
+from iclgd.review.document import Axis, Chart, Live, Plot
+
+ACCURACY = "accuracy of the label"
+LOSSES = {"val/loss": "all tokens", "val/label_loss": "labels"}
+
+
+def learning_to_learn(groups: Sequence[Group], notes: Notes) -> list[Chart]:
+    """Return the accuracy after so many demonstrations, at the end of each setting, and over training of the first."""
+    shown = [(group, numbers) for group in groups if (numbers := _numbers(group))]
+    if not shown:
+        return []
+    first, numbers = shown[0]
+    if len(shown) > 1:
+        notes.add(f"learning_to_learn: over training of the first of {len(shown)} settings alone")
+    lines = [
+        line(f"{number} demonstrations", *curve, most=points_each(len(numbers)))
+        for number in numbers
+        if (curve := curve_of(first, _name(number), notes))
+    ]
+    at_the_end = [
+        line(group.name, *curve)
+        for group, _ in shown
+        if (curve := together(group, _final, "accuracy over demonstrations", notes))
+    ]
+    over_training = Plot(first.label or "over training", Axis(STEP), Axis(ACCURACY), lines)
+    trained = Plot("trained", Axis("demonstrations"), Axis(ACCURACY), at_the_end)
+    what = title("accuracy after demonstrations", [group for group, _ in shown])
+    metrics = [_name(number) for number in numbers]
+    text = f"Trained: {told(at_the_end)} Over training: {told(lines)}"
+    return [Chart("learning_to_learn", what, [over_training, trained], text, Live("lines", metrics, LOGGED_STEP))]
+
+
+def _numbers(group: Group) -> list[int]:
+    """Return the numbers of demonstrations after which accuracy was measured."""
+    names = group.names(lambda results: [*results.summary])
+    return sorted(int(found[1]) for name in names if (found := AFTER.match(name)))
+
+
+def _name(number: int) -> str:
+    return f"accuracy/{number}_demonstrations"
+
+
+def _final(results: Results) -> Curve | None:
+    """Return the final accuracy over the number of demonstrations."""
+    found = {int(match[1]): of_seeds(results.summary, name) for name in results.summary if (match := AFTER.match(name))}
+    places = sorted(found)
+    return Curve(np.array(places), np.array([found[place] for place in places], float).T) if places else None
+
+
+def validation_loss(groups: Sequence[Group], notes: Notes) -> list[Chart]:
+    """Return the losses on tokens that the model was not trained on, over training, with a line for each setting."""
+    panels, shown = [], {}
+    for name, text in LOSSES.items():
+        lines = []
+        for group in groups:
+            if curve := curve_of(group, name, notes):
+                lines.append(line(group.name, *curve, most=points_each(len(groups) * len(LOSSES))))
+                shown[group.name] = group
+        if lines:
+            panels.append(Plot(text, Axis(STEP), Axis("cross-entropy, nats a token"), lines))
+    if not panels:
+        return []
+    text = told_panels(panels)
+    live = Live("lines", [*LOSSES], LOGGED_STEP)
+    return [Chart("validation_loss", title("validation loss over training", [*shown.values()]), panels, text, live)]

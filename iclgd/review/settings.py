@@ -1,0 +1,225 @@
+"""Runs of one section by their settings: those that differ in seeds alone are repetitions of one."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from iclgd.report.comparisons import Estimate, estimate
+from iclgd.report.settings import SEEDS, by_setting, spread
+from iclgd.review.gather import ReviewedRun
+from iclgd.review.texts import shortened
+from iclgd.runs.records import Value
+
+NUM_SEEDS = "training.num_seeds"
+DRAW = "demonstrations.seed"
+# What changes how a run is watched, looked at or computed, and not what it is.
+GROUPS_OF_NO_SETTING = ("analysis", "tracking")
+NO_SETTINGS = (
+    NUM_SEEDS,
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.num_threads",
+    "evaluation.batch_size",
+)
+OF_A_SEED = re.compile(r"(.+)/seed_(\d+)")
+MOST_LETTERS_OF_VALUE = 24
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A seed, or a draw of demonstrations, of a setting.
+
+    Attributes:
+        run: which one.
+        seed: the number.
+        numbers: of the run's summary, of this seed.
+        untrained: the numbers at step 0, before training; none if they were not recorded.
+    """
+
+    run: ReviewedRun
+    seed: int
+    numbers: Mapping[str, float]
+    untrained: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Complete runs that differ in seeds alone.
+
+    Attributes:
+        label: what tells it from the others of the section; empty for the only one.
+        runs: at least one; no two have the same seeds.
+        repeated: runs with the seeds of others: they are no repetitions, and count for nothing.
+    """
+
+    label: str
+    runs: tuple[ReviewedRun, ...]
+    repeated: tuple[ReviewedRun, ...] = ()
+
+    @property
+    def config(self) -> Mapping[str, Value]:
+        """Return the config of the first run."""
+        return self.runs[0].config
+
+    @property
+    def experiment(self) -> str:
+        """Return the kind of experiment."""
+        return self.runs[0].experiment
+
+    @cached_property
+    def repetitions(self) -> list[Repetition]:
+        """Return what counts as repetitions: seeds of trained models, draws of demonstrations of text runs."""
+        if self.experiment == "text":
+            return [Repetition(run, _draw(run), run.summary, {}) for run in self.runs]
+        return [each for run in self.runs for each in _seeds(run)]
+
+    @property
+    def what(self) -> str:
+        """Return what its repetitions are called."""
+        return "draw" if self.experiment == "text" else "seed"
+
+    def values(self, name: str) -> list[float]:
+        """Return a number of all repetitions that have it."""
+        return [each.numbers[name] for each in self.repetitions if name in each.numbers]
+
+    def estimate(self, name: str) -> Estimate | None:
+        """Return a number with its 95 % interval: over repetitions, or of a single one what its run says.
+
+        Args:
+            name: of the summary.
+        """
+        values = self.values(name)
+        if not values:
+            return None
+        if len(values) == 1:
+            (numbers,) = (dict(each.numbers) for each in self.repetitions if name in each.numbers)
+            return estimate(numbers, name)
+        return Estimate(*spread(values)[:3])
+
+    def derived(self, of: Callable[[Repetition], float | None]) -> list[float]:
+        """Return what a function makes of each repetition, where it makes anything."""
+        return [value for each in self.repetitions if (value := of(each)) is not None]
+
+
+def settings_of(runs: Sequence[ReviewedRun], over: Sequence[str] = SEEDS) -> list[Setting]:
+    """Put complete runs together that differ in seeds alone.
+
+    Args:
+        runs: of one section; those that are not complete are passed over.
+        over: keys that are repetitions.
+    """
+    complete = [run for run in runs if run.is_complete]
+    configs = [{key: value for key, value in run.config.items() if is_setting(key)} for run in complete]
+    found = by_setting(zip(configs, complete, strict=True), over)
+    labels = labels_of([setting for setting, _ in found])
+    return [
+        Setting(label, *_without_repeated(together, over)) for label, (_, together) in zip(labels, found, strict=True)
+    ]
+
+
+def is_setting(key: str) -> bool:
+    """Say whether a key of a config decides what is measured."""
+    return key not in NO_SETTINGS and key.partition(".")[0] not in GROUPS_OF_NO_SETTING
+
+
+def labels_of(settings: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return what tells settings apart, nothing for a single one.
+
+    Example:
+        >>> labels_of([{"model.num_layers": 1, "task.name": "linear"}, {"model.num_layers": 2, "task.name": "linear"}])
+        ['num_layers=1', 'num_layers=2']
+    """
+    keys = differing(settings)
+    names = short_names(keys)
+    labels = []
+    for setting in settings:
+        parts = [
+            f"{names[key]}={shortened(value_text(setting[key]), MOST_LETTERS_OF_VALUE)}"
+            for key in keys
+            if key in setting
+        ]
+        labels.append(shortened(", ".join(parts)) or ("" if len(settings) == 1 else "defaults of another version"))
+    return [
+        label if labels.count(label) == 1 else f"{label} (setting {place})"
+        for place, label in enumerate(labels, start=1)
+    ]
+
+
+def differing(configs: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the keys in which configs differ, in their order.
+
+    Example:
+        >>> differing([{"a": 1, "b": 1}, {"a": 1, "b": 2, "c": 0}])
+        ['b', 'c']
+    """
+    keys = dict.fromkeys(key for config in configs for key in config)
+    absent = object()
+    return [key for key in keys if len({repr(config.get(key, absent)) for config in configs}) > 1]
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last parts of keys, or whole keys where these would be the same."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    return {key: end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)}
+
+
+def value_text(value: object) -> str:
+    """Write a value of a config as YAML has it.
+
+    Example:
+        >>> value_text(None), value_text(True), value_text((1, "a")), value_text("x")
+        ('null', 'true', '[1, a]', 'x')
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case tuple() | list():
+            return f"[{', '.join(map(value_text, value))}]"
+        case _:
+            return str(value)
+
+
+def _without_repeated(
+    runs: Sequence[ReviewedRun], over: Sequence[str]
+) -> tuple[tuple[ReviewedRun, ...], tuple[ReviewedRun, ...]]:
+    """Return the latest runs of all seeds, in their order, and those whose seeds a later one has too."""
+    seen: set[tuple[object, int]] = set()
+    kept: list[ReviewedRun] = []
+    repeated: list[ReviewedRun] = []
+    for run in reversed(runs):
+        others = tuple(run.config.get(key) for key in over if key not in SEEDS)
+        seeds = {(others, _draw(run))} if run.experiment == "text" else {(others, seed) for seed in run.seeds}
+        if seeds & seen:
+            repeated.append(run)
+        else:
+            kept.append(run)
+            seen |= seeds
+    return tuple(reversed(kept)), tuple(reversed(repeated))
+
+
+def _draw(run: ReviewedRun) -> int:
+    """Return the number of a text run's draw of demonstrations; the seed of a run has no part in it."""
+    draw = run.config.get(DRAW, 0)
+    return draw if isinstance(draw, int) else 0
+
+
+def _seeds(run: ReviewedRun) -> list[Repetition]:
+    """Return a run's numbers for each of its seeds."""
+    untrained = next((record for record in run.metrics[:1] if record.get("step") == 0), {})
+    if len(run.seeds) < 2:
+        return [Repetition(run, seed, run.summary, untrained) for seed in run.seeds]
+    final, first = _by_seed(run.summary), _by_seed(untrained)
+    return [Repetition(run, seed, final.get(seed, {}), first.get(seed, {})) for seed in run.seeds]
+
+
+def _by_seed(numbers: Mapping[str, float]) -> dict[int, dict[str, float]]:
+    found: dict[int, dict[str, float]] = {}
+    for name, value in numbers.items():
+        if match := OF_A_SEED.fullmatch(name):
+            found.setdefault(int(match[2]), {})[match[1]] = value
+    return found
