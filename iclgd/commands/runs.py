@@ -51,7 +51,7 @@ def runs(arguments: argparse.Namespace) -> int:
         show_text(as_csv(shown, columns, bases))
     elif shown:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        for line in table(shown, columns or default_columns(shown), bases, width):
+        for line in table(shown, columns or default_columns(shown, width), bases, width):
             show(line)
     elif known:
         say(f"none of {len(known):,} runs fits")

@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
+
 from iclgd.report.comparisons import SMALLEST_WIDTH, Estimate
 from iclgd.runs.columns import aligned
 from iclgd.runs.comparison import Difference, RunComparison
@@ -38,9 +40,7 @@ def comparison_lines(comparison: RunComparison, width: int | None = None) -> lis
     lines += ["", *_keys("config", comparison.config, letters, width)]
     lines += ["", *_keys("environment", comparison.environment, letters, width)]
     for short, differences in zip(letters[1:], comparison.differences, strict=True):
-        rows = [["number", "A", short, f"{short} - A [95 %]", "", "how"]]
-        rows += [_row(each) for each in differences]
-        lines += ["", *aligned(rows, width, to_cut=[5])]
+        lines += ["", *_numbers(short, differences, width)]
     return [*lines, "", CAVEAT]
 
 
@@ -57,6 +57,19 @@ def comparison_json(comparison: RunComparison) -> str:
         "notes": comparison.notes,
     }
     return json.dumps(_finite(content), indent=2, allow_nan=False)
+
+
+def _numbers(short: str, differences: Sequence[Difference], width: int | None) -> list[str]:
+    """Return the table of a run's numbers beside the first one's; in a narrow terminal its last column stands below."""
+    rows = [["number", "A", short, f"{short} - A [95 %]", "", "how"], *(_row(each) for each in differences)]
+    lines = aligned(rows)
+    if width is None or max(map(cell_len, lines)) <= width:
+        return lines
+    brief = [[*row[:-1], row[-1].partition(":")[0]] for row in rows]
+    lines = aligned(brief)
+    if max(map(cell_len, lines)) > width:  # the values of both runs are in their summaries
+        lines = aligned([[row[0], *row[3:]] for row in brief])
+    return [*lines, *dict.fromkeys(each.how for each in differences)]
 
 
 def _keys(title: str, keys: Mapping[str, Sequence[Any]], letters: Sequence[str], width: int | None) -> list[str]:

@@ -18,6 +18,7 @@ HEADLINES = {
     "language_modeling": ("val/loss", "val/perplexity"),
 }
 NUM_OTHERS = 3
+WIDE = 100  # columns of a terminal
 DIFFERS, NUMBERS = "differs", "numbers"
 FURTHER = (DIFFERS, NUMBERS, "begun")  # columns that are no keys to filter or sort by
 
@@ -31,11 +32,17 @@ def headlines(run: Listed) -> dict[str, float]:
     return {name: summary[name] for name in whole}
 
 
-def default_columns(runs: Sequence[Listed]) -> list[str]:
-    """Return the columns of a table: of runs of one experiment, each headline number has its own."""
+def default_columns(runs: Sequence[Listed], width: int | None = None) -> list[str]:
+    """Return the columns of a table: of runs of one experiment, each headline number has its own.
+
+    Args:
+        runs: that are shown.
+        width: of the terminal; in a narrow one the config, which names begin with, has no column.
+    """
+    first = ["name", "state", *["config"] * (width is None or width >= WIDE)]
     experiments = {run.record.experiment for run in runs if run.record.summary}
     numbers = list(dict.fromkeys(name for run in runs for name in headlines(run)))
-    return ["name", "state", "config", *(numbers if len(experiments) == 1 else [NUMBERS]), "age", DIFFERS]
+    return [*first, *(numbers if len(experiments) == 1 else [NUMBERS]), "age", DIFFERS]
 
 
 def cell(run: Listed, column: str, bases: Bases) -> str:
@@ -43,7 +50,7 @@ def cell(run: Listed, column: str, bases: Bases) -> str:
     if column == DIFFERS:
         return _differs_text(run, bases)
     if column == NUMBERS:
-        return ", ".join(f"{name} {value:.4g}" for name, value in headlines(run).items())
+        return ", ".join(f"{value:.4g} {name}" for name, value in headlines(run).items())  # a cut cell has its number
     if column == "begun":
         return f"{run.record.when:%Y-%m-%d %H:%M}" if run.record.when else ""
     value = run.value(column)

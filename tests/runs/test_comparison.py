@@ -15,7 +15,9 @@ from scipy import stats
 import iclgd
 from iclgd.checks import InputError
 from iclgd.runs import compare_runs
-from iclgd.runs.comparison import Difference
+from iclgd.runs.comparison import Difference, RunComparison
+from iclgd.runs.comparison_text import comparison_lines
+from iclgd.runs.difference_intervals import Interval
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -225,6 +227,21 @@ def test_the_command_shows_lines_and_json(cli: Cli, tmp_path: Path) -> None:
     ((path, differences),) = content["differences"][0].items()
     assert path == str(three)
     assert {each["name"]: each["how"] for each in differences}["loss/transformer"] == "paired: 200 tasks"
+
+
+def test_a_narrow_terminal_has_what_the_last_column_says_below() -> None:
+    interval = Interval(0.5, 0.25, 0.75)
+    differences = [
+        Difference("loss/gd", 1.0, 1.5, interval, "paired: 10,000 tasks"),
+        Difference("loss/ridge", 1.0, 1.5, None, "no interval: one number each"),
+    ]
+    comparison = RunComparison([Path("a"), Path("b")], {}, {}, [differences], [])
+    wide, narrow, narrower = (comparison_lines(comparison, width) for width in (None, 64, 50))
+    assert any(line.endswith("*  paired: 10,000 tasks") for line in wide)
+    for lines in (narrow, narrower):
+        assert any(line.startswith("loss/gd") and line.endswith("*  paired") for line in lines)
+        assert {"paired: 10,000 tasks", "no interval: one number each"} <= set(lines)
+    assert [sum("1.5" in line for line in lines) for lines in (narrow, narrower)] == [2, 0]
 
 
 def test_bad_input_is_one_line(cli: Cli, tmp_path: Path) -> None:
