@@ -2,8 +2,10 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+REVIEWED = $(or $(RUNS),$(ICLGD_RUNS),runs)
+WANDB ?= $(if $(WANDB_ENTITY),$(WANDB_ENTITY)/$(or $(WANDB_PROJECT),iclgd))
 
-.PHONY: help install lint type test test-slurm debug run sweep bench
+.PHONY: help install lint type test test-slurm debug run sweep report bench
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +44,10 @@ sweep: install  ## trials: make sweep SWEEP=smoke WORKERS=2 [LAUNCHER=slurm NODE
 	$(BIN)/iclgd sweep $(or $(SWEEP),smoke) --launcher $(or $(LAUNCHER),local) --workers $(or $(WORKERS),2) \
 		$(if $(NODES_PER_TRIAL),--nodes-per-trial $(NODES_PER_TRIAL)) $(if $(GPUS_PER_NODE),--gpus-per-node $(GPUS_PER_NODE)) \
 		$(if $(ENGINE),--engine $(ENGINE)) $(if $(COUNT),--count $(COUNT)) $(if $(DIR),--dir $(DIR)) $(if $(RESUME),--resume) $(ARGS)
+
+report: install  ## all runs in report.html [RUNS= OUT= ARGS=]; with WANDB_API_KEY in a W&B Report too [WANDB=ENTITY/PROJECT]
+	$(BIN)/iclgd report $(REVIEWED) --out $(or $(OUT),report.html) $(ARGS)
+	$(if $(WANDB_API_KEY),$(if $(WANDB),$(BIN)/iclgd report $(REVIEWED) --wandb $(WANDB) $(ARGS),@echo "no W&B Report: say where with make report WANDB=ENTITY/PROJECT"))
 
 bench: $(VENV)/.installed-bench  ## training speed beside a plain loop and a JAX peer
 	$(BIN)/iclgd bench regression

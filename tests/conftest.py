@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from iclgd.runtime.signals import stop_requests
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).parents[1]
 SMALL = """\
 experiment: regression
@@ -18,6 +20,16 @@ evaluation: {every_num_steps: 20, num_tasks: 200, gd_plus_plus: optimal}
 trainer: {max_steps: 50, accelerator: cpu}
 tracking: {mode: disabled}
 """
+
+
+def pytest_report_header() -> str:
+    return f"browser: {CHROMIUM or 'no Chromium found, tests marked browser are deselected (apt-get install chromium)'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if CHROMIUM is None:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("browser")])
+        items[:] = [item for item in items if not item.get_closest_marker("browser")]
 
 
 @pytest.fixture(autouse=True)

@@ -161,6 +161,34 @@ def make_parser() -> tuple[Parser, Collection[str]]:
         "paths", type=Path, nargs="+", metavar="PATH", help="a run directory, a sweep's folder, or any folder of them"
     )
 
+    command = add(
+        "report",
+        _in("reporting", "report"),
+        "review runs and sweeps together: what was asked, is it so, how sure are we, and how to repeat it",
+        "iclgd report runs --out report.html",
+    )
+    command.add_argument(
+        "paths",
+        type=Path,
+        nargs="*",
+        metavar="PATH",
+        help="a run directory, a sweep's folder, or any folder of them (default: $ICLGD_RUNS, or runs)",
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="of the page (default: report.html)"
+    )
+    command.add_argument("--title", metavar="TEXT", help="of the whole")
+    command.add_argument(
+        "--over",
+        type=lambda text: tuple(text.split(",")),
+        metavar="KEYS",
+        help="keys that are seeds, with commas: runs that differ in these alone are one setting "
+        "(default: seed,demonstrations.seed)",
+    )
+    command.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make a W&B Report there instead of a page")
+    command.add_argument("--dry-run", action="store_true", help="with --wandb: print its blocks, ask no server")
+    command.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
+
     add_sweep_commands(add)
 
     add_imports(add("list", _in("showing", "list_choices"), "list everything that can be chosen", "iclgd list"))

@@ -25,10 +25,9 @@ from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
-from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, made_whole
+from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError, made_whole
 from iclgd.tracking.wandb import TrackingConfig
 
-MODEL_FOLDER = "model"
 LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig}
 FIGURES: dict[str, Draw] = {"learning_to_learn": learning_to_learn}
 

@@ -154,7 +154,8 @@ class Live(NamedTuple):
 
     Attributes:
         kind: of the panel.
-        metrics: logged or summary names; of ``parallel`` config keys too, as ``config.KEY``.
+        metrics: logged or summary names; of ``parallel`` config keys too, as ``config.KEY``, and of ``scatter`` those
+            against each of which the others are drawn.
         x: the logged name on the x axis.
     """
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -143,12 +144,13 @@ class ReviewedRun:
 
     @cached_property
     def wandb_run(self) -> str | None:
-        """Return ``entity/project/run_id`` if all of the run has arrived at W&B."""
+        """Return ``entity/project/run_id`` if all of it is at W&B, at ``$WANDB_BASE_URL`` if that is set."""
+        server = os.environ.get("WANDB_BASE_URL", "").rstrip("/")
         with contextlib.suppress(OSError, ValueError):
             marks = json.loads((self.path / MARKER).read_text(encoding="utf-8"))
             for mark in marks if isinstance(marks, list) else []:
                 parts = mark.rsplit("/", 3) if isinstance(mark, str) else []
-                if len(parts) == 4 and all(parts):
+                if len(parts) == 4 and all(parts) and server in ("", parts[0].rstrip("/")):
                     return "/".join(parts[1:])
         return None
 
@@ -211,20 +213,25 @@ def gather(paths: Sequence[Path]) -> Gathered:
             raise ReviewError(f"{path}: {'expected a folder' if path.exists() else 'no such folder'}")
     records, left_out = find_records(paths)
     alone: list[ReviewedRun] = []
-    sweeps: dict[Path, list[ReviewedRun]] = {path.absolute(): [] for path in paths if (path / "options.json").is_file()}
+    sweeps: dict[Path, list[ReviewedRun]] = {folder: [] for path in paths for folder in _sweeps_below(path)}
     for record in records:
         run = ReviewedRun(record)
         folder = record.sweep
-        if folder is None or not _is_asked_for(folder, paths):
-            alone.append(run)
-        else:
-            sweeps.setdefault(folder, []).append(run)
+        # Of a sweep that is not below the paths a run alone was asked for.
+        (alone if folder is None else sweeps.get(folder, alone)).append(run)
     return Gathered(alone, [ReviewedSweep(path, runs) for path, runs in sweeps.items()], left_out)
 
 
-def _is_asked_for(sweep: Path, paths: Sequence[Path]) -> bool:
-    """Say whether a sweep itself is meant, and not a run of it alone."""
-    return any(sweep.is_relative_to(path.absolute()) for path in paths)
+def _sweeps_below(path: Path) -> Iterator[Path]:
+    """Yield the folders of sweeps, also of those that no trial has begun."""
+    for folder, names, files in os.walk(path.absolute()):
+        if "options.json" in files and ("runs" in names or "sweep.yaml" in files):
+            yield Path(folder)
+            names.clear()
+        elif "config.yaml" in files:
+            names.clear()
+        else:
+            names[:] = sorted(name for name in names if not name.startswith("."))
 
 
 def _nested(flat: Mapping[str, Value]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def main() -> None:
     do_without_pandas()
     channel = Channel()
     watch = Watch(lambda reason: channel.send(failed=reason))
-    jobs = {"look": look, "copy": copy, "sweep": create_sweep}
+    jobs = {"look": look, "copy": copy, "sweep": create_sweep, "report": save_report}
     try:
         while (job := channel.receive()) is not None:
             channel.send(**jobs[job["do"]](job, channel, watch))
@@ -110,6 +110,18 @@ def create_sweep(job: Message, _: Channel, watch: Watch) -> Message:
         path = f"{os.environ['WANDB_ENTITY']}/{os.environ['WANDB_PROJECT']}/{sweep}"  # as the server has told it
         wandb.teardown()
     return {"path": path, "said": said.getvalue().splitlines()}
+
+
+def save_report(job: Message, _: Channel, watch: Watch) -> Message:
+    """Save a W&B Report on W&B's server."""
+    with watch.limit(job["seconds"], "answer of W&B's server"):
+        import wandb
+
+        from iclgd.tracking.wandb_blocks import save
+
+        saved = save(job["content"])
+        wandb.teardown()
+    return saved
 
 
 def copy(job: Message, channel: Channel, watch: Watch) -> Message:
@@ -166,7 +178,7 @@ def _start(source: RunCopy, job: Message, channel: Channel, folder: str | None) 
         # Within a sweep W&B takes these from its global settings alone, and no notice of the arguments below.
         wandb.setup(wandb.Settings(silent=True, run_id=path.name, project=_project(config)))
         tags = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
-        run = wandb.init(
+        return wandb.init(
             project=config.project,
             name=f"{path.parent.name}/{path.name}",
             dir=folder or path,
@@ -189,8 +201,6 @@ def _start(source: RunCopy, job: Message, channel: Channel, folder: str | None) 
                 **experimental_settings(job["follow"], SECONDS_BETWEEN_WRITES),
             ),
         )
-        run.define_metric("*", step_metric="trainer/global_step")
-        return run
 
     if job["mode"] == "online":
         try:

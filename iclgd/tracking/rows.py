@@ -1,9 +1,51 @@
 """The lines of ``metrics.jsonl`` as rows of W&B's, while they are written or afterwards."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from iclgd.tracking.pages import OF_A_PART, without_control
+
+GLOBAL_STEP = "trainer/global_step"
+STEPS = {"finetune/loss": "finetune/step"}  # of what is not measured over training; controls' have the same
+
+
+class Axis(NamedTuple):
+    """How W&B draws a number over time.
+
+    Attributes:
+        step: the number on the x axis.
+        is_hidden: whether it has no chart until somebody makes one, as numbers of single layers and seeds.
+    """
+
+    step: str
+    is_hidden: bool
+
+
+class Axes:
+    """Says how numbers are drawn, each name once.
+
+    Args:
+        controls: names of the run's, below which theirs have the comparison's names.
+    """
+
+    def __init__(self, controls: Collection[str]) -> None:
+        self._controls = controls
+        self._known: dict[str, Axis] = {}
+
+    def new_names(self, row: dict[str, Any]) -> Iterator[tuple[str, Axis]]:
+        """Give the names that come for the first time and are not drawn as all others."""
+        for name in row.keys() - self._known.keys():
+            step = STEPS.get(without_control(name, self._controls), GLOBAL_STEP)
+            axis = self._known[name] = Axis(step, OF_A_PART.search(name) is not None)
+            if axis != Axis(GLOBAL_STEP, is_hidden=False):
+                yield name, axis
+
+    def with_steps(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row with the steps of all its numbers, whose names have been given before."""
+        steps = {self._known[name].step for name in row}
+        return {**row, **{step: row[GLOBAL_STEP] for step in sorted(steps) if GLOBAL_STEP in row}}
 
 
 class Rows:
@@ -47,6 +89,6 @@ def count_lines(path: Path) -> int:
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-        return {"trainer/global_step" if name == "step" else name: value for name, value in row.items()}
+        return {GLOBAL_STEP if name == "step" else name: value for name, value in row.items()}
     except (ValueError, RecursionError, AttributeError):  # AttributeError: not an object
         return None

@@ -24,6 +24,7 @@ from iclgd.terminal import say
 CHECKPOINT = re.compile(r"step=(0|[1-9][0-9]{0,17})\.ckpt")
 SEAL = "# as the run began, sha256 of the lines above: "  # the last line of config.yaml
 WEIGHTS, PREDICTIONS = "weights.safetensors", "predictions.jsonl"
+MODEL_FOLDER = "model"  # a language model and its tokenizer, as transformers writes them
 CHECKED = ("metrics.jsonl", WEIGHTS, PREDICTIONS)  # of a complete run, beside what is JSON
 MADE_WITH = "made_with"  # of an analysis' record: the values of the config that it was made with
 MOST_BYTES = 2**31  # of our own files

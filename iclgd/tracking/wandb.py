@@ -35,6 +35,8 @@ class TrackingConfig:
     """Tags of the run."""
     group: str | None = None
     """Group of runs to which it belongs."""
+    log_model: bool = False
+    """Whether W&B gets the weights of a complete run, as an artifact."""
 
     def __post_init__(self) -> None:
         checks.one_of(MODES, "tracking", self, "mode")

@@ -63,11 +63,37 @@ def upload_errors(log: Path) -> list[str]:
     return errors[:1]
 
 
-def put_in_summary(run: "wandb.Run", images: "dict[str, wandb.Image]", step: int) -> None:
-    """Show images in a run's summary that are in no row of it: their files go to where those of a row would."""
-    for key, image in images.items():
-        image.bind_to_run(run, key, step)
-    run.summary.update(images)
+def bind(run: "wandb.Run", row: dict[str, Any], step: int) -> None:
+    """Write the files of a row's tables and images to where W&B's files of the run are.
+
+    W&B would else make an artifact of each table, whose files wait below the user's home for an upload.
+
+    Args:
+        run: W&B's.
+        row: its values by name.
+        step: the row's number.
+    """
+    for key, table_or_image in _media(row).items():
+        table_or_image.bind_to_run(run, key, step)
+
+
+def put_in_summary(run: "wandb.Run", row: dict[str, Any]) -> None:
+    """Show the tables and images of a row in a run's summary alone; they must have their files."""
+    run.summary.update(_media(row))
+
+
+def _media(row: dict[str, Any]) -> dict[str, Any]:
+    """Return tables and images by the names that W&B knows them by; a chart's table has one of its own."""
+    from wandb.plot.custom_chart import CustomChart
+
+    media = {}
+    for key, value in row.items():
+        if isinstance(value, CustomChart):
+            value.set_key(key)
+            media[value.spec.table_key] = value.table
+        else:
+            media[key] = value
+    return media
 
 
 def said_by_agent(line: str) -> tuple[str, str] | None:

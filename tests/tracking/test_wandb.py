@@ -13,6 +13,7 @@ from iclgd.tracking.mirror import Mirror
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.track import track
 from iclgd.tracking.wandb import TrackingConfig, TrackingError, resolve_mode
+from tests.tracking.copied_rows import lines
 from tests.wandb_server import WandbServer
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -91,7 +92,7 @@ def test_a_run_arrives_whole_and_no_key_lands_in_a_file(
     summary = directory.read_summary()
     assert summary is not None
     assert {name: run.summary[name] for name in summary} == pytest.approx(summary)
-    rows = [row for row in run.history if "loss/transformer" in row]
+    rows = lines(run)
     assert [row["trainer/global_step"] for row in rows] == [0, 20, 40, 50]
     assert [row["loss/transformer"] for row in rows] == pytest.approx(
         [record["loss/transformer"] for record in directory.read_metrics()]
@@ -136,7 +137,7 @@ def test_losing_the_server_loses_nothing(
         (run,) = other.runs.values()
         assert (run.name, run.project, run.state) == (directory.path.name, "p", "finished")
         assert {name: run.summary[name] for name in summary} == pytest.approx(summary)
-        rows = [row for row in run.history if "loss/transformer" in row]
+        rows = lines(run)
         assert [(row["trainer/global_step"], row["loss/transformer"]) for row in rows] == [
             (record["step"], pytest.approx(record["loss/transformer"])) for record in directory.read_metrics()
         ]
