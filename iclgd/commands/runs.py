@@ -51,7 +51,7 @@ def runs(arguments: argparse.Namespace) -> int:
         show_text(as_csv(shown, columns, bases))
     elif shown:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        for line in table(shown, columns or default_columns(shown), bases, width):
+        for line in table(shown, columns or default_columns(shown, width), bases, width):
             show(line)
     elif known:
         say(f"none of {len(known):,} runs fits")
@@ -62,6 +62,25 @@ def runs(arguments: argparse.Namespace) -> int:
     counts(shown, len(chosen), say)
     problems = [f"{run.name}: {run.record.state}: {run.record.problem}" for run in shown if run.record.problem]
     _tell([*problems, *(f"left out: {line}" for line in left_out)])
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Print how runs differ from the first of them."""
+    from iclgd import own_entries
+    from iclgd.runs.comparison import compare_runs
+    from iclgd.runs.comparison_text import comparison_json, comparison_lines
+
+    own_entries.load(arguments.imports)
+    comparison = compare_runs(arguments.runs, everything=arguments.all or arguments.json)
+    if arguments.json:
+        show_text(comparison_json(comparison) + "\n")
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for line in comparison_lines(comparison, width):
+            show(line)
+    for note in comparison.notes:
+        say(note)
     return 0
 
 

@@ -126,6 +126,17 @@ def make_parser() -> tuple[Parser, Collection[str]]:
     form.add_argument("--csv", action="store_true", help="for scripts: ages in seconds, numbers in full")
 
     command = add(
+        "compare",
+        _in("runs", "compare"),
+        "compare complete runs with the first of them: configs, and numbers with intervals of their differences",
+        f"iclgd compare {RUN} runs/one_layer/20260131-130000-4d5e6f",
+    )
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR", help="two or more, of one experiment")
+    command.add_argument("--all", action="store_true", help="also the numbers of controls")
+    command.add_argument("--json", action="store_true", help="for scripts: all numbers in full")
+    add_imports(command)
+
+    command = add(
         "export",
         _in("running", "export"),
         "recompute what a text run looked at, and write it for the published analysis scripts",

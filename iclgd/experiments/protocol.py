@@ -7,6 +7,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from lightning.pytorch.loggers import Logger
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.table import Table
 from torch import nn
 
@@ -106,6 +107,10 @@ def _no_models(config: Any, directory: RunDirectory) -> dict[str, nn.Module]:
     return {}
 
 
+def _no_values(config: Any, directory: RunDirectory) -> dict[str, NDArray[Any]]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Experiment(Generic[C, P]):
     """An experiment: what it reads, prepares, does and shows.
@@ -124,6 +129,7 @@ class Experiment(Generic[C, P]):
         chosen_analyses: which of them a config asks for.
         analyze: makes one, by its name, from the weights in a complete run's directory.
         models: what a complete run has trained, by name, with its weights.
+        per_task: numbers of a complete run's summary that are means over tasks, task by task, for paired comparisons.
     """
 
     config: type[C]
@@ -139,6 +145,7 @@ class Experiment(Generic[C, P]):
     chosen_analyses: Callable[[C], list[str]] = _no_names
     analyze: Callable[[str, C, RunDirectory], Record] = _no_analysis
     models: Callable[[C, RunDirectory], dict[str, nn.Module]] = _no_models
+    per_task: Callable[[C, RunDirectory], dict[str, NDArray[Any]]] = _no_values
 
     def drawings(self) -> dict[str, Draw]:
         """Return everything that can be drawn of a run, by file name: its own figures, then its analyses'."""

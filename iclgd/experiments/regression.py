@@ -14,6 +14,7 @@ from iclgd.experiments.analyses import ANALYSES, AnalysisConfig
 from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
 from iclgd.experiments.regression_memory import analysis_needs, memory_needs
 from iclgd.experiments.regression_models import by_name, make_data, reference_setting, trained_subjects, write_weights
+from iclgd.experiments.regression_per_task import per_task
 from iclgd.memory import check
 from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.modules.regression import EvaluationConfig, RegressionModule, TrainingConfig, over_seeds
@@ -168,4 +169,5 @@ EXPERIMENT = Experiment(
     chosen_analyses=lambda config: config.analysis.run,
     analyze=analyze,
     models=models,
+    per_task=per_task,
 )

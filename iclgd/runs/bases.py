@@ -106,13 +106,14 @@ def default_values(experiment: str, choices: Mapping[str, str]) -> dict[str, Val
     from iclgd.typed_values import kinds_of
 
     found = configs.find_experiment(experiment)
-    kinds = dict(kinds_of(found.config))
+    kind: type = found.config
+    kinds = dict(kinds_of(kind))
     for group, (default, known) in found.chosen_groups.items():
         name = choices.get(group, default)
         if name not in known:
             raise configs.ConfigError(f"{group}.name={name}: there is no such {group} here")
         kinds[group] = known[name]
-    return flat_config(_defaults(found.config, kinds, None))
+    return flat_config(_defaults(kind, kinds, None))
 
 
 def _defaults(kind: type, kinds: Mapping[str, Any], base: Any) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def age_text(seconds: float | None) -> str:
         return ""
     for unit, length in UNITS:
         if seconds >= length:
-            return f"{seconds / length:.0f} {unit}" if seconds >= 10 * length else f"{seconds // length:.0f} {unit}"
+            return f"{seconds // length:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
 
 

@@ -7,11 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
-
 from iclgd.runs.bases import DEFAULTS, Bases, differences
+from iclgd.runs.columns import aligned
 from iclgd.runs.listed import NO_KEY, Listed, age_text, value_text
-from iclgd.terminal import escaped
 
 # What is looked at first; of an experiment that is not named here, the first three numbers are.
 HEADLINES = {
@@ -20,11 +18,9 @@ HEADLINES = {
     "language_modeling": ("val/loss", "val/perplexity"),
 }
 NUM_OTHERS = 3
+WIDE = 100  # columns of a terminal
 DIFFERS, NUMBERS = "differs", "numbers"
 FURTHER = (DIFFERS, NUMBERS, "begun")  # columns that are no keys to filter or sort by
-MOST_CHARACTERS = 200  # of a cell
-NARROWEST = 12  # to which a column may be cut
-GAP = "  "
 
 
 def headlines(run: Listed) -> dict[str, float]:
@@ -36,11 +32,17 @@ def headlines(run: Listed) -> dict[str, float]:
     return {name: summary[name] for name in whole}
 
 
-def default_columns(runs: Sequence[Listed]) -> list[str]:
-    """Return the columns of a table: of runs of one experiment, each headline number has its own."""
+def default_columns(runs: Sequence[Listed], width: int | None = None) -> list[str]:
+    """Return the columns of a table: of runs of one experiment, each headline number has its own.
+
+    Args:
+        runs: that are shown.
+        width: of the terminal; in a narrow one the config, which names begin with, has no column.
+    """
+    first = ["name", "state", *["config"] * (width is None or width >= WIDE)]
     experiments = {run.record.experiment for run in runs if run.record.summary}
     numbers = list(dict.fromkeys(name for run in runs for name in headlines(run)))
-    return ["name", "state", "config", *(numbers if len(experiments) == 1 else [NUMBERS]), "age", DIFFERS]
+    return [*first, *(numbers if len(experiments) == 1 else [NUMBERS]), "age", DIFFERS]
 
 
 def cell(run: Listed, column: str, bases: Bases) -> str:
@@ -48,7 +50,7 @@ def cell(run: Listed, column: str, bases: Bases) -> str:
     if column == DIFFERS:
         return _differs_text(run, bases)
     if column == NUMBERS:
-        return ", ".join(f"{name} {value:.4g}" for name, value in headlines(run).items())
+        return ", ".join(f"{value:.4g} {name}" for name, value in headlines(run).items())  # a cut cell has its number
     if column == "begun":
         return f"{run.record.when:%Y-%m-%d %H:%M}" if run.record.when else ""
     value = run.value(column)
@@ -70,19 +72,10 @@ def table(runs: Sequence[Listed], columns: Sequence[str], bases: Bases, width: i
         bases: what the runs were made from.
         width: of the terminal; what is too wide is cut, but for names, which are typed again. ``None``: nothing is.
     """
-    rows = [[escaped(cell(run, column, bases), MOST_CHARACTERS) for column in columns] for run in runs]
-    rows.insert(0, list(columns))
-    widths = [max(map(cell_len, texts)) for texts in zip(*rows, strict=True)]
-    if width is not None:
-        too_wide = sum(widths) + len(GAP) * (len(widths) - 1) - width
-        for column in (DIFFERS, NUMBERS, *reversed(columns)):
-            if too_wide > 0 and column in columns and column != "name":
-                place = list(columns).index(column)
-                cut = min(too_wide, max(0, widths[place] - NARROWEST))
-                widths[place] -= cut
-                too_wide -= cut
-    is_right = [all(_is_number(row[place]) for row in rows[1:]) for place in range(len(columns))]
-    return [_line(row, widths, is_right) for row in rows]
+    rows = [[cell(run, column, bases) for column in columns] for run in runs]
+    order = [column for column in (DIFFERS, NUMBERS, *reversed(columns)) if column in columns and column != "name"]
+    places = dict.fromkeys(list(columns).index(column) for column in order)
+    return aligned([list(columns), *rows], width, list(places))
 
 
 def as_json(runs: Sequence[Listed], columns: Sequence[str] | None, bases: Bases) -> str:
@@ -168,25 +161,6 @@ def _differs_text(run: Listed, bases: Bases) -> str:
         return "(its experiment is not known here)"
     texts = [f"{key}={value_text(value)}" for key, (value, _) in differences(run.record, base).items()]
     return " ".join([*[f"(from {DEFAULTS})"] * (base.name == DEFAULTS), *texts])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text or "0")
-    except ValueError:
-        return False
-    return True
-
-
-def _line(row: Sequence[str], widths: Sequence[int], is_right: Sequence[bool]) -> str:
-    cells = []
-    for text, width, right in zip(row, widths, is_right, strict=True):
-        if cell_len(text) > width:
-            cells.append(set_cell_size(text, width - 1) + "…")
-        else:
-            space = " " * (width - cell_len(text))
-            cells.append(space + text if right else text + space)
-    return GAP.join(cells).rstrip()
 
 
 def counts(runs: Sequence[Listed], num_all: int, tell: Callable[[str], None]) -> None:

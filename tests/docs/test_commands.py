@@ -88,6 +88,8 @@ def test_commands_options_configs_and_keys_exist(
     if name in ("run", "show-config"):
         config = STANDS_FOR["CONFIG"] if rest[:1] in ([], ["RUN_DIR"]) else rest[0]
         code, _, err = cli("show-config", config, *given)
+    elif name == "runs":
+        code, _, err = cli(name, *rest, "--dir", ROOT / "tests" / "reference" / "runs")
     elif chosen == ["sweep"] and rest and "--resume" not in rest:
         code, _, err = cli("sweep", *rest, "--dry-run", *([] if "--engine" in rest else ["--engine", "local"]))
     else:
