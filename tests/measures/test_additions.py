@@ -135,5 +135,5 @@ def test_regression_metrics_from_outside(cli: Cli, tmp_path: Path) -> None:
     assert [axes.get_ylabel() for axes in curves.axes] == ["loss (0.5 x mean squared error)", "mean absolute error"]
     line = curves.axes[1].get_lines()[0]
     assert list(line.get_ydata()) == [record["mae/transformer"] for record in directory.read_metrics()]
-    assert "largest output" in [text.get_text() for text in alignments.legends[0].get_texts()]
+    assert "largest output (left)" in [text.get_text() for text in alignments.legends[0].get_texts()]
     assert alignments.axes[0].get_ylabel() == "mean L2 distance, largest difference"

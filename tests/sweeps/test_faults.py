@@ -168,7 +168,8 @@ def test_a_trial_that_raises_fails_alone(tmp_path: Path, begin: Begin, start: St
     assert sum(events(record, "ends").values()) == 4
     assert "4 of 8 trials failed; go on with: iclgd sweep" in err
     assert "tracking.project=raise: it broke" in err
-    assert out.count("failed") == 5  # in the table, and in the line below it
+    assert out.count("none of 2") == 2  # settings, in the table
+    assert "4 of 8 trials done, 0 running, 4 failed" in out
     again = (tmp_path / "quick.yaml", "--resume", "--dir", tmp_path / "folder", "--workers", 2)
     code, _, err = finish(start(*again))  # they get another chance, once
     assert code == 1

@@ -55,4 +55,5 @@ def losses_plot(
 
 def axis_label(text: str, is_log: bool, curves: Iterable[Curve]) -> str:
     """Return an axis' label, which says so where means of several repetitions are geometric ones."""
-    return f"{text}, geometric mean" if is_log and any(len(curve.values) > 1 for curve in curves) else text
+    is_geometric = is_log and any(len(curve.values) > 1 for curve in curves)
+    return f"{text.partition(' (')[0]}, geometric mean" if is_geometric else text  # both are too long for small panels
