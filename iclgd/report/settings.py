@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from scipy.special import stdtrit
+from iclgd.report.student_t import t_quantile
 
 R = TypeVar("R")
 SEEDS = ("seed", "demonstrations.seed")  # keys of configs that are drawn, not chosen
@@ -55,7 +55,7 @@ def spread(values: Sequence[float], within: tuple[float, float] = (-math.inf, ma
     if number == 1:
         return Spread(mean, math.nan, math.nan, math.nan, number)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (number - 1))
-    half = float(stdtrit(number - 1, 1 - ALPHA / 2)) * deviation / math.sqrt(number)
+    half = t_quantile(number - 1, 1 - ALPHA / 2) * deviation / math.sqrt(number)
     return Spread(mean, max(mean - half, within[0]), min(mean + half, within[1]), deviation, number)
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from iclgd.report.comparisons import Estimate
+from iclgd.report.student_t import t_quantile
 
 Array = NDArray[Any]
 ALPHA = 0.05
@@ -49,7 +49,7 @@ def unpaired_means(first: Array, second: Array) -> Interval:
     parts = [float(each.var(ddof=1)) / len(each) for each in (first, second)]
     variance = sum(parts)
     freedoms = [part**2 / (len(each) - 1) for part, each in zip(parts, (first, second), strict=True)]
-    freedom = variance**2 / sum(freedoms) if sum(freedoms) else math.inf
+    freedom = max(1.0, variance**2 / sum(freedoms)) if sum(freedoms) else math.inf  # less by underflow alone
     return _student(float(second.mean() - first.mean()), variance, freedom)
 
 
@@ -111,6 +111,6 @@ def all_finite(*values: Sequence[float] | Array) -> bool:
 
 
 def _student(difference: float, variance: float, freedom: float) -> Interval:
-    quantile = NORMAL_QUANTILE if math.isinf(freedom) else float(stdtrit(freedom, 1 - ALPHA / 2))
+    quantile = NORMAL_QUANTILE if math.isinf(freedom) else t_quantile(freedom, 1 - ALPHA / 2)
     half = quantile * math.sqrt(variance)
     return Interval(difference, difference - half, difference + half)
