@@ -33,9 +33,10 @@ test: lint type  ## lint, types, tests and doctests (minutes)
 test-slurm: install  ## sweeps on a real Slurm: the one of SLURM_CONF, else ../shared/slurm, else it says why it skips
 	tests/slurm/run $(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
-debug: install  ## both pipelines, small, on the CPU
+debug: install  ## both pipelines, small, on the CPU, and their report
 	$(BIN)/iclgd run debug
 	$(BIN)/iclgd run embedded task.num_queries=64
+	$(BIN)/iclgd report $(REVIEWED) --out $(or $(OUT),report.html)
 
 run: install  ## an experiment: make run CONFIG=one_layer ARGS='seed=1'
 	$(BIN)/iclgd run $(or $(CONFIG),one_layer) $(ARGS)

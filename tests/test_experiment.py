@@ -97,7 +97,7 @@ def test_same_seed_same_numbers_other_seed_other_numbers(cli: Cli, small_config:
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(cli: Cli, small_config: Path, tmp_path: Path) -> None:
-    length = ["trainer.max_steps=1010", "training.num_seeds=2", "training.schedule=cosine"]
+    length = ["trainer.max_steps=410", "training.num_seeds=2", "training.schedule=cosine"]
     uninterrupted = run_directory(cli("run", small_config, *length)[1])
     process = subprocess.Popen(
         [sys.executable, "-m", "iclgd.cli", "run", str(small_config), *length], stderr=subprocess.PIPE
@@ -116,7 +116,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(cli: Cli, small_config: Path, 
     process.communicate()
     assert killed.read_summary() is None
     done = killed.read_metrics()[-1]["step"]
-    assert 60 <= done < 1010
+    assert 60 <= done < 410
     code, out, err = cli("resume", killed.path)
     assert code == 0
     assert "resuming from step" in err

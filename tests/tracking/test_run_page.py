@@ -176,6 +176,7 @@ def test_offline_files_wait_for_wandb_sync(server: WandbServer, monkeypatch: pyt
     assert model.aliases == ["latest"]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_arrive_costs_the_run_no_number(
     server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
