@@ -110,28 +110,25 @@ def finish(process: subprocess.Popen[str], seconds: float = 120.0) -> tuple[int,
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize("num_seeds", [2, pytest.param(6, marks=pytest.mark.slow)])
-def test_workers_that_are_killed_at_random_lose_nothing(
-    num_seeds: int, tmp_path: Path, start: Start, record: Path
-) -> None:
-    folder, generator, num_points = tmp_path / "folder", random.Random(0), 4 * num_seeds
-    (tmp_path / "quick.yaml").write_text(grid(num_seeds, 4))
+def test_workers_that_are_killed_at_random_lose_nothing(tmp_path: Path, start: Start, record: Path) -> None:
+    folder, generator = tmp_path / "folder", random.Random(0)
+    (tmp_path / "quick.yaml").write_text(grid(6, 4))
     process = start(
         *(tmp_path / "quick.yaml", "--engine", "local", "--workers", 4, "--dir", folder), QUICK_SECONDS="0.4"
     )
     num_killed = 0
     while process.poll() is None:
-        time.sleep(generator.uniform(0.1, 1.0))
+        time.sleep(generator.uniform(0.2, 1.2))  # time to get something done on a slow machine, too
         if pids := worker_pids(folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(generator.choice(pids), signal.SIGKILL)
                 num_killed += 1
     code, out, err = finish(process)
     assert code == 0, err
-    assert num_killed >= 3
+    assert num_killed >= 5
     assert out.splitlines()[-1] == str(folder)
-    check_complete(folder, record, num_points)
-    assert sum(events(record, "begins").values()) > num_points  # some were really cut off
+    check_complete(folder, record, 24)
+    assert sum(events(record, "begins").values()) > 24  # some were really cut off
 
 
 def test_a_sweep_that_is_killed_as_a_whole_goes_on(tmp_path: Path, begin: Begin, start: Start, record: Path) -> None:

@@ -100,8 +100,11 @@ def run_workers(workers: LocalWorkers, count: int, read: Callable[[], Progress],
             for index, code in workers.ended().items():
                 if code == 0:
                     continue
-                if code > 0 or num_deaths >= MAX_DEATHS:
+                if code > 0:
                     problem = workers.last_words(index)
+                    continue
+                if num_deaths >= MAX_DEATHS:
+                    problem = f"{MAX_DEATHS} workers in a row were killed (signal {-code}) before any trial was done"
                     continue
                 num_deaths += 1
                 if workers.folder.stop_mode() is None and not progress.is_over:
