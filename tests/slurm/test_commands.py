@@ -151,7 +151,8 @@ def test_first_process_outlives_the_others_but_not_their_failure(folder: Path, s
         """\
 prefix = slurm_commands.trial_prefix(2, 0)
 for code in (0, 3):
-    last = f'if [ $SLURM_PROCID = 1 ]; then exit {code}; fi; sleep 4; echo done >> "$0"'
+    seconds = 20 if code else 4  # time to be ended by the other's failure, on a slow machine too
+    last = f'if [ $SLURM_PROCID = 1 ]; then exit {code}; fi; sleep {seconds}; echo done >> "$0"'
     started = time.monotonic()
     process = subprocess.run([*prefix, "sh", "-c", last, folder / f"after{code}"])
     note("worker", f"failed:{process.returncode != 0}")
