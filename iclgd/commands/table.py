@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from iclgd import __version__
 from iclgd.sweeps.arguments import add_commands as add_sweep_commands
-from iclgd.sweeps.arguments import add_imports
+from iclgd.sweeps.arguments import add_imports, add_over
 from iclgd.terminal import say
 
 COMMANDS_HELP = """run 'iclgd COMMAND --help' for a command's options and an example, 'iclgd run CONFIG --help' for a
@@ -178,13 +178,7 @@ def make_parser() -> tuple[Parser, Collection[str]]:
         "--out", type=Path, default=Path("report.html"), metavar="FILE", help="of the page (default: report.html)"
     )
     command.add_argument("--title", metavar="TEXT", help="of the whole")
-    command.add_argument(
-        "--over",
-        type=lambda text: tuple(text.split(",")),
-        metavar="KEYS",
-        help="keys that are seeds, with commas: runs that differ in these alone are one setting "
-        "(default: seed,demonstrations.seed)",
-    )
+    add_over(command, "runs")
     command.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make a W&B Report there instead of a page")
     command.add_argument("--dry-run", action="store_true", help="with --wandb: print its blocks, ask no server")
     command.add_argument("--json", action="store_true", help="with --dry-run: as JSON")

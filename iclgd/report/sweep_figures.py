@@ -14,13 +14,12 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from iclgd.report.results import Array
 from iclgd.report.settings import Spread, spread
-from iclgd.report.style import DECADES
+from iclgd.report.style import BLACK, BLUE, COLUMN, DECADES, GREEN, NORMAL, ORANGE, PURPLE, SMALL, VERMILION
 
-WIDTH, HEIGHT = 3.3, 2.9  # inches: a column of a paper, so that letters have the size that is said here
-SMALL, NORMAL = 7, 8  # letters, in points
+HEIGHT = 2.9  # inches
 LETTERS_OF_LINE, LETTERS_OF_MARK = 58, 9  # a mark in a legend is as wide as letters
 MOST_COLUMNS = 4
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")  # Okabe and Ito (2008)
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, BLACK)
 MARKERS, LINES = "os^Dvp", ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # for print without colours
 MOST_GROUPS = len(COLOURS)  # of values of the other keys that are told apart
 MOST_JOINED = 12  # values of a key whose means a line joins; more are drawn, not chosen
@@ -89,7 +88,7 @@ def metric_by(key: str, points: Sequence[Point], metric: str, about: str, is_min
         about: what the figure shows: sweep, config, seeds, trials.
         is_minimized: a metric that is minimized, and positive, may have a logarithmic axis.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    figure = Figure(figsize=(COLUMN, HEIGHT), layout="constrained")
     axes = figure.subplots()
     points = [point for point in points if key in point.values]
     scale = _scale([point.values[key] for point in points])

@@ -1,5 +1,6 @@
 """What training made of the weights, beside the weights written down by hand."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.image import AxesImage
 from iclgd.report.results import Array, Results
 from iclgd.report.style import PAGE, SMALL
 from iclgd.report.titles import value_of
+from iclgd.report.weight_products import head_products
 
 NAMES = {"gd": "GD", "gd_plus_plus": "GD++"}
 QUERY_KEY, VALUE_LINEAR = r"$W_Q W_K^\top$", r"$W_V W_P$"
@@ -26,28 +28,19 @@ def weight_products(results: Results) -> Figure | None:
     are shown as they are, each with its own colours. Tokens of another width than gradient descent's cannot be shown
     beside it.
     """
-    weights = results.weights_of_first_seed()
-    trained = _products(weights, "transformer")
-    name = "gd_plus_plus" if _products(weights, "gd_plus_plus") else "gd"
-    reference = _products(weights, name)
-    if not trained or not reference or trained[0][0][0].shape != reference[0][0][0].shape:
+    if (found := head_products(results)) is None:
         return None
-    rows = [(layer, head) for layer, heads in enumerate(trained) for head in range(len(heads))]
-    shown = rows[:MOST_ROWS]
+    name, heads = found
+    num_heads = Counter(each.layer for each in heads)
+    shown = heads[:MOST_ROWS]
     figure = Figure(figsize=(PAGE, 2.3 * len(shown) + 0.4), layout="constrained")
     grid = figure.subplots(len(shown), 4, squeeze=False)
-    num_inputs = int(np.count_nonzero(reference[0][0][0].diagonal()))  # GD compares the inputs, and nothing else
-    for row, (layer, head) in zip(grid, shown, strict=True):
-        query_key, value_linear = trained[layer][head]
-        ((its_query_key, its_value_linear),) = reference[min(layer, len(reference) - 1)]
-        is_free = _has_free_scale(results.config.get("model", {}), layer)
-        scale = _common_diagonal(query_key, num_inputs) if is_free else None
+    for row, each in zip(grid, shown, strict=True):
+        scale = each.scale
+        pairs = [(each.query_key, each.its_query_key), (each.value_linear, each.its_value_linear)]
+        notes = ["trained, unscaled"] * 2
         if scale is not None:
-            pairs = [(query_key / scale, its_query_key), (value_linear * scale, its_value_linear)]
             notes = [f"trained / {scale:.2g}", rf"trained $\times$ {scale:.2g}"]
-        else:
-            pairs = [(query_key, its_query_key), (value_linear, its_value_linear)]
-            notes = ["trained, unscaled"] * 2
         for index, ((product, its_product), note) in enumerate(zip(pairs, notes, strict=True)):
             cells, text = row[2 * index : 2 * index + 2], (QUERY_KEY, VALUE_LINEAR)[index]
             limit = _limit(its_product)
@@ -58,9 +51,9 @@ def weight_products(results: Results) -> Figure | None:
             else:
                 for its_image, cell, values in zip((own, image), cells, (product, its_product), strict=True):
                     _colorbar(figure, its_image, [cell], [values])
-        row[0].set_ylabel(_place(layer, len(trained), head, len(trained[layer])))
-        _name_channels(row[0], results.config, len(query_key))
-    notes = [f"the first {len(shown)} of {len(rows)} layers and heads"] * (len(rows) > len(shown))
+        row[0].set_ylabel(_place(each.layer, len(num_heads), each.head, num_heads[each.layer]))
+        _name_channels(row[0], results.config, len(each.query_key))
+    notes = [f"the first {len(shown)} of {len(heads)} layers and heads"] * (len(heads) > len(shown))
     num_seeds = _num_seeds(results)
     notes += [f"weights of the first of {num_seeds} seeds"] * (num_seeds > 1)
     figure.suptitle("; ".join(notes))
@@ -68,19 +61,6 @@ def weight_products(results: Results) -> Figure | None:
         "signs mark what is below 0; pointed ends of a colour bar: numbers beyond it are cut", fontsize=SMALL
     )
     return figure
-
-
-def _has_free_scale(model: dict[str, Any], layer: int) -> bool:
-    """Say whether a layer's scale moves freely between its products, and its inputs are those of gradient descent."""
-    kind = (model.get("first_attention") if layer == 0 else None) or model.get("attention", "linear")
-    return kind == "linear" and not model.get("layer_norm", False)
-
-
-def _common_diagonal(query_key: Array, num_inputs: int) -> float | None:
-    """Return the mean of the diagonal over the inputs, ``None`` unless it makes up most of the product."""
-    mean = float(query_key.diagonal()[:num_inputs].mean())
-    is_most = num_inputs * mean**2 > 0.5 * float(np.square(query_key).sum())
-    return mean if np.isfinite(mean) and is_most else None
 
 
 def _limit(product: Array) -> float:
@@ -123,13 +103,3 @@ def _name_channels(axes: Axes, config: dict[str, Any], width: int) -> None:
     places = {0: "$x_1$", num_inputs - 1: f"$x_{{{num_inputs}}}$", num_inputs: "$y$"}
     axes.set_yticks(list(places), list(places.values()))
     axes.tick_params(length=0)
-
-
-def _products(weights: dict[str, Array], model: str) -> list[list[tuple[Array, Array]]]:
-    """Return ``W_Q W_K^T`` and ``W_V W_P`` of every head of every layer with weights of its own."""
-    products: list[list[tuple[Array, Array]]] = []
-    while f"{model}.layers.{len(products)}.attention.query" in weights:
-        prefix = f"{model}.layers.{len(products)}.attention"
-        query, key, value, linear = (weights[f"{prefix}.{name}"] for name in ("query", "key", "value", "linear"))
-        products.append(list(zip(query @ key.swapaxes(1, 2), value @ linear, strict=True)))
-    return products

@@ -71,7 +71,7 @@ def add_commands(add: Add) -> None:
         "sweep status", _command("status"), "show how far a sweep is", "iclgd sweep status runs/sweeps/smoke/DIR"
     )
     _add_folder(command)
-    _add_over(command)
+    add_over(command, "trials")
     command.add_argument("--once", action="store_true", help="show it once, not until the sweep is over")
     command = add("sweep stop", _command("stop"), "stop a sweep cleanly", "iclgd sweep stop runs/sweeps/smoke/DIR")
     _add_folder(command)
@@ -83,7 +83,7 @@ def add_commands(add: Add) -> None:
         "iclgd sweep best runs/sweeps/smoke/DIR > best.yaml",
     )
     _add_folder(command)
-    _add_over(command)
+    add_over(command, "trials")
     command.add_argument(
         "--trial", action="store_true", help="that of the best single trial, which may owe it to a seed"
     )
@@ -94,7 +94,7 @@ def add_commands(add: Add) -> None:
         "iclgd sweep report runs/sweeps/smoke/DIR",
     )
     _add_folder(command)
-    _add_over(command)
+    add_over(command, "trials")
     command.add_argument("--format", default="png", metavar="LIST", help="png, svg, pdf, with commas (default: png)")
     command = add(
         "sweep upload",
@@ -160,12 +160,18 @@ def _add_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, metavar="DIR", help="the sweep's folder")
 
 
-def _add_over(command: argparse.ArgumentParser) -> None:
+def add_over(command: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--over``.
+
+    Args:
+        command: to which.
+        what: differs in seeds alone: runs, or trials.
+    """
     command.add_argument(
         "--over",
         type=lambda text: tuple(text.split(",")),
         metavar="KEYS",
-        help="keys that are seeds, with commas: trials that differ in these alone are one setting "
+        help=f"keys that are seeds, with commas: {what} that differ in these alone are one setting "
         "(default: seed,demonstrations.seed)",
     )
 
