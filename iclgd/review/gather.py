@@ -1,7 +1,5 @@
 """The runs that a review is made of, found below folders: small files are read at once, the others when asked for."""
 
-import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +11,8 @@ from iclgd.checks import InputError
 from iclgd.report.results import Array, Results
 from iclgd.runs.records import RunRecord, State, Value, find_records
 from iclgd.tracking.predictions import read_predictions
+from iclgd.tracking.run_copy import arrivals
 from iclgd.tracking.run_directory import MADE_WITH, MOST_BYTES, PREDICTIONS, WEIGHTS, RunDirectory
-
-MARKER = "tracked.json"  # of a run directory: the places on W&B's servers where all of it has arrived
 
 
 class ReviewError(InputError):
@@ -146,12 +143,10 @@ class ReviewedRun:
     def wandb_run(self) -> str | None:
         """Return ``entity/project/run_id`` if all of it is at W&B, at ``$WANDB_BASE_URL`` if that is set."""
         server = os.environ.get("WANDB_BASE_URL", "").rstrip("/")
-        with contextlib.suppress(OSError, ValueError):
-            marks = json.loads((self.path / MARKER).read_text(encoding="utf-8"))
-            for mark in marks if isinstance(marks, list) else []:
-                parts = mark.rsplit("/", 3) if isinstance(mark, str) else []
-                if len(parts) == 4 and all(parts) and server in ("", parts[0].rstrip("/")):
-                    return "/".join(parts[1:])
+        for arrival in arrivals(self.path):
+            parts = arrival.rsplit("/", 3)
+            if len(parts) == 4 and all(parts) and server in ("", parts[0].rstrip("/")):
+                return "/".join(parts[1:])
         return None
 
     def results(self, with_weights: bool = False) -> Results:

@@ -31,6 +31,18 @@ def forget_arrival(directory: RunDirectory) -> None:
         (directory.path / MARKER).unlink()
 
 
+def arrivals(path: Path) -> list[str]:
+    """Return where all of a run has arrived: ``SERVER/ENTITY/PROJECT/RUN_ID`` each.
+
+    Args:
+        path: of the run directory.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        marks = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        return [mark for mark in marks if isinstance(mark, str)] if isinstance(marks, list) else []
+    return []
+
+
 class RunCopy:
     """Copies a run directory to a W&B run.
 
@@ -54,7 +66,7 @@ class RunCopy:
 
     def is_marked(self, target: str) -> bool:
         """Say whether all of the run has arrived at a server's entity's project."""
-        return target in self._marks()
+        return target in arrivals(self.directory.path)
 
     def begin(self, run: "wandb.Run", num_lines: int) -> None:
         """Copy to a run.
@@ -101,7 +113,9 @@ class RunCopy:
         else:
             problems += upload_errors(log)
         if exit_code == 0 and not is_offline and not problems:
-            self.directory.write_text(MARKER, json.dumps(sorted({*self._marks(), target}), indent=2) + "\n")
+            self.directory.write_text(
+                MARKER, json.dumps(sorted({*arrivals(self.directory.path), target}), indent=2) + "\n"
+            )
         return problems
 
     def _send_page(self, numbers: dict[str, Any]) -> list[str]:
@@ -132,12 +146,6 @@ class RunCopy:
 
     def _send_model(self, numbers: dict[str, Any]) -> list[str]:
         return log_model(self._run, self.directory, self.run_config, numbers) if self.config.log_model else []
-
-    def _marks(self) -> list[str]:
-        with contextlib.suppress(OSError, ValueError):
-            marks = json.loads((self.directory.path / MARKER).read_text(encoding="utf-8"))
-            return [mark for mark in marks if isinstance(mark, str)] if isinstance(marks, list) else []
-        return []
 
 
 def controls_of(config: dict[str, Any]) -> list[str]:
