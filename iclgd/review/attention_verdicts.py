@@ -3,7 +3,6 @@
 [Dai] section 5 reports lower perplexity and better in-context accuracy for models with momentum attention.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from iclgd.report.comparisons import Estimate
@@ -11,9 +10,10 @@ from iclgd.report.tables import by_numbers
 from iclgd.review.attentions import Attention, Comparison, number_named, rates_text
 from iclgd.review.document import Answer, Cell, Table, Verdict
 from iclgd.review.headline import PARTS
-from iclgd.review.texts import counted
+from iclgd.review.texts import counted, shortened
 from iclgd.review.verdict import estimate_text, not_finite, paired
 
+IN_CONTEXT = "accuracy/in_context/"  # begins the names of what text runs have found
 FEWEST_SEEDS = 2  # that both have: of one pair nothing is known of another
 
 
@@ -21,36 +21,40 @@ class Measure(NamedTuple):
     """What momentum attention may be better in.
 
     Attributes:
+        name: of the summary.
         question: is asked of it.
         label: in sentences.
-        name: the summary name in a comparison.
         below: the answer if momentum has less.
         above: the answer if it has more.
     """
 
+    name: str
     question: str
     label: str
-    name: Callable[[Comparison], str]
     below: Answer
     above: Answer
 
 
-MEASURES = (
-    Measure(
-        "Does momentum attention help: is the perplexity lower?",
-        "The perplexity",
-        lambda _: "val/perplexity",
-        "lower perplexity",
-        "higher perplexity",
-    ),
-    Measure(
-        "Does momentum attention help: is the in-context accuracy better?",
-        "The accuracy, a mean over numbers of demonstrations,",
-        lambda comparison: f"accuracy/{comparison.plain.setting.config.get('task.name')}",
-        "worse in context",
-        "better in context",
-    ),
-)
+def measures_of(comparison: Comparison) -> list[Measure]:
+    """Return what the runs say: perplexity, accuracy over all demonstrations, and what their text runs have found."""
+    help_with = "Does momentum attention help:"
+    found = [
+        Measure(
+            "val/perplexity",
+            f"{help_with} is the perplexity lower?",
+            "The perplexity",
+            "lower perplexity",
+            "higher perplexity",
+        )
+    ]
+    own = f"accuracy/{comparison.plain.setting.config.get('task.name')}"
+    for name in sorted(comparison.names):
+        if name == own or name.startswith(IN_CONTEXT):
+            task = name.removeprefix(IN_CONTEXT).removeprefix("accuracy/")
+            question = f"{help_with} is the in-context accuracy on {shortened(task)} better?"
+            label = f"The in-context accuracy on {shortened(task)}"
+            found.append(Measure(name, question, label, "worse in context", "better in context"))
+    return found
 
 
 def attention_verdicts(comparison: Comparison) -> list[Verdict]:
@@ -58,13 +62,13 @@ def attention_verdicts(comparison: Comparison) -> list[Verdict]:
     return [
         found
         for attention in comparison.momenta
-        for measure in MEASURES
+        for measure in measures_of(comparison)
         if (found := _verdict(comparison, attention, measure)) is not None
     ]
 
 
 def _verdict(comparison: Comparison, attention: Attention, measure: Measure) -> Verdict | None:
-    name, plain = measure.name(comparison), comparison.plain
+    name, plain = measure.name, comparison.plain
     ours, theirs = (each.setting.estimate(name) for each in (attention, plain))
     if ours is None or theirs is None:
         return None
@@ -88,9 +92,8 @@ def _verdict(comparison: Comparison, attention: Attention, measure: Measure) -> 
 
 def attention_table(comparison: Comparison) -> Table:
     """Return all numbers of a comparison: of each attention the mean, and of momentum the difference to plain."""
-    names = {name for each in comparison.attentions for one in each.setting.repetitions for name in one.numbers}
     rows: list[list[Cell]] = []
-    for name in sorted(filter(_is_shown, names), key=by_numbers):
+    for name in sorted(filter(_is_shown, comparison.names), key=by_numbers):
         for attention in comparison.attentions:
             if (value := attention.setting.estimate(name)) is None:
                 continue

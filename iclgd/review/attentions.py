@@ -12,7 +12,7 @@ from iclgd.report.settings import SEEDS, by_setting, spread
 from iclgd.review.settings import Repetition, Setting, is_setting, labels_of
 from iclgd.review.texts import listed, number_text
 
-KIND, MOMENTUM = "model.attention", "model.momentum"
+KIND, MOMENTUM, LEARNED = OF_ATTENTION = "model.attention", "model.momentum", "model.learn_momentum"
 LEARNING_RATE = "training.learning_rate"
 CHOSEN_BY = "val/loss"
 PLAIN = "plain"
@@ -68,6 +68,11 @@ class Comparison:
         """Return all, plain first."""
         return [self.plain, *self.momenta]
 
+    @property
+    def names(self) -> set[str]:
+        """Return the names of all numbers that any of the runs has."""
+        return {name for each in self.attentions for one in each.setting.repetitions for name in one.numbers}
+
 
 def attention_label(config: Mapping[str, Hashable]) -> str:
     """Return how an attention is called; without momentum it is plain, whatever computes it.
@@ -80,10 +85,10 @@ def attention_label(config: Mapping[str, Hashable]) -> str:
         >>> attention_label({"model.attention": "momentum", "model.momentum": 0.0})
         'plain'
     """
-    momentum = config.get(MOMENTUM)
-    if config.get(KIND) != "momentum" or momentum == 0:
+    momentum, is_learned = config.get(MOMENTUM), config.get(LEARNED) is True
+    if config.get(KIND) != "momentum" or (momentum == 0 and not is_learned):
         return PLAIN
-    return f"momentum {momentum}"
+    return f"momentum {'learned from ' * is_learned}{momentum}"
 
 
 def comparisons_of(settings: Sequence[Setting]) -> tuple[list[Comparison], list[str]]:
@@ -99,7 +104,7 @@ def comparisons_of(settings: Sequence[Setting]) -> tuple[list[Comparison], list[
         for each in settings
         if each.experiment == "language_modeling"
     ]
-    for config, alike in by_setting(kept, (KIND, MOMENTUM, LEARNING_RATE, *SEEDS)):
+    for config, alike in by_setting(kept, (*OF_ATTENTION, LEARNING_RATE, *SEEDS)):
         by_label: dict[str, list[Setting]] = {}
         for setting in alike:
             by_label.setdefault(attention_label(setting.config), []).append(setting)

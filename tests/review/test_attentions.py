@@ -148,3 +148,18 @@ def test_attentions_without_a_learning_rate_in_common_are_said(tmp_path: Path) -
     make_all(tmp_path, ({**PLAIN, rate: 0.001}, [8.0, 9.0]), ({**MOMENTUM, rate: 0.003}, [7.0, 8.0]))
     (section,) = make_review([tmp_path]).sections
     assert any("no learning rate that all were tried with" in line for line in section.left_out)
+
+
+def test_text_runs_of_the_trained_models_are_paired_by_the_seeds_of_training(tmp_path: Path) -> None:
+    make_all(tmp_path, (PLAIN, [8.0, 9.0]), (MOMENTUM, [8.0, 9.0]))
+    accuracies = [0.5, 0.6, 0.7, 0.81]  # of plain and of momentum with seeds 0 and 1
+    for place, accuracy in enumerate(accuracies):
+        for draw, shift in enumerate((-0.1, 0.1)):
+            changes = {"model.name": f"runs/few_shot/run-{place}/model", "demonstrations.seed": draw}
+            summary = {"accuracy/in_context": accuracy + shift}
+            make_run(tmp_path, "sst2", f"text-{place}-{draw}", config="embedded", changes=changes, summary=summary)
+    section = next(each for each in make_review([tmp_path]).sections if each.title == "few_shot")
+    (verdict,) = [each for each in section.verdicts if "in-context accuracy on sst2" in each.question]
+    low, high = stats.t.interval(0.95, 1, 0.205, stats.sem([0.2, 0.21]))
+    assert verdict.answer == "better in context"
+    assert f"0.205 [{low:.2f}, {high:.2f}], paired over 2 seeds" in verdict.sentence, verdict.sentence

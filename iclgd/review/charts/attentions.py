@@ -33,8 +33,7 @@ def attention_charts(comparison: Comparison) -> list[Chart]:
 
 def _panels(comparison: Comparison, pattern: re.Pattern[str], what: str, over: str) -> list[Plot]:
     """Return what is named by a number, over that number: each attention, and each momentum less plain attention."""
-    names = {name for each in comparison.attentions for one in each.setting.repetitions for name in one.numbers}
-    places = sorted((int(found[1]), name) for name in names if (found := pattern.match(name)))
+    places = sorted((int(found[1]), name) for name in comparison.names if (found := pattern.match(name)))
     if not places:
         return []
     values = [
