@@ -11,7 +11,7 @@ from iclgd.review.attentions import Attention, Comparison, number_named, rates_t
 from iclgd.review.document import Answer, Cell, Table, Verdict
 from iclgd.review.headline import PARTS
 from iclgd.review.texts import counted, shortened
-from iclgd.review.verdict import estimate_text, not_finite, paired
+from iclgd.review.verdict import Relation, estimate_text, not_finite, paired
 
 IN_CONTEXT = "accuracy/in_context/"  # begins the names of what text runs have found
 FEWEST_SEEDS = 2  # that both have: of one pair nothing is known of another
@@ -78,10 +78,15 @@ def _verdict(comparison: Comparison, attention: Attention, measure: Measure) -> 
     if bad := not_finite([*attention.setting.values(name), *plain.setting.values(name)]):
         return Verdict(question, "cannot say", f"{measure.label} is not a finite number in {counted(bad, 'run')}.")
     if len(differences) < FEWEST_SEEDS:
-        why = f"Both were trained with {counted(len(differences), 'seed')}: of so few nothing can be said of others."
+        why = f"They share {counted(len(differences), 'seed')}: of so few nothing can be said of others."
         return Verdict(question, "cannot say", why)
     found = paired(differences)
-    answers: dict[str, Answer] = {"below": measure.below, "above": measure.above, "not told": "not told from plain"}
+    answers: dict[Relation, Answer] = {
+        "below": measure.below,
+        "above": measure.above,
+        "not told": "not told from plain",
+        "not known": "cannot say",
+    }
     sentence = (
         f"{measure.label} is {estimate_text(ours)} with {attention.label} and {estimate_text(theirs)} with plain "
         f"attention, a difference of {estimate_text(found.difference)}, paired over {counted(found.number, 'seed')} "
