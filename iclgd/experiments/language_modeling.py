@@ -14,6 +14,7 @@ from iclgd.data.few_shot_language import FewShotLanguageConfig, make_tokenizer
 from iclgd.data.language_datamodule import LanguageDataModule
 from iclgd.data.seeding import named_generator
 from iclgd.experiments.protocol import ChosenGroup, Experiment, RunContext
+from iclgd.files import made_whole
 from iclgd.memory import Need, check
 from iclgd.models.gpt import GPTConfig, build_gpt
 from iclgd.models.language import LanguageModelConfig, load_language_model
@@ -26,7 +27,7 @@ from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
-from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError, made_whole
+from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError
 from iclgd.tracking.wandb import TrackingConfig
 
 LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig}
