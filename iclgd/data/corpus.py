@@ -62,7 +62,12 @@ class CorpusConfig(LanguageConfig):
                 raise ValueError(f"task.{key} must not be empty")
         if self.vocabulary_size is not None:
             least = LEAST_VOCABULARY_SIZE if self.tokenizer == BPE else 1
-            checks.at_least(least, "task", self, "vocabulary_size", most=2**31 - 1)
+            checks.at_least(least, "task", self, "vocabulary_size")
+
+    @property
+    def least_vocabulary_size(self) -> int:
+        """Return how many tokens a model knows at the least."""
+        return self.vocabulary_size or 1
 
 
 class Corpus(NamedTuple):

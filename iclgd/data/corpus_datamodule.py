@@ -1,11 +1,13 @@
 """Windows of a corpus: shuffled anew in each epoch to train on, in their order to evaluate on."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.data.corpus import Corpus
 from iclgd.data.corpus_text import CorpusError
@@ -98,6 +100,17 @@ class CorpusDataModule(LightningDataModule):
                     f"{corpus.validation.path}: has {there:,} tokens; an evaluation with sequences of {each:,} tokens "
                     f"in {num_processes} processes needs more"
                 )
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Return how many tokens a model needs to know."""
+        return self.corpus.vocabulary_size
+
+    def make_tokenizer(self, context_length: int) -> Tokenizer:
+        """Return the corpus' tokenizer for a model with a context of this length."""
+        tokenizer = copy.deepcopy(self.corpus.tokenizer)
+        tokenizer.model_max_length = context_length
+        return tokenizer
 
     def training_batch(self, step: int) -> TokenBatch:
         """Return this rank's sequences of a step."""

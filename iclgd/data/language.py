@@ -17,3 +17,8 @@ class LanguageConfig(ABC):
     @abstractmethod
     def num_tokens(self) -> int:
         """Return how many tokens of a sequence a model reads."""
+
+    @property
+    @abstractmethod
+    def least_vocabulary_size(self) -> int:
+        """Return how many tokens a model knows at the least."""

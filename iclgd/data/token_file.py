@@ -20,7 +20,7 @@ from iclgd.messages import first_line
 
 NAME = "tokens"
 HEADER_BYTES = 1024  # room for a header that is written once everything in it is known
-KINDS = {"U16": np.dtype("<u2"), "U32": np.dtype("<u4")}
+KINDS: dict[str, np.dtype[Any]] = {"U16": np.dtype("<u2"), "U32": np.dtype("<u4")}
 
 
 class TokenFileError(InputError):

@@ -1,6 +1,6 @@
 """Train a language model on sequences of demonstrations, or on text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -55,9 +55,14 @@ class EvaluationConfig:
     """Steps between two evaluations."""
     num_sequences: int = 256
     """Sequences of an evaluation."""
+    lengths: list[int] = field(default_factory=list)
+    """Of a corpus: further lengths of sequences to evaluate on, in tokens."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "evaluation", self, "every_num_steps", "num_sequences")
+        for length in self.lengths:
+            if length < 1:
+                raise ValueError(f"evaluation.lengths must be at least 1 each, got {length}")
 
 
 class LanguageModelingModule(LightningModule):

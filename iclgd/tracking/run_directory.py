@@ -51,6 +51,11 @@ def run_id_of_environment() -> str | None:
     return run_id
 
 
+def runs_folder() -> Path:
+    """Return where runs are: ``$ICLGD_RUNS`` or ``runs``."""
+    return Path(os.environ.get("ICLGD_RUNS") or "runs").absolute()
+
+
 class RunDirectory:
     """Reads and writes one run's files; every file is replaced whole or not at all.
 
@@ -77,7 +82,7 @@ class RunDirectory:
             OSError: if it cannot be written; nothing is left behind then.
         """
         chosen = run_id_of_environment()
-        parent = Path(os.environ.get("ICLGD_RUNS") or "runs").absolute() / name
+        parent = runs_folder() / name
         path = parent / (chosen or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
         taken = RunDirectoryError(f"{path}: is there already; WANDB_RUN_ID must be new, or continue with: iclgd resume")
         if path.exists():  # a rename would replace an empty directory
