@@ -48,8 +48,10 @@ class CorpusConfig(LanguageConfig):
     """A folder with train.txt and validation.txt (or .jsonl, a text in each row), or a name on the hub."""
     hub_config: str | None = None
     """Which configuration of a data set on the hub."""
+    documents: bool = True
+    """Whether each row is a document, which an end token follows; else all are parts of one text."""
     tokenizer: str = BPE
-    """bpe: trained on the training text; or a tokenizer's folder, or its name on the hub."""
+    """A tokenizer's folder, or its name on the hub; bpe is trained on the training text."""
     vocabulary_size: int | None = None
     """Tokens of the model, at least the tokenizer's; as many as those if null, for bpe 4096."""
     num_tokens: int = 256
@@ -93,7 +95,7 @@ def open_corpus(config: CorpusConfig, cache: Path, load_tokenizer: LoadTokenizer
             sequence.
         OSError: if the cache cannot be written.
     """
-    texts = {split: CorpusText(config.data_dir, config.hub_config, split) for split in SPLITS}
+    texts = {split: CorpusText(config.data_dir, config.hub_config, split, config.documents) for split in SPLITS}
     given = None if config.tokenizer == BPE else load_tokenizer(config.tokenizer)
     kind = f"{BPE} {config.vocabulary_size or BPE_VOCABULARY_SIZE}" if given is None else checksum_of(given)
     made_from = [FORMAT, kind, *(text.checksum() for text in texts.values())]

@@ -39,17 +39,17 @@ class CorpusText:
 
     Args:
         data_dir: a folder with ``train.txt`` and ``validation.txt``, or with ``train.jsonl`` and ``validation.jsonl``,
-            or the name of a data set on the hub. Each row has a document, in its field ``text``; a ``.txt`` is one text
-            without documents.
+            or the name of a data set on the hub. Rows have texts, in their field ``text``; a ``.txt`` is one text.
         hub_config: which configuration of a data set on the hub.
         split: ``train`` or ``validation``.
+        has_documents: whether each row is a document.
 
     Raises:
         CorpusError: if there is no such file in the folder, and for a folder that is not there.
     """
 
-    def __init__(self, data_dir: str, hub_config: str | None, split: str) -> None:
-        self.data_dir, self.hub_config, self.split = data_dir, hub_config, split
+    def __init__(self, data_dir: str, hub_config: str | None, split: str, has_documents: bool = True) -> None:
+        self.data_dir, self.hub_config, self.split, self.has_documents = data_dir, hub_config, split, has_documents
         folder = Path(data_dir).expanduser()
         try:
             self.path = self._file(folder) if folder.is_dir() else None
@@ -86,7 +86,8 @@ class CorpusText:
             rows = read_json_lines(self.path) if self.path else read_hub(self.data_dir, self.hub_config, self.split)
             for row in rows:
                 yield from (Piece(text, is_end=False) for text in cut([_text(row)]))
-                yield Piece("", is_end=True)
+                if self.has_documents:
+                    yield Piece("", is_end=True)
         except RowsError as error:
             where = "" if self.path else f"task.data_dir: {self.data_dir} is no folder, and could not be fetched: "
             raise CorpusError(f"{where}{error}") from None
