@@ -25,7 +25,7 @@ from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
-from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.runtime.trainer import ShardedTrainerConfig, make_trainer, train_and_test
 from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError, made_whole
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -46,7 +46,7 @@ class Config:
     model: GPTConfig = field(default_factory=GPTConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    trainer: TrainerConfig = MISSING
+    trainer: ShardedTrainerConfig = MISSING
     """Where and for how long to train."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -58,15 +58,14 @@ class Config:
                 f"model.context_length must be at least the {self.task.num_tokens} tokens of a sequence, "
                 f"got {self.model.context_length}"
             )
-        num_processes = self.trainer.devices * self.trainer.num_nodes
-        for key, value in (
-            ("training.batch_size", self.training.batch_size),
-            ("evaluation.num_sequences", self.evaluation.num_sequences),
+        num_processes, processes = self.trainer.devices * self.trainer.num_nodes, "trainer.devices x trainer.num_nodes"
+        num_parts = num_processes * self.training.accumulation
+        for key, value, divisor, what in (
+            ("training.batch_size", self.training.batch_size, num_parts, f"{processes} x training.accumulation"),
+            ("evaluation.num_sequences", self.evaluation.num_sequences, num_processes, processes),
         ):
-            if value % num_processes:
-                raise ValueError(
-                    f"{key} must be a multiple of trainer.devices x trainer.num_nodes ({num_processes}), got {value}"
-                )
+            if value % divisor:
+                raise ValueError(f"{key} must be a multiple of {what} ({divisor}), got {value}")
 
 
 Prepared = tuple[LanguageDataModule, LanguageModelingModule]
@@ -86,9 +85,10 @@ def prepare(config: Config) -> Prepared:
         steps_per_epoch=config.evaluation.every_num_steps,
         num_evaluation_sequences=config.evaluation.num_sequences,
         growth_steps=config.training.growth_steps,
+        accumulation=config.training.accumulation,
     )
     model = build_gpt(config.model, len(config.task.vocabulary), named_generator(config.seed, "initialization"))
-    return data, LanguageModelingModule(model, config.training, config.task.name)
+    return data, LanguageModelingModule(model, config.training, config.task.name, config.trainer.compile)
 
 
 def _memory_needs(config: Config) -> list[Need]:
@@ -97,9 +97,10 @@ def _memory_needs(config: Config) -> list[Need]:
     num_parameters = model.hidden_size * (12 * model.num_layers * model.hidden_size + vocabulary + model.context_length)
     of_sequence = config.task.num_tokens * (8 * model.num_layers * model.hidden_size + vocabulary)
     num_processes = config.trainer.devices * config.trainer.num_nodes
+    num_parts = num_processes * config.training.accumulation
     batch, evaluated = config.training.batch_size, config.evaluation.num_sequences
     return [
-        Need(4 * of_sequence * batch / num_processes, f"a batch of {batch:,} sequences", "training.batch_size"),
+        Need(4 * of_sequence * batch / num_parts, f"{batch / num_parts:,.0f} sequences", "training.batch_size / accumulation"),
         Need(8 * config.task.num_tokens * evaluated, f"{evaluated:,} sequences", "evaluation.num_sequences"),
         Need(
             16 * num_parameters,
@@ -128,6 +129,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
             TrainingProgress(shown_quantities(config.task.num_demonstrations)),
         ],
         launch=context.launch,
+        accumulation=config.training.accumulation,
     )
     summary = train_and_test(trainer, module, data, context.checkpoint)
     if directory is not None:
