@@ -30,7 +30,7 @@ from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
-from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.runtime.trainer import ShardedTrainerConfig, make_trainer, train_and_test
 from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError, runs_folder
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -52,7 +52,7 @@ class Config:
     model: GPTConfig = field(default_factory=GPTConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    trainer: TrainerConfig = MISSING
+    trainer: ShardedTrainerConfig = MISSING
     """Where and for how long to train."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -64,15 +64,14 @@ class Config:
                 f"model.context_length must be at least the {self.task.num_tokens} tokens of a sequence, "
                 f"got {self.model.context_length}"
             )
-        num_processes = self.trainer.devices * self.trainer.num_nodes
-        for key, value in (
-            ("training.batch_size", self.training.batch_size),
-            ("evaluation.num_sequences", self.evaluation.num_sequences),
+        num_processes, processes = self.trainer.devices * self.trainer.num_nodes, "trainer.devices x trainer.num_nodes"
+        num_parts = num_processes * self.training.accumulation
+        for key, value, divisor, what in (
+            ("training.batch_size", self.training.batch_size, num_parts, f"{processes} x training.accumulation"),
+            ("evaluation.num_sequences", self.evaluation.num_sequences, num_processes, processes),
         ):
-            if value % num_processes:
-                raise ValueError(
-                    f"{key} must be a multiple of trainer.devices x trainer.num_nodes ({num_processes}), got {value}"
-                )
+            if value % divisor:
+                raise ValueError(f"{key} must be a multiple of {what} ({divisor}), got {value}")
 
 
 Data = LanguageDataModule | CorpusDataModule
@@ -90,7 +89,7 @@ def prepare(config: Config) -> Prepared:
     data = _data(config)
     model = build_gpt(config.model, data.vocabulary_size, named_generator(config.seed, "initialization"))
     name_special_tokens(model, data.make_tokenizer(config.model.context_length))
-    return data, LanguageModelingModule(model, config.training, config.task.name)
+    return data, LanguageModelingModule(model, config.training, config.task.name, config.trainer.compile)
 
 
 def _data(config: Config) -> Data:
@@ -105,6 +104,7 @@ def _data(config: Config) -> Data:
             steps_per_epoch=config.evaluation.every_num_steps,
             num_evaluation_sequences=config.evaluation.num_sequences,
             num_processes=config.trainer.devices * config.trainer.num_nodes,
+            accumulation=config.training.accumulation,
         )
     assert isinstance(task, FewShotLanguageConfig)
     return LanguageDataModule(
@@ -114,6 +114,7 @@ def _data(config: Config) -> Data:
         steps_per_epoch=config.evaluation.every_num_steps,
         num_evaluation_sequences=config.evaluation.num_sequences,
         growth_steps=config.training.growth_steps,
+        accumulation=config.training.accumulation,
     )
 
 
@@ -123,9 +124,14 @@ def _memory_needs(config: Config) -> list[Need]:
     num_parameters = model.hidden_size * (12 * model.num_layers * model.hidden_size + vocabulary + model.context_length)
     of_sequence = config.task.num_tokens * (8 * model.num_layers * model.hidden_size + vocabulary)
     num_processes = config.trainer.devices * config.trainer.num_nodes
+    num_parts = num_processes * config.training.accumulation
     batch, evaluated = config.training.batch_size, config.evaluation.num_sequences
     return [
-        Need(4 * of_sequence * batch / num_processes, f"a batch of {batch:,} sequences", "training.batch_size"),
+        Need(
+            4 * of_sequence * batch / num_parts,
+            f"{batch / num_parts:,.0f} sequences",
+            "training.batch_size / accumulation",
+        ),
         Need(8 * config.task.num_tokens * evaluated, f"{evaluated:,} sequences", "evaluation.num_sequences"),
         Need(
             16 * num_parameters,
@@ -154,6 +160,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
             TrainingProgress(shown_quantities(config.task)),
         ],
         launch=context.launch,
+        accumulation=config.training.accumulation,
     )
     summary = train_and_test(trainer, module, data, context.checkpoint)
     if directory is not None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import GPT2LMHeadModel
 
@@ -31,6 +32,8 @@ class TrainingConfig(OptimizerConfig):
     warmup_steps: int = 100
     batch_size: int = 32
     """Sequences of a step, all devices together."""
+    accumulation: int = 1
+    """Parts of a step's sequences, one after the other: less memory, the same step."""
     gradient_clip: float = 1.0
     weight_decay: float = 0.1
     growth_steps: int = 0
@@ -41,6 +44,7 @@ class TrainingConfig(OptimizerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.at_least(0, "training", self, "growth_steps", "label_weight")
+        checks.at_least(1, "training", self, "accumulation")
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,17 @@ class LanguageModelingModule(LightningModule):
     the share of correct labels, among all words, after K demonstrations, and ``accuracy/TASK``: the same over all
     demonstrations.
 
+    A step's gradient is that of its whole batch, in however many parts and on however many processes it is computed:
+    all parts have as many tokens, and as many labels, so that the mean over parts is the mean over all.
+
     Args:
         model: what to train.
         training: optimiser, objective and clipping.
         task_name: of the language.
+        compile: whether kernels are made of model and loss.
     """
 
-    def __init__(self, model: GPT2LMHeadModel, training: TrainingConfig, task_name: str) -> None:
+    def __init__(self, model: GPT2LMHeadModel, training: TrainingConfig, task_name: str, compile: bool = False) -> None:
         super().__init__()
         self.task_name = task_name
         self.model = model
@@ -88,6 +96,17 @@ class LanguageModelingModule(LightningModule):
         self.num_tokens = 0  # that this process has trained on since it was started
         self._losses: list[Tensor] = []  # of the steps since the last evaluation
         self._sums: dict[str, Tensor] = {}
+
+    def configure_model(self) -> None:
+        """Share out each weight among the processes, where the strategy has laid them out for that.
+
+        In groups: the weights of a block, and then all others; a group is whole on each process only while it computes.
+        """
+        if self.device_mesh is not None and not isinstance(self.model, FSDPModule):
+            mesh = self.device_mesh["data_parallel"]
+            for block in self.model.transformer.h:
+                fully_shard(block, mesh=mesh)
+            fully_shard(self.model, mesh=mesh)
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
         """Return the objective on a batch."""
@@ -102,9 +121,9 @@ class LanguageModelingModule(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
         """Log the mean loss before an evaluation."""
         if self.trainer.is_last_batch:
-            losses, self._losses = torch.stack(self._losses), []
+            losses, self._losses = torch.stack(self._losses).view(-1, self.training_config.accumulation), []
             if self.trainer.is_global_zero:
-                self.loss_watch.look(losses[:, None], self.global_step - len(losses))
+                self.loss_watch.look(losses, self.global_step - len(losses))
             self.log("train/loss", losses.mean(), logger=False, sync_dist=True)
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
