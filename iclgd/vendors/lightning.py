@@ -21,6 +21,7 @@ class OwnProcessesStrategy(ParallelStrategy):
     """Base of Lightning's strategies with a launcher of one's own."""
 
     launcher_type: type[SubprocessLauncher] = SubprocessLauncher
+    num_nodes: int
 
     def _configure_launcher(self) -> None:
         environment = self.cluster_environment
