@@ -24,7 +24,7 @@ from iclgd.models.gpt import GPTConfig, build_gpt, name_special_tokens
 from iclgd.models.language import LanguageModelConfig, load_language_model, load_named_tokenizer
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
 from iclgd.report.figures import Draw
-from iclgd.report.language_figures import learning_to_learn
+from iclgd.report.language_figures import learning_to_learn, perplexity_by_length
 from iclgd.report.titles import of_language_modeling
 from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
@@ -36,7 +36,7 @@ from iclgd.tracking.wandb import TrackingConfig
 
 LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig, "corpus": CorpusConfig}
 CORPORA = ".corpora"  # beside the runs: texts as tokens
-FIGURES: dict[str, Draw] = {"learning_to_learn": learning_to_learn}
+FIGURES: dict[str, Draw] = {"learning_to_learn": learning_to_learn, "perplexity_by_length": perplexity_by_length}
 
 
 @dataclass(frozen=True)

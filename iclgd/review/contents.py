@@ -1,6 +1,7 @@
 """The contents of a review, from run directories alone: sections of verdicts, tables and charts, as plain data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from iclgd.review.document import Review, Section
 from iclgd.review.gather import ReviewedRun, gather
 from iclgd.review.sections import capped, section_of
 from iclgd.review.sweep_sections import sweep_section
+from iclgd.review.text_accuracies import of_trained_models, with_text_accuracies
 from iclgd.review.texts import shortened
 from iclgd.runs.bases import Bases
 
@@ -38,11 +40,13 @@ def make_review(paths: Sequence[Path], title: str | None = None, over: Sequence[
     bases = Bases()
     left_out = capped(found.left_out, "folders")
     sections: list[Section] = []
+    texts = of_trained_models([*found.runs, *(run for sweep in found.sweeps for run in sweep.runs)])
     groups = _by_config(found.runs, left_out)
     while groups:  # what a section has read is let go of with it
-        sections.append(section_of(groups.pop(0), bases, over))
+        sections.append(section_of(with_text_accuracies(groups.pop(0), texts), bases, over))
     for sweep in found.sweeps:
-        section = sweep_section(sweep, bases, over)
+        runs = with_text_accuracies(sweep.runs, texts)
+        section = sweep_section(replace(sweep, runs=runs), bases, over)
         if isinstance(section, str):
             left_out.append(section)
         else:

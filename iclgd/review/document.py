@@ -12,7 +12,17 @@ from iclgd.report.comparisons import Estimate
 
 Cell = str | float | Estimate | None  # None: there is nothing; NaN: there is a number, and it is not defined
 Role = Literal["transformer", "gd", "gd_plus_plus", "interpolated", "control", "chance", "paper", "other"]
-Answer = Literal["like", "unlike", "not told from its control", "cannot say"]
+Answer = Literal[
+    "like",
+    "unlike",
+    "not told from its control",
+    "lower perplexity",
+    "higher perplexity",
+    "better in context",
+    "worse in context",
+    "not told from plain",
+    "cannot say",
+]
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Verdict:
 
     Args:
         question: such as "Is the trained transformer like gradient descent?".
-        answer: one of four.
+        answer: one of those that there are.
         sentence: with the numbers that decide, the baseline, and the controls that it was held against.
     """
 

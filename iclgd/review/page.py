@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from iclgd.checks import InputError
 from iclgd.files import write_atomically
@@ -30,7 +30,17 @@ LONG_TEXT, LONG_WORD = 60, 40  # characters of a cell that needs room, or may be
 MOST_COMMANDS = 4  # that are shown unfolded
 MOST_COMMAND = 20_000  # characters
 MOST_LINES = 200  # of a list of what was left out
-ANSWERS = dict(zip(get_args(Answer), ("like", "unlike", "control", "unknown"), strict=True))  # to classes of the style
+ANSWERS: dict[Answer, str] = {  # to classes of the style
+    "like": "like",
+    "unlike": "unlike",
+    "not told from its control": "control",
+    "lower perplexity": "like",
+    "higher perplexity": "unlike",
+    "better in context": "like",
+    "worse in context": "unlike",
+    "not told from plain": "control",
+    "cannot say": "unknown",
+}
 # Vega's symbols, 10 pixels wide.
 MARKERS = {
     "circle": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",

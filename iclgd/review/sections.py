@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from iclgd.report.settings import SEEDS
-from iclgd.review.charts import charts_of
+from iclgd.review.attention_verdicts import attention_table, attention_verdicts
+from iclgd.review.attentions import comparisons_of
+from iclgd.review.charts import attention_charts, charts_of
 from iclgd.review.commands import asked, commands_of
 from iclgd.review.document import Section, Verdict
 from iclgd.review.gather import ReviewedRun
@@ -35,9 +37,11 @@ def section_of(runs: Sequence[ReviewedRun], bases: Bases, over: Sequence[str] = 
         over: keys of configs that are repetitions.
     """
     settings = settings_of(runs, over)
+    comparisons, not_compared = comparisons_of(settings)
     verdicts = [verdicts_of(setting) for setting in settings]
     left_out = [
         *not_complete(runs),
+        *not_compared,
         *capped([_repeated(run) for setting in settings for run in setting.repeated], "runs repeat others"),
     ]
     charts, no_charts = charts_of(runs, over)
@@ -48,10 +52,18 @@ def section_of(runs: Sequence[ReviewedRun], bases: Bases, over: Sequence[str] = 
     return Section(
         title=shortened(runs[0].config_name) or "runs",
         asked=asked(runs),
-        verdicts=[each for found in verdicts[:MOST_SETTINGS] for each in found] or [_none(runs)],
+        verdicts=[
+            *(each for comparison in comparisons for each in attention_verdicts(comparison)),
+            *([each for found in verdicts[:MOST_SETTINGS] for each in found] or [_none(runs)]),
+        ],
         headline=headline(settings),
-        charts=charts,
-        tables=[*(tables if len(settings) > 1 else []), runs_table(runs), *([queries] if queries else [])],
+        charts=[*(each for comparison in comparisons for each in attention_charts(comparison)), *charts],
+        tables=[
+            *map(attention_table, comparisons),
+            *(tables if len(settings) > 1 else []),
+            runs_table(runs),
+            *([queries] if queries else []),
+        ],
         commands=commands,
         environment=environment_of(runs),
         left_out=[*left_out, *capped(problems, "files cannot be read"), *other_versions(runs), *no_charts],

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iclgd.report.comparisons import Estimate
-from iclgd.review.charts import sweep_charts
+from iclgd.review.attention_verdicts import attention_table, attention_verdicts
+from iclgd.review.attentions import comparisons_of
+from iclgd.review.charts import attention_charts, sweep_charts
 from iclgd.review.commands import asked, command
 from iclgd.review.document import Answer, Cell, Section, Table, Verdict
 from iclgd.review.gather import ReviewedRun, ReviewedSweep
@@ -41,6 +43,7 @@ def sweep_section(sweep: ReviewedSweep, bases: Bases, over: Sequence[str]) -> Se
     best = best_setting(results.settings, results.goal)
     of_best = _runs_of(best, sweep.runs)
     settings = settings_of_runs(of_best, over)
+    comparisons, not_compared = comparisons_of(settings_of_runs(sweep.runs, over))
     charts, no_charts = sweep_charts(results)
     failures = [f"trial {row.number}: {row.state} ({row.failure})" for row in results.rows if row.failure]
     waiting = sum(row.state in ("waiting", "running") for row in results.rows)
@@ -50,10 +53,15 @@ def sweep_section(sweep: ReviewedSweep, bases: Bases, over: Sequence[str]) -> Se
     return Section(
         title=f"sweep {shortened(results.name)}",
         asked=_asked(results, sweep.runs),
-        verdicts=[best_verdict(results), *(each for setting in settings for each in verdicts_of(setting))],
+        verdicts=[
+            *(each for comparison in comparisons for each in attention_verdicts(comparison)),
+            best_verdict(results),
+            *(each for setting in settings for each in verdicts_of(setting)),
+        ],
         headline=headline(settings),
-        charts=charts,
+        charts=[*(each for comparison in comparisons for each in attention_charts(comparison)), *charts],
         tables=[
+            *map(attention_table, comparisons),
             _table(results, order),
             *([runs_table(sweep.runs)] if sweep.runs else []),
             *([queries] if queries else []),
@@ -63,6 +71,7 @@ def sweep_section(sweep: ReviewedSweep, bases: Bases, over: Sequence[str]) -> Se
         left_out=[
             *capped(failures, "trials have failed"),
             *([f"{counted(waiting, 'trial')} not done yet"] if waiting else []),
+            *not_compared,
             *capped(problems, "files cannot be read"),
             *other_versions(sweep.runs),
             *no_charts,

@@ -1,12 +1,14 @@
 """Charts of a language model's training: how it learns to learn from demonstrations."""
 
+import re
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.measures.text import SHARE
-from iclgd.report.language_figures import AFTER
+from iclgd.report.language_figures import AFTER, OF_LENGTH
 from iclgd.report.results import Curve, Results, of_seeds
 from iclgd.review.charts.groups import Group, Notes, curve_of, together
 from iclgd.review.charts.points import line, points_each, told, told_panels
@@ -14,7 +16,8 @@ from iclgd.review.charts.titles import title
 from iclgd.review.charts.training import LOGGED_STEP, STEP
 from iclgd.review.document import Axis, Chart, Live, Plot
 
-ACCURACY = "accuracy of the label"
+ACCURACY, DEMONSTRATIONS = "accuracy of the label", "demonstrations"
+PERPLEXITY, LENGTH = "perplexity", "tokens of a sequence"
 LOSSES = {"val/loss": "all tokens", "val/label_loss": "labels"}
 
 
@@ -34,10 +37,10 @@ def learning_to_learn(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     at_the_end = [
         line(group.name, *curve, within=SHARE)
         for group, _ in shown
-        if (curve := together(group, _final, "accuracy over demonstrations", notes))
+        if (curve := together(group, partial(_final, pattern=AFTER), "accuracy over demonstrations", notes))
     ]
     over_training = Plot(first.label or "over training", Axis(STEP), Axis(ACCURACY), lines)
-    trained = Plot("trained", Axis("demonstrations"), Axis(ACCURACY), at_the_end)
+    trained = Plot("trained", Axis(DEMONSTRATIONS), Axis(ACCURACY), at_the_end)
     what = title("accuracy after demonstrations", [group for group, _ in shown])
     metrics = [_name(number) for number in numbers]
     text = f"Trained: {told(at_the_end)} Over training: {told(lines)}"
@@ -54,9 +57,24 @@ def _name(number: int) -> str:
     return f"accuracy/{number}_demonstrations"
 
 
-def _final(results: Results) -> Curve | None:
-    """Return the final accuracy over the number of demonstrations."""
-    found = {int(match[1]): of_seeds(results.summary, name) for name in results.summary if (match := AFTER.match(name))}
+def perplexity_by_length(groups: Sequence[Group], notes: Notes) -> list[Chart]:
+    """Return the perplexity of the trained models on sequences of several lengths, with a line for each setting."""
+    lines, shown = [], []
+    for group in groups:
+        if curve := together(group, partial(_final, pattern=OF_LENGTH), "perplexity over length", notes):
+            lines.append(line(group.name, *curve, within=NOT_NEGATIVE))
+            shown.append(group)
+    if not lines:
+        return []
+    plot = Plot("", Axis(LENGTH), Axis(PERPLEXITY), lines)
+    return [Chart("perplexity_by_length", title("perplexity by length", shown), [plot], told(lines))]
+
+
+def _final(results: Results, pattern: re.Pattern[str]) -> Curve | None:
+    """Return the final values of what is named by a number, over that number."""
+    found = {
+        int(match[1]): of_seeds(results.summary, name) for name in results.summary if (match := pattern.match(name))
+    }
     places = sorted(found)
     return Curve(np.array(places), np.array([found[place] for place in places], float).T) if places else None
 

@@ -7,7 +7,7 @@ from iclgd.report.settings import SEEDS
 from iclgd.review.charts.accuracies import accuracy, recall
 from iclgd.review.charts.algorithms import functions, which_algorithm
 from iclgd.review.charts.groups import Group, Notes, groups_of
-from iclgd.review.charts.language import learning_to_learn, validation_loss
+from iclgd.review.charts.language import learning_to_learn, perplexity_by_length, validation_loss
 from iclgd.review.charts.shifts import iterated, out_of_distribution
 from iclgd.review.charts.similarities import finetuning, no_attention, similarity_by_layer, similarity_means
 from iclgd.review.charts.training import after_layers, alignments, copying, learning_curves
@@ -34,6 +34,7 @@ CHARTS: dict[str, Make] = {  # in their order on the page
     "attention": no_attention,
     "finetuning": finetuning,
     "learning_to_learn": learning_to_learn,
+    "perplexity_by_length": perplexity_by_length,
     "validation_loss": validation_loss,
 }
 MOST_NOTES = 40
