@@ -135,14 +135,15 @@ def interpolate(trained: Transformer, construction: Transformer) -> Transformer:
 def interpolated(trained: Transformer, references: Mapping[str, nn.Module]) -> Transformer | None:
     """Return the mean of trained weights and those of the learner by hand that is nearest to the architecture.
 
-    That is gradient descent with momentum if there is one, else GD++, else gradient descent. Returns ``None`` where the
-    mean is not defined, see :func:`interpolate`.
+    That is gradient descent with momentum if there is one, else GD++ where the inputs move, else gradient descent.
+    Returns ``None`` where the mean is not defined, see :func:`interpolate`.
 
     Args:
         trained: a trained transformer.
         references: models by name.
     """
-    construction = next((references[name] for name in BY_HAND if name in references), None)
+    still = {"gd_plus_plus"} if trained.config.update_targets_only else set()  # whose inputs would have to move
+    construction = next((references[name] for name in BY_HAND if name in references and name not in still), None)
     if not isinstance(construction, Transformer) or not trained.config.is_plain:
         return None
     return interpolate(trained, construction)

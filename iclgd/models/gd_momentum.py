@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.functional import hessian, jacobian
 
 from iclgd.models.learners import lowest_rate
 from iclgd.models.minimization import minimize
@@ -121,10 +122,11 @@ def _bottom(loss: Callable[[Tensor], Tensor], near: Tensor) -> Tensor:
     """Take Newton's steps to the bottom of a valley, along which a loss hardly says any more where that is."""
     pair = near
     for _ in range(NEWTON_STEPS):
-        factor, is_no_minimum = torch.linalg.cholesky_ex(torch.func.hessian(loss)(pair))
+        gradient, curvature = jacobian(loss, pair), hessian(loss, pair)  # type: ignore[no-untyped-call]
+        factor, is_no_minimum = torch.linalg.cholesky_ex(curvature)
         if is_no_minimum:
             return near
-        pair = pair - torch.cholesky_solve(torch.func.grad(loss)(pair)[:, None], factor)[:, 0]
+        pair = pair - torch.cholesky_solve(gradient[:, None], factor)[:, 0]
     return pair if loss(pair) <= (1 + ROUNDING) * loss(near) else near
 
 

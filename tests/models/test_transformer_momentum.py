@@ -6,7 +6,13 @@ from torch import Tensor
 
 from iclgd.data import LinearRegressionTask
 from iclgd.models import GradientDescentMomentum, Transformer, TransformerConfig
-from iclgd.models.constructions import BY_HAND, gradient_descent_transformer, interpolate, interpolated
+from iclgd.models.constructions import (
+    BY_HAND,
+    gd_plus_plus_transformer,
+    gradient_descent_transformer,
+    interpolate,
+    interpolated,
+)
 from iclgd.report import weight_products
 from tests.fixtures import assert_close
 
@@ -120,6 +126,10 @@ def test_the_mean_of_weights_is_that_of_momenta_too() -> None:
     mixture = interpolated(fixed, others)
     assert mixture is not None
     assert_close(mixture(*batch), expected)
+    moving = {"gd_plus_plus": gd_plus_plus_transformer(4, [2.0], [0.2], 2, 3), "gd": constructions[1]}
+    beside_gradient_descent = interpolated(fixed, moving)
+    assert beside_gradient_descent is not None
+    assert_close(beside_gradient_descent(*batch), expected)
     without = interpolate(gradient_descent_transformer(4, 2, 0.3, 3), constructions[1])
     assert_close(without(*batch), GradientDescentMomentum(0.3, 0.3, 3)(*batch))
 
