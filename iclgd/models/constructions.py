@@ -27,7 +27,7 @@ def gradient_descent_transformer(
     [vO] quotes, and its code's ``lr`` is N times as large. The construction holds for any N.
 
     With momentum it is the heavy ball, :class:`~iclgd.models.GradientDescentMomentum`. After k layers the last channels
-    of a token with input x have changed by :math:`-(W_k - W_0) x`, and attention adds :math:`\eta \nabla(W_k) x` to them.
+    of a token with input x have changed by :math:`-(W_k - W_0) x`; attention adds :math:`\eta \nabla(W_k) x` to them.
     Momentum adds :math:`\beta` times their last change, :math:`-M_k x` with :math:`M_k = W_k - W_{k-1}`; so the next is
     :math:`-(\beta M_k - \eta \nabla(W_k)) x = -M_{k+1} x`, the heavy ball's step.
 
@@ -135,13 +135,15 @@ def interpolate(trained: Transformer, construction: Transformer) -> Transformer:
 def interpolated(trained: Transformer, references: Mapping[str, nn.Module]) -> Transformer | None:
     """Return the mean of trained weights and those of the learner by hand that is nearest to the architecture.
 
-    That is gradient descent with momentum if there is one, else GD++, else gradient descent. Returns ``None`` where that is not defined, see :func:`interpolate`.
+    That is gradient descent with momentum if there is one, else GD++ where the inputs move, else gradient descent.
+    Returns ``None`` where the mean is not defined, see :func:`interpolate`.
 
     Args:
         trained: a trained transformer.
         references: models by name.
     """
-    construction = next((references[name] for name in BY_HAND if name in references), None)
+    still = {"gd_plus_plus"} if trained.config.update_targets_only else set()  # whose inputs would have to move
+    construction = next((references[name] for name in BY_HAND if name in references and name not in still), None)
     if not isinstance(construction, Transformer) or not trained.config.is_plain:
         return None
     return interpolate(trained, construction)
