@@ -87,9 +87,8 @@ def test_steps_are_those_of_torchs_sgd(name: str) -> None:
         # Its loss is in single precision.
         assert (change - expected_change).abs().max() <= 1e-5 * max(expected_change.abs().max(), 1e-3)
         moved += bool(expected_change.abs().max() > 1e-4) and weight.ndim == 2
-    assert moved == model.num_layers * (
-        1 if architecture(name) in ("gpt2", "gpt_neox", "phi3") else 2
-    )  # separate, or in one
+    is_in_one = architecture(name) in ("gpt2", "gpt_neox", "phi3")
+    assert moved == model.num_layers * (1 if is_in_one else 2)
 
 
 @pytest.mark.parametrize("method", METHODS)
