@@ -10,13 +10,16 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
 import iclgd
+from iclgd.checks import InputError
 from iclgd.data.seeding import named_generator
 from iclgd.models.gpt import GPTConfig, build_gpt
 from iclgd.models.language import LanguageModelConfig, LanguageModelError, load_language_model, untrained_twin
 from iclgd.models.momentum import (
     CHUNK,
+    Momentum,
     MomentumConfig,
     add_momentum,
+    attend,
     decay_weights,
     decayed_sum,
     momentum_config,
@@ -240,3 +243,20 @@ def test_bad_combinations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LanguageModelError, match="momentum_attention is not what this version writes"):
         load_language_model(LanguageModelConfig(str(tmp_path)), 0)
     assert len(model.transformer.h) == LAYERS
+
+
+@pytest.mark.parametrize(
+    ("mask", "keys", "what"),
+    [
+        (None, {"softcap": 30.0}, "attention with softcap"),
+        (None, {"s_aux": torch.zeros(2)}, "attention with s_aux"),
+        (None, {"is_causal": False}, "attention to later tokens"),
+        (torch.zeros(1, 1, 3, 3), {}, "attention with a mask that is added to the scores"),
+    ],
+    ids=["softcap", "sinks", "both directions", "added mask"],
+)
+def test_other_attention_is_refused(mask: Tensor | None, keys: dict[str, Any], what: str) -> None:
+    module, states = torch.nn.Module(), torch.zeros(1, 2, 3, 4)
+    module.momentum = Momentum(FIXED, 2)
+    with pytest.raises(InputError, match=f"^momentum attention does not know {what}$"):
+        attend(module, states, states, states, mask, **keys)
