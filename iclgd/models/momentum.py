@@ -266,7 +266,7 @@ def add_momentum(model: PreTrainedModel, config: MomentumConfig) -> None:
     if attention_implementation(text_decoder(model)) != NAME:
         raise InputError(
             f"model.attention=momentum: attention of {type(model).__name__} does not go through transformers' registry "
-            "of attention functions"
+            "of attention functions, or has projections that are not known"
         )
     assert num_heads is not None
     for layer in layers:
