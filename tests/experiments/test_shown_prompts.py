@@ -237,7 +237,7 @@ def test_mistakes_get_one_line(cli: Cli, tmp_path: Path, small_config: Path) -> 
         ([CONFIG, *keys, "--query", 23], "--query must be from 0 to 22, as the run asks so many; got 23"),
         ([CONFIG, *keys, "--query=-1"], "--query must be from 0 to 22, as the run asks so many; got -1"),
         ([small_config], "small: no config of a text run, but experiment: regression"),
-        ([CONFIG, *keys, f"model.name={tmp_path}"], f"model.name: {tmp_path} has no tokenizer"),
+        ([CONFIG, *keys, f"model.name={tmp_path}"], f"model.tokenizer (or model.name): {tmp_path} has no tokenizer"),
         (
             [CONFIG, *keys, "demonstrations.num=99"],
             "demonstrations.num must be at most 30, the training rows there are",
