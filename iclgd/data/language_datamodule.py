@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from transformers import PreTrainedTokenizerFast
 
 from iclgd.data.datamodules import Batches
-from iclgd.data.few_shot_language import FewShotLanguageConfig, TokenBatch
+from iclgd.data.few_shot_language import VOCABULARY, FewShotLanguageConfig, TokenBatch, make_tokenizer
 from iclgd.data.seeding import named_generator
 
 NUM_EVALUATED_AT_ONCE = 64
@@ -103,6 +104,15 @@ class LanguageDataModule(LightningDataModule):
         self.num_evaluation_sequences = num_evaluation_sequences
         self.growth_steps = growth_steps
         self.accumulation = accumulation
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Return how many tokens a model needs to know."""
+        return len(VOCABULARY)
+
+    def make_tokenizer(self, context_length: int) -> PreTrainedTokenizerFast:
+        """Return the language's tokenizer for a model with a context of this length."""
+        return make_tokenizer(context_length)
 
     def evaluation_batch(self) -> TokenBatch:
         """Draw the evaluation set (the same one each time), on the CPU."""

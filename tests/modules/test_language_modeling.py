@@ -206,7 +206,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
         ("training.beta2=1.0", "training.beta2 must be below 1, got 1.0"),
         ("training.schedule=linear", "training.schedule must be one of: constant, cosine; got 'linear'"),
         ("evaluation.num_sequences=0", "evaluation.num_sequences must be at least 1, got 0"),
-        ("task.name=prose", "task.name must be one of: few_shot; got 'prose'"),
+        ("task.name=prose", "task.name must be one of: few_shot, corpus; got 'prose'"),
         ("seed=-1", "seed must be at least 0, got -1"),
     ],
 )
