@@ -251,8 +251,8 @@ def test_weights_depend_on_the_seed_alone() -> None:
         ),
         (
             "training.accumulation=3",
-            "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes x training.accumulation (3), "
-            "got 4",
+            "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes x training.accumulation "
+            "(3), got 4",
         ),
         ("seed=-1", "seed must be at least 0, got -1"),
     ],
