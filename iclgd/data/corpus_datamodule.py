@@ -71,7 +71,7 @@ class CorpusDataModule(LightningDataModule):
         num_evaluation_sequences: how many of the training's length are evaluated on between training steps; of other
             lengths as many as give the same text. The last evaluation, after training, is on all of the text.
         num_processes: over all of which sequences are divided.
-        accumulation: parts of a device's sequences of a step, which are trained on one after the other.
+        accumulation: parts of a process's sequences of a step, which are trained on one after the other.
 
     Raises:
         CorpusError: if the validation text is shorter than one sequence for each process.
@@ -94,8 +94,8 @@ class CorpusDataModule(LightningDataModule):
         self.windows = ShuffledWindows(corpus.train, length, seed)
         self.lengths = tuple(dict.fromkeys([length, *lengths]))
         self.batch_size = batch_size
-        self.accumulation = accumulation
         self.steps_per_epoch = steps_per_epoch
+        self.accumulation = accumulation
         self.num_evaluated = num_evaluation_sequences * length
         for each in self.lengths:
             if (there := corpus.validation.num_tokens) <= each * num_processes:

@@ -104,6 +104,13 @@ class ShardedTrainerConfig(TrainerConfig):
     """Whether torch.compile makes kernels of the model: a minute at the start, and faster steps on a GPU."""
     strategies = SHARDED_STRATEGIES
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strategy == "fsdp" and self.compile:  # PyTorch would leave out what gathers a block's weights
+            raise ValueError("trainer.compile=true does not go with trainer.strategy=fsdp")
+        if self.strategy == "fsdp" and self.precision == "64-true":  # Lightning has no such precision for it
+            raise ValueError("trainer.precision=64-true does not go with trainer.strategy=fsdp")
+
 
 def num_usable_cores() -> int:
     """Return how many cores this process may use: ``OMP_NUM_THREADS`` if set, else those it may run on."""
