@@ -6,6 +6,7 @@ any label: what a model knows helps it without demonstrations, and with them it 
 elsewhere and wrong labels make it gather evidence over many demonstrations.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from iclgd import checks
+from iclgd.data.language import LanguageConfig
 
 START, END, PADDING, UNKNOWN, MARKER, SEPARATOR = SPECIAL_WORDS = ("<s>", "</s>", "<pad>", "<unk>", ":", ";")
 TOPICS = {  # the label of each topic, and the topic's words
@@ -49,11 +51,23 @@ class TokenBatch(NamedTuple):
     """Sequences of a language."""
 
     tokens: Tensor  # (B, T)
-    is_label: Tensor  # (B, T), whether a token is a demonstration's label
+    is_label: Tensor | None = None  # (B, T), whether a token is a demonstration's label; None: of a text without labels
+
+    def part(self, sequences: slice) -> "TokenBatch":
+        """Return some of the sequences."""
+        return TokenBatch(self.tokens[sequences], None if self.is_label is None else self.is_label[sequences])
+
+    def split(self, size: int) -> Iterator["TokenBatch"]:
+        """Yield the sequences, at most so many at once."""
+        return (self.part(slice(start, start + size)) for start in range(0, len(self.tokens), size))
+
+    def to(self, device: torch.device | str) -> "TokenBatch":
+        """Return the batch on a device."""
+        return TokenBatch(self.tokens.to(device), None if self.is_label is None else self.is_label.to(device))
 
 
 @dataclass(frozen=True)
-class FewShotLanguageConfig:
+class FewShotLanguageConfig(LanguageConfig):
     """Demonstrations of invented classification tasks, a new task in each sequence.
 
     Raises:
@@ -61,7 +75,6 @@ class FewShotLanguageConfig:
     """
 
     name: str = "few_shot"
-    """Which language."""
     num_demonstrations: int = 40
     """Demonstrations of a sequence."""
     num_words: int = 4
@@ -94,9 +107,9 @@ class FewShotLanguageConfig:
             raise ValueError(f"task.topic_share + task.common_share must be at most 1, got {total}")
 
     @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """Return all words; a word's token is its place here."""
-        return VOCABULARY
+    def least_vocabulary_size(self) -> int:
+        """Return how many words there are; a word's token is its place in ``VOCABULARY``."""
+        return len(VOCABULARY)
 
     @property
     def num_tokens(self) -> int:

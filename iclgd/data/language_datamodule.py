@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from transformers import PreTrainedTokenizerFast
 
 from iclgd.data.datamodules import Batches
-from iclgd.data.few_shot_language import FewShotLanguageConfig, TokenBatch
+from iclgd.data.few_shot_language import VOCABULARY, FewShotLanguageConfig, TokenBatch, make_tokenizer
 from iclgd.data.seeding import named_generator
 
 NUM_EVALUATED_AT_ONCE = 64
@@ -45,10 +46,9 @@ def training_batch(
     number = shortest + int(progress * (language.num_demonstrations - shortest))
     drawn = replace(language, num_demonstrations=number)
     # Every rank draws the whole batch and keeps its part: the result does not depend on their number.
-    tokens, is_label = drawn.sample(batch_size, named_generator(seed, f"training/{step}", device))
+    batch = drawn.sample(batch_size, named_generator(seed, f"training/{step}", device))
     rank, num_ranks = shard
-    part = slice(batch_size * rank // num_ranks, batch_size * (rank + 1) // num_ranks)
-    return TokenBatch(tokens[part], is_label[part])
+    return batch.part(slice(batch_size * rank // num_ranks, batch_size * (rank + 1) // num_ranks))
 
 
 class TrainingBatches:
@@ -99,6 +99,15 @@ class LanguageDataModule(LightningDataModule):
         self.num_evaluation_sequences = num_evaluation_sequences
         self.growth_steps = growth_steps
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Return how many tokens a model needs to know."""
+        return len(VOCABULARY)
+
+    def make_tokenizer(self, context_length: int) -> PreTrainedTokenizerFast:
+        """Return the language's tokenizer for a model with a context of this length."""
+        return make_tokenizer(context_length)
+
     def evaluation_batch(self) -> TokenBatch:
         """Draw the evaluation set (the same one each time), on the CPU."""
         return self.language.sample(self.num_evaluation_sequences, named_generator(self.seed, "evaluation"))
@@ -119,10 +128,7 @@ class LanguageDataModule(LightningDataModule):
         """Return this rank's part of the evaluation sequences."""
         (rank, num_ranks), device = self._placement()
         start, end = (self.num_evaluation_sequences * index // num_ranks for index in (rank, rank + 1))
-        chunks = (
-            torch.split(tensor[start:end].to(device), NUM_EVALUATED_AT_ONCE) for tensor in self.evaluation_batch()
-        )
-        return Batches([TokenBatch(*chunk) for chunk in zip(*chunks, strict=True)])
+        return Batches(list(self.evaluation_batch().part(slice(start, end)).to(device).split(NUM_EVALUATED_AT_ONCE)))
 
     def test_dataloader(self) -> Batches[TokenBatch]:
         """Return the same as :meth:`val_dataloader`."""

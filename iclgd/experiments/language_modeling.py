@@ -9,14 +9,19 @@ import transformers
 from omegaconf import MISSING
 from torch import nn
 from transformers import GPT2LMHeadModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from iclgd.data.few_shot_language import FewShotLanguageConfig, make_tokenizer
+from iclgd.data.corpus import CorpusConfig, open_corpus
+from iclgd.data.corpus_datamodule import CorpusDataModule
+from iclgd.data.few_shot_language import FewShotLanguageConfig
+from iclgd.data.language import LanguageConfig
 from iclgd.data.language_datamodule import LanguageDataModule
 from iclgd.data.seeding import named_generator
 from iclgd.experiments.protocol import ChosenGroup, Experiment, RunContext
+from iclgd.files import made_whole
 from iclgd.memory import Need, check
-from iclgd.models.gpt import GPTConfig, build_gpt
-from iclgd.models.language import LanguageModelConfig, load_language_model
+from iclgd.models.gpt import GPTConfig, build_gpt, name_special_tokens
+from iclgd.models.language import LanguageModelConfig, load_language_model, load_named_tokenizer
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
 from iclgd.report.figures import Draw
 from iclgd.report.language_figures import learning_to_learn
@@ -26,10 +31,11 @@ from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
-from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError, made_whole
+from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError, runs_folder
 from iclgd.tracking.wandb import TrackingConfig
 
-LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig}
+LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig, "corpus": CorpusConfig}
+CORPORA = ".corpora"  # beside the runs: texts as tokens
 FIGURES: dict[str, Draw] = {"learning_to_learn": learning_to_learn}
 
 
@@ -41,7 +47,7 @@ class Config:
     """Which experiment."""
     seed: int = 0
     """Seed of everything random."""
-    task: FewShotLanguageConfig = MISSING
+    task: LanguageConfig = MISSING
     """What is learned; task.name chooses it, few_shot if it is not said."""
     model: GPTConfig = field(default_factory=GPTConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -69,7 +75,8 @@ class Config:
                 )
 
 
-Prepared = tuple[LanguageDataModule, LanguageModelingModule]
+Data = LanguageDataModule | CorpusDataModule
+Prepared = tuple[Data, LanguageModelingModule]
 
 
 def prepare(config: Config) -> Prepared:
@@ -77,23 +84,42 @@ def prepare(config: Config) -> Prepared:
 
     Raises:
         TooLargeError: if this machine's memory cannot hold them.
+        InputError: if a corpus or its tokenizer cannot be used.
     """
     check(_memory_needs(config), config.trainer.lightning_accelerator == "gpu")
-    data = LanguageDataModule(
-        config.task,
+    data = _data(config)
+    model = build_gpt(config.model, data.vocabulary_size, named_generator(config.seed, "initialization"))
+    name_special_tokens(model, data.make_tokenizer(config.model.context_length))
+    return data, LanguageModelingModule(model, config.training, config.task.name)
+
+
+def _data(config: Config) -> Data:
+    task = config.task
+    if isinstance(task, CorpusConfig):
+        return CorpusDataModule(
+            open_corpus(task, runs_folder() / CORPORA, lambda name: load_named_tokenizer(name, "task.tokenizer")),
+            task.num_tokens,
+            config.evaluation.lengths,
+            config.seed,
+            batch_size=config.training.batch_size,
+            steps_per_epoch=config.evaluation.every_num_steps,
+            num_evaluation_sequences=config.evaluation.num_sequences,
+            num_processes=config.trainer.devices * config.trainer.num_nodes,
+        )
+    assert isinstance(task, FewShotLanguageConfig)
+    return LanguageDataModule(
+        task,
         config.seed,
         batch_size=config.training.batch_size,
         steps_per_epoch=config.evaluation.every_num_steps,
         num_evaluation_sequences=config.evaluation.num_sequences,
         growth_steps=config.training.growth_steps,
     )
-    model = build_gpt(config.model, len(config.task.vocabulary), named_generator(config.seed, "initialization"))
-    return data, LanguageModelingModule(model, config.training, config.task.name)
 
 
 def _memory_needs(config: Config) -> list[Need]:
     """Return what training holds in memory at the least: hidden states and logits of a batch, and the model."""
-    model, vocabulary = config.model, len(config.task.vocabulary)
+    model, vocabulary = config.model, config.task.least_vocabulary_size
     num_parameters = model.hidden_size * (12 * model.num_layers * model.hidden_size + vocabulary + model.context_length)
     of_sequence = config.task.num_tokens * (8 * model.num_layers * model.hidden_size + vocabulary)
     num_processes = config.trainer.devices * config.trainer.num_nodes
@@ -125,27 +151,30 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
             Participants(config, context.checkpoint, directory),
             stopwatch,
             MetricsRecorder(),
-            TrainingProgress(shown_quantities(config.task.num_demonstrations)),
+            TrainingProgress(shown_quantities(config.task)),
         ],
         launch=context.launch,
     )
     summary = train_and_test(trainer, module, data, context.checkpoint)
     if directory is not None:
-        write_model(module.model, config, directory.path / MODEL_FOLDER)
+        tokenizer = data.make_tokenizer(config.model.context_length)
+        write_model(module.model, tokenizer, directory.path / MODEL_FOLDER)
     num_tokens = module.num_tokens * trainer.world_size
     tokens_per_second = num_tokens / stopwatch.seconds if stopwatch.seconds else float("nan")
     speeds = {"train/steps_per_second": stopwatch.steps_per_second, "train/tokens_per_second": tokens_per_second}
     return {**summary, **speeds}
 
 
-def shown_quantities(num_demonstrations: int) -> dict[str, str]:
+def shown_quantities(task: LanguageConfig) -> dict[str, str]:
     """Return what the line of progress shows, short enough for 120 columns.
 
     Example:
-        >>> shown_quantities(2)
+        >>> shown_quantities(FewShotLanguageConfig(num_demonstrations=2))
         {'loss': 'val/loss', 'accuracy 0:': 'accuracy/0_demonstrations', '1:': 'accuracy/1_demonstrations'}
     """
-    numbers = shown_numbers(num_demonstrations)
+    if not isinstance(task, FewShotLanguageConfig):
+        return {"loss": "val/loss", "perplexity": "val/perplexity"}
+    numbers = shown_numbers(task.num_demonstrations)
     accuracies = {f"{'accuracy ' * (n == 0)}{n}:": f"accuracy/{n}_demonstrations" for n in numbers}
     return {"loss": "val/loss", **accuracies}
 
@@ -163,7 +192,7 @@ def models(config: Config, directory: RunDirectory) -> dict[str, nn.Module]:
     return {"model": load_language_model(LanguageModelConfig(name=str(folder)), config.seed).model}
 
 
-def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:
+def write_model(model: GPT2LMHeadModel, tokenizer: Tokenizer, path: Path) -> None:
     """Write a model and its tokenizer in Hugging Face's form to a folder that appears once it is complete.
 
     Raises:
@@ -172,7 +201,7 @@ def write_model(model: GPT2LMHeadModel, config: Config, path: Path) -> None:
     transformers.utils.logging.disable_progress_bar()  # of saving, which takes no time
     with made_whole(path) as unfinished:
         model.cpu().save_pretrained(unfinished)
-        make_tokenizer(config.model.context_length).save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
         shutil.rmtree(path, ignore_errors=True)  # of a run that was interrupted before its summary
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd import checks
+from iclgd.models.momentum import ATTENTIONS, MomentumConfig, add_momentum
 from iclgd.vendors.transformers import gpt2_positions, gpt2_queries_and_keys
 
 
@@ -29,11 +31,21 @@ class GPTConfig:
     """Tokens of the longest sequence."""
     init_scale: float = 0.07
     """Standard deviation of the first weights; GPT-2's own 0.02 suits wider models."""
+    attention: str = "softmax"
+    """What layers attend with: softmax, or momentum, which adds a decayed sum of the values before."""
+    momentum: float = 0.9
+    """With attention=momentum: eta, from 0 to below 1."""
+    learn_momentum: bool = False
+    """With attention=momentum: whether each head learns its own eta, beginning with model.momentum."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "model", self, "num_layers", most=1000)
         checks.at_least(1, "model", self, "num_heads", "hidden_size", "context_length")
         checks.positive("model", self, "init_scale")
+        checks.one_of(ATTENTIONS, "model", self, "attention")
+        MomentumConfig(self.momentum, self.learn_momentum)
+        if self.learn_momentum and self.attention != "momentum":
+            raise ValueError("model.learn_momentum=true needs model.attention=momentum")
         for divisor in (self.num_heads, 2):
             if self.hidden_size % divisor:
                 raise ValueError(f"model.hidden_size must be a multiple of {divisor}, got {self.hidden_size}")
@@ -42,7 +54,7 @@ class GPTConfig:
 def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generator) -> GPT2LMHeadModel:
     """Return a GPT-2 without dropout: generated text never repeats.
 
-    Tokens 0, 1 and 2 are start, end and padding. Two things do not start as in GPT-2, as a model of this size would
+    Two things do not start as in GPT-2, as a model of this size would
     then need several times as many steps until it learns in context: positions are sinusoids, so that "the word before"
     looks the same everywhere, and keys equal queries, so that tokens attend to similar ones.
 
@@ -70,9 +82,8 @@ def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generato
                 resid_pdrop=0.0,
                 embd_pdrop=0.0,
                 attn_pdrop=0.0,
-                bos_token_id=0,
-                eos_token_id=1,
-                pad_token_id=2,
+                bos_token_id=None,
+                eos_token_id=None,
             )
         )
     with torch.no_grad():
@@ -80,7 +91,16 @@ def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generato
         positions.copy_(sinusoids(*positions.shape) * config.init_scale * math.sqrt(2))
         for query, key in gpt2_queries_and_keys(model):
             key.copy_(query)
+    if config.attention == "momentum":
+        add_momentum(model, MomentumConfig(config.momentum, config.learn_momentum))
     return model
+
+
+def name_special_tokens(model: GPT2LMHeadModel, tokenizer: Tokenizer) -> None:
+    """Let a model know which tokens of a tokenizer begin, end and fill a text."""
+    for config in (model.config, model.generation_config):
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            setattr(config, name, getattr(tokenizer, name))
 
 
 def sinusoids(num_positions: int, size: int) -> Tensor:
