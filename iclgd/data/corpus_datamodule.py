@@ -71,6 +71,7 @@ class CorpusDataModule(LightningDataModule):
         num_evaluation_sequences: how many of the training's length are evaluated on between training steps; of other
             lengths as many as give the same text. The last evaluation, after training, is on all of the text.
         num_processes: over all of which sequences are divided.
+        accumulation: parts of a process's sequences of a step, which are trained on one after the other.
 
     Raises:
         CorpusError: if the validation text is shorter than one sequence for each process.
@@ -86,6 +87,7 @@ class CorpusDataModule(LightningDataModule):
         steps_per_epoch: int,
         num_evaluation_sequences: int,
         num_processes: int = 1,
+        accumulation: int = 1,
     ) -> None:
         super().__init__()
         self.corpus = corpus
@@ -93,6 +95,7 @@ class CorpusDataModule(LightningDataModule):
         self.lengths = tuple(dict.fromkeys([length, *lengths]))
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
+        self.accumulation = accumulation
         self.num_evaluated = num_evaluation_sequences * length
         for each in self.lengths:
             if (there := corpus.validation.num_tokens) <= each * num_processes:
@@ -123,7 +126,8 @@ class CorpusDataModule(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         first = trainer.global_step
-        return TrainingBatches(self.training_batch, range(first, min(first + self.steps_per_epoch, trainer.max_steps)))
+        steps = range(first, min(first + self.steps_per_epoch, trainer.max_steps))
+        return TrainingBatches(self.training_batch, steps, self.accumulation)
 
     def val_dataloader(self) -> list["EvaluationBatches"]:
         """Return this rank's part of the evaluation sequences of each length."""

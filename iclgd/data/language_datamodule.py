@@ -57,17 +57,20 @@ class TrainingBatches:
     Args:
         draw: returns the batch of a step.
         steps: which steps.
+        accumulation: equal parts of a step's batch, one after the other.
     """
 
-    def __init__(self, draw: Callable[[int], TokenBatch], steps: range) -> None:
+    def __init__(self, draw: Callable[[int], TokenBatch], steps: range, accumulation: int = 1) -> None:
         self.draw = draw
         self.steps = steps
+        self.accumulation = accumulation
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self.steps) * self.accumulation
 
     def __iter__(self) -> Iterator[TokenBatch]:
-        return map(self.draw, self.steps)
+        for batch in map(self.draw, self.steps):
+            yield from batch.split(len(batch.tokens) // self.accumulation)
 
 
 class LanguageDataModule(LightningDataModule):
@@ -80,6 +83,7 @@ class LanguageDataModule(LightningDataModule):
         steps_per_epoch: training steps between two evaluations.
         num_evaluation_sequences: size of the evaluation set.
         growth_steps: in which training sequences grow to their full length.
+        accumulation: parts of a device's sequences of a step, which are trained on one after the other.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class LanguageDataModule(LightningDataModule):
         steps_per_epoch: int,
         num_evaluation_sequences: int,
         growth_steps: int = 0,
+        accumulation: int = 1,
     ) -> None:
         super().__init__()
         self.language = language
@@ -98,6 +103,7 @@ class LanguageDataModule(LightningDataModule):
         self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_sequences = num_evaluation_sequences
         self.growth_steps = growth_steps
+        self.accumulation = accumulation
 
     @property
     def vocabulary_size(self) -> int:
@@ -122,7 +128,8 @@ class LanguageDataModule(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         first = trainer.global_step
-        return TrainingBatches(self.training_batch, range(first, min(first + self.steps_per_epoch, trainer.max_steps)))
+        steps = range(first, min(first + self.steps_per_epoch, trainer.max_steps))
+        return TrainingBatches(self.training_batch, steps, self.accumulation)
 
     def val_dataloader(self) -> Batches[TokenBatch]:
         """Return this rank's part of the evaluation sequences."""

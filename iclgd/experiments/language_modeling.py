@@ -1,13 +1,16 @@
 """Language modelling: train a small language model that learns in its context."""
 
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from omegaconf import MISSING
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import GPT2LMHeadModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -22,19 +25,22 @@ from iclgd.files import made_whole
 from iclgd.memory import Need, check
 from iclgd.models.gpt import GPTConfig, build_gpt, name_special_tokens
 from iclgd.models.language import LanguageModelConfig, load_language_model, load_named_tokenizer
+from iclgd.models.sampling import sample_texts
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
 from iclgd.report.figures import Draw
 from iclgd.report.language_figures import learning_to_learn
 from iclgd.report.titles import of_language_modeling
-from iclgd.runtime.checkpointing import KeepCheckpoints
+from iclgd.runtime.checkpointing import KeepCheckpoints, WholeWeights
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
-from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.runtime.throughput import utilization
+from iclgd.runtime.trainer import ShardedTrainerConfig, make_trainer, train_and_test
 from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError, runs_folder
 from iclgd.tracking.wandb import TrackingConfig
 
 LANGUAGES: dict[str, Any] = {"few_shot": FewShotLanguageConfig, "corpus": CorpusConfig}
+SAMPLES = "samples.txt"
 CORPORA = ".corpora"  # beside the runs: texts as tokens
 FIGURES: dict[str, Draw] = {"learning_to_learn": learning_to_learn}
 
@@ -52,27 +58,33 @@ class Config:
     model: GPTConfig = field(default_factory=GPTConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    trainer: TrainerConfig = MISSING
+    trainer: ShardedTrainerConfig = MISSING
     """Where and for how long to train."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
+        if self.evaluation.lengths and not isinstance(self.task, CorpusConfig):
+            raise ValueError("evaluation.lengths needs task.name=corpus: other sequences have a length of their own")
+        if (longest := max(self.evaluation.lengths, default=0)) > self.model.context_length:
+            raise ValueError(
+                f"evaluation.lengths must be at most model.context_length ({self.model.context_length}) each, "
+                f"got {longest}"
+            )
         if self.task.num_tokens > self.model.context_length:
             raise ValueError(
                 f"model.context_length must be at least the {self.task.num_tokens} tokens of a sequence, "
                 f"got {self.model.context_length}"
             )
-        num_processes = self.trainer.devices * self.trainer.num_nodes
-        for key, value in (
-            ("training.batch_size", self.training.batch_size),
-            ("evaluation.num_sequences", self.evaluation.num_sequences),
+        num_processes, processes = self.trainer.devices * self.trainer.num_nodes, "trainer.devices x trainer.num_nodes"
+        num_parts = num_processes * self.training.accumulation
+        for key, value, divisor, what in (
+            ("training.batch_size", self.training.batch_size, num_parts, f"{processes} x training.accumulation"),
+            ("evaluation.num_sequences", self.evaluation.num_sequences, num_processes, processes),
         ):
-            if value % num_processes:
-                raise ValueError(
-                    f"{key} must be a multiple of trainer.devices x trainer.num_nodes ({num_processes}), got {value}"
-                )
+            if value % divisor:
+                raise ValueError(f"{key} must be a multiple of {what} ({divisor}), got {value}")
 
 
 Data = LanguageDataModule | CorpusDataModule
@@ -88,9 +100,17 @@ def prepare(config: Config) -> Prepared:
     """
     check(_memory_needs(config), config.trainer.lightning_accelerator == "gpu")
     data = _data(config)
+    lengths = data.lengths if isinstance(data, CorpusDataModule) else ()
+    module = LanguageModelingModule(
+        _model(config, data), config.training, config.task.name, lengths, config.trainer.compile
+    )
+    return data, module
+
+
+def _model(config: Config, data: Data) -> GPT2LMHeadModel:
     model = build_gpt(config.model, data.vocabulary_size, named_generator(config.seed, "initialization"))
     name_special_tokens(model, data.make_tokenizer(config.model.context_length))
-    return data, LanguageModelingModule(model, config.training, config.task.name)
+    return model
 
 
 def _data(config: Config) -> Data:
@@ -105,6 +125,7 @@ def _data(config: Config) -> Data:
             steps_per_epoch=config.evaluation.every_num_steps,
             num_evaluation_sequences=config.evaluation.num_sequences,
             num_processes=config.trainer.devices * config.trainer.num_nodes,
+            accumulation=config.training.accumulation,
         )
     assert isinstance(task, FewShotLanguageConfig)
     return LanguageDataModule(
@@ -114,6 +135,7 @@ def _data(config: Config) -> Data:
         steps_per_epoch=config.evaluation.every_num_steps,
         num_evaluation_sequences=config.evaluation.num_sequences,
         growth_steps=config.training.growth_steps,
+        accumulation=config.training.accumulation,
     )
 
 
@@ -123,9 +145,10 @@ def _memory_needs(config: Config) -> list[Need]:
     num_parameters = model.hidden_size * (12 * model.num_layers * model.hidden_size + vocabulary + model.context_length)
     of_sequence = config.task.num_tokens * (8 * model.num_layers * model.hidden_size + vocabulary)
     num_processes = config.trainer.devices * config.trainer.num_nodes
+    num_parts = num_processes * config.training.accumulation
     batch, evaluated = config.training.batch_size, config.evaluation.num_sequences
     return [
-        Need(4 * of_sequence * batch / num_processes, f"a batch of {batch:,} sequences", "training.batch_size"),
+        Need(4 * of_sequence * batch / num_parts, f"a batch of {batch:,} sequences", "training.batch_size"),
         Need(8 * config.task.num_tokens * evaluated, f"{evaluated:,} sequences", "evaluation.num_sequences"),
         Need(
             16 * num_parameters,
@@ -136,13 +159,13 @@ def _memory_needs(config: Config) -> list[Need]:
 
 
 def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:
-    """Train; on the first process also write the trained model in Hugging Face's form, as ``model/``.
+    """Train; on the first process also write the trained model in Hugging Face's form, as ``model/``, and texts of it.
 
     Returns the summary.
     """
     config, directory = context.config, context.directory
     data, module = prepared
-    stopwatch = Stopwatch()
+    stopwatch, whole = Stopwatch(), WholeWeights()
     trainer = make_trainer(
         config.trainer,
         checkpoints=KeepCheckpoints(directory),
@@ -151,18 +174,37 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
             Participants(config, context.checkpoint, directory),
             stopwatch,
             MetricsRecorder(),
+            whole,
             TrainingProgress(shown_quantities(config.task)),
         ],
         launch=context.launch,
+        accumulation=config.training.accumulation,
     )
     summary = train_and_test(trainer, module, data, context.checkpoint)
+    device = trainer.strategy.root_device
     if directory is not None:
-        tokenizer = data.make_tokenizer(config.model.context_length)
-        write_model(module.model, tokenizer, directory.path / MODEL_FOLDER)
-    num_tokens = module.num_tokens * trainer.world_size
-    tokens_per_second = num_tokens / stopwatch.seconds if stopwatch.seconds else float("nan")
-    speeds = {"train/steps_per_second": stopwatch.steps_per_second, "train/tokens_per_second": tokens_per_second}
-    return {**summary, **speeds}
+        model, tokenizer = module.model, data.make_tokenizer(config.model.context_length)
+        if isinstance(model, FSDPModule):
+            model = _model(config, data)
+            model.load_state_dict({name.removeprefix("model."): weight for name, weight in whole.weights.items()})
+        if (number := config.evaluation.num_samples) and math.isfinite(summary["val/loss"]):
+            generator = named_generator(config.seed, "samples")
+            texts = sample_texts(model.to(device), tokenizer, number, config.task.num_tokens, generator)
+            directory.write_text(SAMPLES, "".join(f"--- sample {n}\n{text}\n" for n, text in enumerate(texts, 1)))
+        write_model(model, tokenizer, directory.path / MODEL_FOLDER)
+    return {**summary, **_speeds(module, stopwatch, trainer.world_size, device, config.trainer.precision)}
+
+
+def _speeds(
+    module: LanguageModelingModule, stopwatch: Stopwatch, num_processes: int, device: torch.device, precision: str
+) -> dict[str, float]:
+    seconds = stopwatch.seconds or math.nan
+    speeds = {
+        "train/steps_per_second": stopwatch.steps_per_second,
+        "train/tokens_per_second": module.num_tokens * num_processes / seconds,
+    }
+    share = utilization(module.num_flops / seconds, device, precision)
+    return speeds if share is None else {**speeds, "train/model_flops_utilization": share}
 
 
 def shown_quantities(task: LanguageConfig) -> dict[str, str]:
