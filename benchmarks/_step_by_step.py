@@ -1,7 +1,7 @@
 """Training loops that stand still between two steps, and their times in turns.
 
-A machine that others use is fast in one second and slow in the next. Loops that take turns, a few steps of each, see the
-same seconds: their ratios hold still where their speeds do not.
+A machine that others use, too, is fast in one second and slow in the next. Loops that take turns, a few steps of each,
+see the same seconds: their ratios hold still where their speeds do not.
 """
 
 import time

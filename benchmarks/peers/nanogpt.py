@@ -1,13 +1,15 @@
 """GPT-2 trained by nanoGPT's recipe (Karpathy 2022), written anew: a small model and a bare loop in plain PyTorch.
 
-Its ideas are kept: one projection for queries, keys and values, fused attention, the head tied to the embeddings, random
-windows of a memory-mapped token file, the next one fetched while the device computes, fused AdamW with two groups,
-clipping, bfloat16 by autocast, and next to nothing between two steps. Biases and GPT-2's GELU are ours: the same model.
+Its ideas are kept: one projection for queries, keys and values, fused attention, the head tied to the embeddings,
+windows anywhere in a memory-mapped file of tokens, the next while the device computes, fused AdamW with two groups,
+clipped gradients, bfloat16 by autocast, and next to nothing between two steps. GPT-2's biases and GELU are ours: it is
+the same model.
 """
 
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,8 +71,13 @@ class GPT(nn.Module):
     def copy_from(self, model: GPT2LMHeadModel) -> None:
         """Take over the weights of transformers' GPT-2."""
         theirs = model.transformer
-        pairs = [(self.words, theirs.wte), (self.positions, theirs.wpe), (self.norm, theirs.ln_f)]
-        for ours, block in zip(self.blocks, theirs.h, strict=True):
+        pairs: list[tuple[Any, Any]] = [
+            (self.words, theirs.wte),
+            (self.positions, theirs.wpe),
+            (self.norm, theirs.ln_f),
+        ]
+        blocks: list[Any] = list(self.blocks)
+        for ours, block in zip(blocks, theirs.h, strict=True):
             pairs += [(ours.attention_norm, block.ln_1), (ours.network_norm, block.ln_2)]
             pairs += [(ours.projection, block.attn.c_attn), (ours.output, block.attn.c_proj)]
             pairs += [(ours.up, block.mlp.c_fc), (ours.down, block.mlp.c_proj)]
