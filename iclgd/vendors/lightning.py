@@ -27,7 +27,7 @@ class OwnProcessesStrategy(ParallelStrategy):
         environment = self.cluster_environment
         assert environment is not None
         if not environment.creates_processes_externally:
-            self._launcher = self.launcher_type(environment, len(self.parallel_devices or []), self.num_nodes)  # type: ignore[attr-defined]
+            self._launcher = self.launcher_type(environment, len(self.parallel_devices or []), self.num_nodes)
 
     @property
     def children(self) -> list[subprocess.Popen[bytes]]:
