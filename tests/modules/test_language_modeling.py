@@ -18,7 +18,14 @@ from iclgd.data.language_datamodule import LanguageDataModule, training_batch
 from iclgd.experiment import resume, run
 from iclgd.experiments.language_modeling import Config, prepare
 from iclgd.models.gpt import GPTConfig, build_gpt
-from iclgd.modules.language_modeling import LanguageModelingModule, TrainingConfig, shown_numbers
+from iclgd.modules.language_modeling import (
+    LanguageModelingModule,
+    TrainingConfig,
+    losses_of,
+    next_logits,
+    next_token_losses,
+    shown_numbers,
+)
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
@@ -89,7 +96,8 @@ def test_what_is_logged() -> None:
     batch = data.evaluation_batch()
     assert batch.is_label is not None
     with torch.no_grad():
-        losses, logits = module.losses(batch)
+        logits = next_logits(module.model, batch.tokens)
+        losses = losses_of(logits, batch.tokens, is_text=False)
     is_label, is_right = batch.is_label[:, 1:], logits.argmax(-1) == batch.tokens[:, 1:]
     assert metrics["val/loss"] == pytest.approx(losses.mean().item(), rel=1e-5)
     assert metrics["val/perplexity"] == pytest.approx(math.exp(metrics["val/loss"]), rel=1e-5)
@@ -126,7 +134,7 @@ def test_training_lowers_the_loss() -> None:
     config = small("trainer.max_steps=60", "evaluation.every_num_steps=60", "training.learning_rate=3.0e-3")
     data, module = prepare(config)
     with torch.no_grad():
-        before = module.losses(data.evaluation_batch())[0].mean().item()
+        before = next_token_losses(module.model, data.evaluation_batch().tokens, is_text=False).mean().item()
     _, metrics = train(config)
     assert metrics["val/loss"] < before - 0.5
 
