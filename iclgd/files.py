@@ -1,9 +1,14 @@
-"""Reading files that somebody else wrote: regular ones of a sane size, as text."""
+"""Files: those that somebody else wrote are read as text, regular ones of a sane size; ours are written whole."""
 
+import contextlib
 import difflib
 import os
+import secrets
+import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from iclgd.checks import InputError
 
@@ -90,3 +95,38 @@ def checked_name(name: str) -> str:
             f"{MOST_BYTES_OF_NAME} bytes"
         )
     return name
+
+
+@contextlib.contextmanager
+def made_whole(path: Path) -> Iterator[Path]:
+    """Give a hidden folder that takes its place at ``path`` once it is filled; nothing is left of one that is not.
+
+    Raises:
+        OSError: if it cannot be made, or a folder that is not empty is there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def write_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that replaces ``path`` only once it is complete and on the disk."""
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)

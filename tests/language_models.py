@@ -34,6 +34,7 @@ from transformers import (
 
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel, wrap
+from tests.momentum import FIXED, LEARNED, give_momentum
 
 VOCABULARY = 320
 HIDDEN, HEADS, HEAD_SIZE, LAYERS = 32, 4, 8, 3
@@ -74,7 +75,9 @@ _ARCHITECTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "xglm": (XGLMForCausalLM, XGLMConfig, {**_XGLM, "max_position_embeddings": 512}),
     "gpt_neo": (GPTNeoForCausalLM, GPTNeoConfig, _GPT_NEO),
 }
-ARCHITECTURES = list(_ARCHITECTURES)
+# With momentum attention: the same of all heads, and each head's own beside values that heads share.
+_WITH_MOMENTUM = {"gpt2_momentum": ("gpt2", FIXED), "llama_momentum": ("llama", LEARNED)}
+ARCHITECTURES = [*_ARCHITECTURES, *_WITH_MOMENTUM]
 
 TEXTS = ["rain all day", "the sun", "a cold wind", "warm", "the rain and the sun", "wind"]
 ANSWERS = ["bad", "good"]
@@ -100,8 +103,16 @@ def random_model(model_type: Any, config: Any, seed: int = 0) -> PreTrainedModel
     return model.eval().requires_grad_(False)
 
 
+def architecture(name: str) -> str:
+    """Return which architecture one of ``ARCHITECTURES`` has, momentum or not."""
+    return _WITH_MOMENTUM[name][0] if name in _WITH_MOMENTUM else name
+
+
 def tiny_model(name: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """Return a random model of one of ``ARCHITECTURES``; ``changes`` are to its config."""
+    if name in _WITH_MOMENTUM:
+        name, momentum = _WITH_MOMENTUM[name]
+        return give_momentum(tiny_model(name, seed, **changes), momentum)
     model_type, config_type, keys = _ARCHITECTURES[name]
     return random_model(model_type, config_type(**{**keys, **changes}), seed)
 

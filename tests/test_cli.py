@@ -12,7 +12,7 @@ import iclgd
 from tests.conftest import ROOT
 
 Cli = Callable[..., tuple[int, str, str]]
-COMMANDS = ("run", "show-config", "resume", "list", "verify", "bench", "export", "track", "sweep")
+COMMANDS = ("run", "show-config", "show-prompt", "resume", "list", "verify", "bench", "export", "track", "sweep")
 ONE_LAYER = ROOT / "configs" / "regression" / "one_layer.yaml"
 
 

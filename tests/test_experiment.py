@@ -226,6 +226,7 @@ FIGURES = {
     "out_of_distribution": {"out_of_distribution", "layers", "weights"},
     "iterated": {"iterated", "weights"},
     "which_algorithm": {"which_algorithm", "layers", "weights"},
+    "momentum": {"which_algorithm", "layers", "weights"},
 }
 
 

@@ -20,6 +20,7 @@ from transformers.masking_utils import eager_mask
 from iclgd.data.prompts import Prompts
 from iclgd.measures.text import NUM_TOP_EXAMPLES, NUM_TOP_TOKENS
 from iclgd.metrics import random_scores
+from tests import momentum
 
 STATES = "states"  # the attention function that writes down what it is given
 
@@ -82,7 +83,8 @@ def states(model: PreTrainedModel) -> Iterator[list[tuple[Tensor, Tensor, Tensor
         key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], dim=1) for part in (key, value))
         written.append((query * scaling, key, value))
         weights = (query * scaling @ key.transpose(-1, -2) + mask).softmax(-1)
-        return (weights @ value).transpose(1, 2).contiguous(), weights
+        result = weights @ value + momentum.sums(module, value, mask == 0)
+        return result.transpose(1, 2).contiguous(), weights
 
     AttentionInterface.register(STATES, attend)
     AttentionMaskInterface.register(STATES, eager_mask)
@@ -90,7 +92,7 @@ def states(model: PreTrainedModel) -> Iterator[list[tuple[Tensor, Tensor, Tensor
     try:
         yield written
     finally:
-        model.set_attn_implementation("eager")
+        momentum.set_eager(model)
 
 
 @torch.no_grad()
@@ -146,7 +148,7 @@ def measures(model: PreTrainedModel, shown: Prompts, rate: float, seed: int) -> 
     """Return every measure of every layer, the mean over queries, under its summary name."""
     model = copy.deepcopy(model)
     if model.config.model_type != "gpt_neo":
-        model.set_attn_implementation("eager")
+        momentum.set_eager(model)
     trained, training_queries = finetune(model, shown, rate)
     positions = [position for start, stop in shown.demonstration_spans for position in range(start, stop)]
     examples = np.repeat(np.arange(len(shown.demonstrations)), [len(each) for each in shown.demonstrations])

@@ -1,5 +1,7 @@
 """The attention function that our captures give to transformers: its own, but it is watched, and may have a context.
 
+Momentum, where a model's attention has it, stays: it is added to the result, and what is watched is the softmax part.
+
 transformers looks up the attention function of most models by name in a registry; :func:`install` adds this one.
 """
 
@@ -12,7 +14,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from iclgd.analysis.precision import at_least_single
 from iclgd.models import momentum
-from iclgd.models.momentum import added_values
 from iclgd.vendors.transformers import sdpa_mask
 
 NAME = "iclgd"
@@ -78,7 +79,7 @@ def attend(
     if context is None:
         return _plain(module, query, key, value, attention_mask, dropout, scaling, kwargs)
     result = attend_with_context(query * scale, key, value, context, attention_mask)
-    added = added_values(module, value, attention_mask, query.shape[1], query.shape[2], context[1])
+    added = momentum.added_values(module, value, attention_mask, query.shape[1], query.shape[2], context[1])
     return result if added is None else result + added, None
 
 

@@ -1,11 +1,12 @@
 """What a trained model may have become: each learner at its best for given tasks."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from iclgd.data import LinearRegressionTask, RegressionBatch, RegressionTask
 from iclgd.models import BayesOptimal, GradientDescent, LeastSquares, Newton, Predictor, Ridge
 from iclgd.models.bayes import MAX_SUBSETS
+from iclgd.models.gd_momentum import GradientDescentMomentum, best_gd_momentum
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus, best_gd_plus_plus
 from iclgd.models.learners import best_learning_rate
 from iclgd.models.preconditioned import best_preconditioner
@@ -94,6 +95,21 @@ def first_steps_of_gd_plus_plus(fit: Fit, k: int) -> Candidates:
     assert isinstance(deep, GradientDescentPlusPlus)
     first = GradientDescentPlusPlus(deep.learning_rates[:k], deep.gammas[:k])
     return {f"gd_plus_plus({k} of {fit.depth})": Candidate(first, 2)}
+
+
+def gd_momentum(fit: Fit, k: int) -> Candidates:
+    """Return k steps of gradient descent with the best momentum; a single step has none, and is ``gd(1)``."""
+    if k == 1:
+        return {}
+    rate, momentum, _ = best_gd_momentum(*fit.batch, k)
+    return {f"gd_momentum({k})": Candidate(GradientDescentMomentum(rate, momentum, k), 2)}
+
+
+def first_steps_of_gd_momentum(fit: Fit, k: int) -> Candidates:
+    """Return the first k steps of the best ``depth`` ones; the first is a step of gradient descent at their rate."""
+    deep = fit.found[f"gd_momentum({fit.depth})"].predictor
+    assert isinstance(deep, GradientDescentMomentum)
+    return {f"gd_momentum({k} of {fit.depth})": Candidate(replace(deep, num_steps=k), 2)}
 
 
 def preconditioned(fit: Fit, k: int) -> Candidates:

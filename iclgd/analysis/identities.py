@@ -9,6 +9,7 @@ from torch import Tensor
 from iclgd.analysis.two_forms import attention_form, dual_form
 from iclgd.data import LinearRegressionTask, RegressionBatch
 from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descent_transformer
+from iclgd.models.gd_momentum import GradientDescentMomentum
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus
 from iclgd.models.learners import GradientDescent
 
@@ -22,6 +23,7 @@ TASKS = (
 )
 NUM_TASKS = 64
 LEARNING_RATES = (0.01, 0.6)
+MOMENTA = {2: 0.9, 3: -0.2, 8: 0.5}  # of so many steps
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,18 @@ def _gd_plus_plus_and_learner(batch: RegressionBatch, learning_rate: float, star
     return _distance(model(*batch[:3]), GradientDescentPlusPlus(rates, gammas)(*batch[:3]))
 
 
+def _momentum_and_learner(batch: RegressionBatch, learning_rate: float, start: Tensor) -> float:
+    outputs, dim = start.shape
+    errors = []
+    for depth, momentum in MOMENTA.items():
+        model = gradient_descent_transformer(
+            dim, outputs, learning_rate, depth, start, torch.float64, momentum=momentum
+        )
+        learner = GradientDescentMomentum(learning_rate, momentum, depth, start)
+        errors.append(model(*batch[:3]) - learner(*batch[:3]))
+    return torch.stack(errors).abs().max().item()
+
+
 def _attention_and_dual(batch: RegressionBatch, learning_rate: float, start: Tensor) -> float:
     learner = GradientDescent(learning_rate, 1, start)
     expected = learner(*batch[:3])
@@ -112,5 +126,6 @@ IDENTITIES = (
     Identity("dual_form", "attention form = dual form = one gradient step", _attention_and_dual),
     Identity("depth", "5 stacked layers = 5 gradient steps", _construction_and_steps),
     Identity("gd_plus_plus", "3 constructed GD++ layers = 3 steps of GD++", _gd_plus_plus_and_learner),
+    Identity("momentum", "2, 3 and 8 constructed layers = steps of GD with momentum", _momentum_and_learner),
     Identity("read_out", "query-only computation = all tokens", _read_out_and_full),
 )

@@ -66,6 +66,12 @@ LEARNERS: dict[str, Learner] = {
         of_steps=candidates.gd_plus_plus,
         first_steps=candidates.first_steps_of_gd_plus_plus,
     ),
+    "gd_momentum": Learner(
+        "gradient steps of which each goes on a little as the one before did; Polyak 1964",
+        reference=references.gd_momentum,
+        of_steps=candidates.gd_momentum,
+        first_steps=candidates.first_steps_of_gd_momentum,
+    ),
     "preconditioned_gd": Learner(
         "gradient steps that a fixed matrix, the same for all tasks, transforms", of_steps=candidates.preconditioned
     ),

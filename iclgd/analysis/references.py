@@ -10,6 +10,7 @@ from iclgd.data import RegressionBatch, RegressionTask
 from iclgd.data.seeding import named_generator
 from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descent_transformer
 from iclgd.models.features import FeatureGradientDescent
+from iclgd.models.gd_momentum import best_gd_momentum
 from iclgd.models.gd_plus_plus import best_gd_plus_plus
 from iclgd.models.learners import best_learning_rate
 from iclgd.models.transformer import Transformer, TransformerConfig, TransformerLayer
@@ -102,6 +103,19 @@ def gd_plus_plus(setting: Setting) -> Reference | None:
             task.input_dim, tuned.learning_rates[steps], tuned.gammas[steps], task.output_dim, depth
         )
     return Reference(model, chosen_steps(model))
+
+
+def gd_momentum(setting: Setting) -> Reference | None:
+    """Return gradient descent with momentum at its best rates, beside models with momentum of two steps or more."""
+    task, depth = setting.task, setting.num_steps
+    if depth == 1 or not setting.model.has_momentum:
+        return None
+    rate, momentum, loss = (0.0, 0.0, 0.0) if setting.is_blank else best_gd_momentum(*setting.batch, depth)
+    model = gradient_descent_transformer(
+        task.input_dim, task.output_dim, rate, depth, clip=setting.clip, momentum=momentum
+    )
+    chosen = {"gd_momentum/learning_rate": rate, "gd_momentum/momentum": momentum, "gd_momentum/loss": loss}
+    return Reference(model, chosen)
 
 
 def feature_gradient_descent(setting: Setting) -> Reference:

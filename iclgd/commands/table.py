@@ -68,6 +68,18 @@ def make_parser() -> tuple[Parser, Collection[str]]:
     _add_config(command)
 
     command = add(
+        "show-prompt",
+        _in("prompts", "show_prompt"),
+        "print what the model of a text run sees: texts, tokens, and which of them count; no weights are loaded",
+        "iclgd show-prompt embedded --query 3 demonstrations.num=4",
+    )
+    _add_config(command)
+    command.add_argument(
+        "--query", type=int, default=0, metavar="I", help="its number, as in predictions.jsonl (default: 0)"
+    )
+    command.add_argument("--json", action="store_true", help="for scripts: everything, positions and ids of tokens too")
+
+    command = add(
         "resume",
         _in("running", "resume"),
         "continue an interrupted run from its last checkpoint, or extend one that has ended",

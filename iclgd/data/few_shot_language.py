@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from iclgd import checks
+from iclgd.data.language import LanguageConfig
 
 START, END, PADDING, UNKNOWN, MARKER, SEPARATOR = SPECIAL_WORDS = ("<s>", "</s>", "<pad>", "<unk>", ":", ";")
 TOPICS = {  # the label of each topic, and the topic's words
@@ -66,7 +67,7 @@ class TokenBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FewShotLanguageConfig:
+class FewShotLanguageConfig(LanguageConfig):
     """Demonstrations of invented classification tasks, a new task in each sequence.
 
     Raises:
@@ -74,7 +75,6 @@ class FewShotLanguageConfig:
     """
 
     name: str = "few_shot"
-    """Which language."""
     num_demonstrations: int = 40
     """Demonstrations of a sequence."""
     num_words: int = 4
@@ -107,9 +107,9 @@ class FewShotLanguageConfig:
             raise ValueError(f"task.topic_share + task.common_share must be at most 1, got {total}")
 
     @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """Return all words; a word's token is its place here."""
-        return VOCABULARY
+    def least_vocabulary_size(self) -> int:
+        """Return how many words there are; a word's token is its place in ``VOCABULARY``."""
+        return len(VOCABULARY)
 
     @property
     def num_tokens(self) -> int:

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from transformers import PreTrainedTokenizerFast
 
 from iclgd.data.datamodules import Batches
-from iclgd.data.few_shot_language import FewShotLanguageConfig, TokenBatch
+from iclgd.data.few_shot_language import VOCABULARY, FewShotLanguageConfig, TokenBatch, make_tokenizer
 from iclgd.data.seeding import named_generator
 
 NUM_EVALUATED_AT_ONCE = 64
@@ -56,17 +57,20 @@ class TrainingBatches:
     Args:
         draw: returns the batch of a step.
         steps: which steps.
+        accumulation: equal parts of a step's batch, one after the other.
     """
 
-    def __init__(self, draw: Callable[[int], TokenBatch], steps: range) -> None:
+    def __init__(self, draw: Callable[[int], TokenBatch], steps: range, accumulation: int = 1) -> None:
         self.draw = draw
         self.steps = steps
+        self.accumulation = accumulation
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self.steps) * self.accumulation
 
     def __iter__(self) -> Iterator[TokenBatch]:
-        return map(self.draw, self.steps)
+        for batch in map(self.draw, self.steps):
+            yield from batch.split(len(batch.tokens) // self.accumulation)
 
 
 class LanguageDataModule(LightningDataModule):
@@ -79,6 +83,7 @@ class LanguageDataModule(LightningDataModule):
         steps_per_epoch: training steps between two evaluations.
         num_evaluation_sequences: size of the evaluation set.
         growth_steps: in which training sequences grow to their full length.
+        accumulation: parts of a device's sequences of a step, which are trained on one after the other.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class LanguageDataModule(LightningDataModule):
         steps_per_epoch: int,
         num_evaluation_sequences: int,
         growth_steps: int = 0,
+        accumulation: int = 1,
     ) -> None:
         super().__init__()
         self.language = language
@@ -97,6 +103,16 @@ class LanguageDataModule(LightningDataModule):
         self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_sequences = num_evaluation_sequences
         self.growth_steps = growth_steps
+        self.accumulation = accumulation
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Return how many tokens a model needs to know."""
+        return len(VOCABULARY)
+
+    def make_tokenizer(self, context_length: int) -> PreTrainedTokenizerFast:
+        """Return the language's tokenizer for a model with a context of this length."""
+        return make_tokenizer(context_length)
 
     def evaluation_batch(self) -> TokenBatch:
         """Draw the evaluation set (the same one each time), on the CPU."""
@@ -112,7 +128,8 @@ class LanguageDataModule(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         first = trainer.global_step
-        return TrainingBatches(self.training_batch, range(first, min(first + self.steps_per_epoch, trainer.max_steps)))
+        steps = range(first, min(first + self.steps_per_epoch, trainer.max_steps))
+        return TrainingBatches(self.training_batch, steps, self.accumulation)
 
     def val_dataloader(self) -> Batches[TokenBatch]:
         """Return this rank's part of the evaluation sequences."""

@@ -109,6 +109,11 @@ class Prompts:
         return tuple(spans)
 
     @property
+    def demonstration_positions(self) -> tuple[int, ...]:
+        """Where in ``context`` the demonstrations' own tokens stand: those that count in measures of attention."""
+        return tuple(position for start, stop in self.demonstration_spans for position in range(start, stop))
+
+    @property
     def finetuning_examples(self) -> tuple[Tokens, ...]:
         """The sequences to finetune on: start and one demonstration each."""
         return tuple(self.start + demonstration for demonstration in self.demonstrations)

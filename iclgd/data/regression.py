@@ -60,7 +60,7 @@ class RegressionTask(ABC):
         torch.Size([5, 1])
     """
 
-    references: ClassVar[tuple[str, ...]] = ("gd", "gd_plus_plus")
+    references: ClassVar[tuple[str, ...]] = ("gd", "gd_plus_plus", "gd_momentum")
 
     name: str
     """Which task."""

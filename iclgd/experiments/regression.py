@@ -1,5 +1,6 @@
 """In-context regression: train a toy transformer, compare it with gradient descent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +14,14 @@ from iclgd.data.seeding import named_generator
 from iclgd.experiments.analyses import ANALYSES, AnalysisConfig
 from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
 from iclgd.experiments.regression_memory import analysis_needs, memory_needs
-from iclgd.experiments.regression_models import by_name, make_data, reference_setting, trained_subjects, write_weights
+from iclgd.experiments.regression_models import (
+    by_name,
+    learned_momenta,
+    make_data,
+    reference_setting,
+    trained_subjects,
+    write_weights,
+)
 from iclgd.experiments.regression_per_task import per_task
 from iclgd.memory import check
 from iclgd.models.transformer import Transformer, TransformerConfig
@@ -104,11 +112,7 @@ def prepare(config: Config) -> Prepared:
         references, numbers = make_references(setting)
         comparisons.append(RegressionEvaluation(transformer, references, make_baselines(setting)))
         chosen.append(numbers)
-    all_chosen: dict[str, float] = {}
-    for name in chosen[0]:
-        values = torch.tensor([numbers[name] for numbers in chosen], dtype=torch.float64)
-        all_chosen |= {full_name: value.item() for full_name, value in over_seeds(name, values, data.seeds).items()}
-    return data, RegressionModule(comparisons, config.training, data.seeds), all_chosen
+    return data, RegressionModule(comparisons, config.training, data.seeds), _all_seeds(chosen, data.seeds)
 
 
 def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:
@@ -131,9 +135,20 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         launch=context.launch,
     )
     summary = train_and_test(trainer, module, data, context.checkpoint)
+    subjects = module.subjects(config.task)
     if directory is not None:
-        write_weights(directory, module.subjects(config.task))
-    return {**summary, **chosen, "train/steps_per_second": stopwatch.steps_per_second}
+        write_weights(directory, subjects)
+    learned = _all_seeds([learned_momenta(subject.transformer) for subject in subjects], module.seeds)
+    return {**summary, **chosen, **learned, "train/steps_per_second": stopwatch.steps_per_second}
+
+
+def _all_seeds(of_seeds: Sequence[dict[str, float]], seeds: Sequence[int]) -> dict[str, float]:
+    """Return each seed's numbers by the summary names of all."""
+    found: dict[str, float] = {}
+    for name in of_seeds[0]:
+        values = torch.tensor([numbers[name] for numbers in of_seeds], dtype=torch.float64)
+        found |= {full_name: value.item() for full_name, value in over_seeds(name, values, seeds).items()}
+    return found
 
 
 def analyze(name: str, config: Config, directory: RunDirectory) -> Record:

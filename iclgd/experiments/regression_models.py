@@ -97,6 +97,15 @@ def trained_subjects(config: "Config", directory: RunDirectory) -> list[Subject]
     return subjects
 
 
+def learned_momenta(transformer: Transformer) -> dict[str, float]:
+    """Return the momentum that each layer with weights of its own has learned, by summary names."""
+    return {
+        "transformer/momentum" + ("" if transformer.config.recurrent else f"/layer_{index:02}"): layer.momentum.item()
+        for index, layer in enumerate(transformer.layers, start=1)
+        if isinstance(layer.momentum, nn.Parameter)
+    }
+
+
 def by_name(subjects: Sequence[Subject]) -> dict[str, nn.Module]:
     """Return all models by name, of several seeds ``MODEL/seed_S``, as the summary has them."""
     return {

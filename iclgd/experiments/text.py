@@ -12,7 +12,7 @@ from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.analysis.original import Original
 from iclgd.data.prompts import DemonstrationsConfig, select_demonstrations
-from iclgd.data.text import TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
+from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.measures import CONTROLS, TEXT_METRICS
@@ -89,9 +89,7 @@ def prepare(
         PromptError: if prompts cannot be built.
         LanguageModelError: if the model cannot be loaded or looked into.
     """
-    task = task or load_task(config.task.name)
-    rows = load_examples(task, "train", config.task.data_dir)
-    queries = choose_queries(load_examples(task, "validation", config.task.data_dir), config.task.num_queries)
+    task, rows, queries = read_task(config.task, task)
     if pretrained is None:
         tokenizer = load_tokenizer(config.model)
         model = load_language_model(config.model, config.seed)
@@ -118,6 +116,23 @@ def prepare(
     data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
     module = DualFormModule(comparisons, config.finetune, config.evaluation, config.seed)
     return data, module, list(comparisons[0].prompts.notes)
+
+
+def read_task(
+    config: TextTaskConfig, task: TextTask | None = None
+) -> tuple[TextTask, list[TextExample], list[TextExample]]:
+    """Return a task, its training rows and the rows that are asked.
+
+    Args:
+        config: the ``task`` part of the config.
+        task: instead of the one that it names.
+
+    Raises:
+        TextTaskError: if the task or its data cannot be read.
+    """
+    task = task or load_task(config.name)
+    rows = load_examples(task, "train", config.data_dir)
+    return task, rows, choose_queries(load_examples(task, "validation", config.data_dir), config.num_queries)
 
 
 def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:

@@ -32,7 +32,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iclgd.tracking.run_directory import made_whole
+from iclgd.files import made_whole
 
 SETTINGS = {
     "zs": "each query alone",

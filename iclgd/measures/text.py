@@ -25,6 +25,14 @@ if TYPE_CHECKING:  # a report reads the entries, and has no use for models
 
 NUM_TOP_TOKENS, NUM_TOP_EXAMPLES = 100, 5  # as published
 
+# Which tokens there are, of the three settings' prompts, for a measure to rest on.
+TOKENS = {
+    "answers": "the answers' own, after the query",
+    "last": "the query's last one",
+    "query": "the query's own",
+    "demonstrations": "the demonstrations' own, in the context and in the steps of finetuning",
+}
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -58,6 +66,7 @@ class TextMetric:
         label: in the panel's legend.
         baseline_of: the measure whose random baseline this is: drawn dotted, in its colour, with no label of its own.
         within: the least and the largest value that there can be.
+        tokens: on which it rests, of ``TOKENS``; for ``iclgd show-prompt``.
     """
 
     metric: Callable[[int], Metric]
@@ -69,6 +78,7 @@ class TextMetric:
     label: str = ""
     baseline_of: str | None = None
     within: tuple[float, float] = (-1.0, 1.0)
+    tokens: tuple[str, ...] = ()
 
 
 AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
@@ -91,9 +101,27 @@ def _top_examples(num_layers: int) -> Metric:
 
 
 TEXT_METRICS: dict[str, TextMetric] = {
-    "accuracy/zero_shot": TextMetric(_accuracy, lambda seen: seen.correct[:1], "answers", within=SHARE),
-    "accuracy/in_context": TextMetric(_accuracy, lambda seen: seen.correct[1:2], "answers", within=SHARE),
-    "accuracy/finetuned": TextMetric(_accuracy, lambda seen: seen.correct[2:], "answers", within=SHARE),
+    "accuracy/zero_shot": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct[:1],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "accuracy/in_context": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct[1:2],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "accuracy/finetuned": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct[2:],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+    ),
     "rec2ftp": TextMetric(
         lambda _num_layers: Rec2FTP(),
         lambda seen: seen.correct,
@@ -101,6 +129,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         decimals=0,
         may_be_undefined=True,
         within=(0.0, 100.0),
+        tokens=("answers",),
     ),
     "rec2ftp_queries": TextMetric(  # how many it rests on
         lambda _num_layers: SumMetric(nan_strategy="disable"),
@@ -108,15 +137,30 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "answers",
         decimals=None,
         within=(0.0, math.inf),
+        tokens=("answers",),
     ),
-    "put_right": TextMetric(_accuracy, lambda seen: (seen.put_right,), "answers", within=SHARE),
-    "sim_aou": TextMetric(SimAOU, lambda seen: seen.outputs, "SimAOU", panel=AOU, label="in-context with finetuned"),
+    "put_right": TextMetric(
+        _accuracy,
+        lambda seen: (seen.put_right,),
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "sim_aou": TextMetric(
+        SimAOU,
+        lambda seen: seen.outputs,
+        "SimAOU",
+        panel=AOU,
+        label="in-context with finetuned",
+        tokens=("last",),
+    ),
     "sim_aou_random": TextMetric(
         RandomSimAOU,
         lambda seen: (*seen.outputs[:2], seen.random_outputs),
         "SimAOU",
         panel=AOU,
         baseline_of="sim_aou",
+        tokens=("last",),
     ),
     "sim_am": TextMetric(
         SimAM,
@@ -124,6 +168,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "SimAM",
         panel=AM,
         label="with finetuned",
+        tokens=("query",),
     ),
     "sim_am_zero_shot": TextMetric(
         SimAM,
@@ -131,6 +176,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "SimAM",
         panel=AM,
         label="with zero-shot",
+        tokens=("query",),
     ),
     "sim_am_delta": TextMetric(
         SimAMDelta,
@@ -138,6 +184,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "SimAM",
         panel=AM,
         label="differences from zero-shot",
+        tokens=("query",),
     ),
     "kendall": TextMetric(
         Kendall,
@@ -145,6 +192,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "Kendall",
         panel=KENDALL,
         label="tokens",
+        tokens=("demonstrations",),
     ),
     "kendall_random": TextMetric(
         Kendall,
@@ -152,6 +200,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "Kendall",
         panel=KENDALL,
         baseline_of="kendall",
+        tokens=("demonstrations",),
     ),
     "kendall_examples": TextMetric(
         Kendall,
@@ -159,6 +208,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "Kendall",
         panel=KENDALL,
         label="whole examples",
+        tokens=("demonstrations",),
     ),
     "kendall_examples_random": TextMetric(
         Kendall,
@@ -166,35 +216,47 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "Kendall",
         panel=KENDALL,
         baseline_of="kendall_examples",
+        tokens=("demonstrations",),
     ),
     "kendall_examples_length": TextMetric(
-        Kendall, lambda seen: (seen.examples.in_context, seen.example_lengths, seen.examples.visible), "Kendall"
+        Kendall,
+        lambda seen: (seen.examples.in_context, seen.example_lengths, seen.examples.visible),
+        "Kendall",
+        tokens=("demonstrations",),
     ),
     "top_tokens": TextMetric(
         _top_tokens,
         lambda seen: (seen.tokens.in_context, seen.tokens.finetuned, seen.tokens.visible),
         "top",
         within=SHARE,
+        tokens=("demonstrations",),
     ),
     "top_tokens_random": TextMetric(
-        _top_tokens, lambda seen: (seen.tokens.in_context, seen.tokens.random, seen.tokens.visible), "top", within=SHARE
+        _top_tokens,
+        lambda seen: (seen.tokens.in_context, seen.tokens.random, seen.tokens.visible),
+        "top",
+        within=SHARE,
+        tokens=("demonstrations",),
     ),
     "top_examples": TextMetric(
         _top_examples,
         lambda seen: (seen.examples.in_context, seen.examples.finetuned, seen.examples.visible),
         "top",
         within=SHARE,
+        tokens=("demonstrations",),
     ),
     "top_examples_random": TextMetric(
         _top_examples,
         lambda seen: (seen.examples.in_context, seen.examples.random, seen.examples.visible),
         "top",
         within=SHARE,
+        tokens=("demonstrations",),
     ),
     "update_similarity": TextMetric(
         UpdateSimilarity,
         lambda seen: seen.weight_updates,
         panel=UPDATES,
         label=r"$\Delta W_\mathrm{ICL}\,q$ with $\Delta W_\mathrm{FT}\,q$",
+        tokens=("demonstrations", "query"),
     ),
 }

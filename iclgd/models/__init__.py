@@ -13,6 +13,7 @@ from iclgd.lazy import lazy_names
 from iclgd.models.bayes import BayesOptimal
 from iclgd.models.constructions import gradient_descent_transformer
 from iclgd.models.features import FeatureGradientDescent
+from iclgd.models.gd_momentum import GradientDescentMomentum
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus
 from iclgd.models.learners import GradientDescent, LeastSquares, Ridge, best_learning_rate
 from iclgd.models.newton import Newton
@@ -29,6 +30,7 @@ __all__ = [
     "BayesOptimal",
     "FeatureGradientDescent",
     "GradientDescent",
+    "GradientDescentMomentum",
     "GradientDescentPlusPlus",
     "LanguageModel",
     "LeastSquares",

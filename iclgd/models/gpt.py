@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd import checks
 from iclgd.models.momentum import ATTENTIONS, MomentumConfig, add_momentum
@@ -53,7 +54,7 @@ class GPTConfig:
 def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generator) -> GPT2LMHeadModel:
     """Return a GPT-2 without dropout: generated text never repeats.
 
-    Tokens 0, 1 and 2 are start, end and padding. Two things do not start as in GPT-2, as a model of this size would
+    Two things do not start as in GPT-2, as a model of this size would
     then need several times as many steps until it learns in context: positions are sinusoids, so that "the word before"
     looks the same everywhere, and keys equal queries, so that tokens attend to similar ones.
 
@@ -81,9 +82,8 @@ def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generato
                 resid_pdrop=0.0,
                 embd_pdrop=0.0,
                 attn_pdrop=0.0,
-                bos_token_id=0,
-                eos_token_id=1,
-                pad_token_id=2,
+                bos_token_id=None,
+                eos_token_id=None,
             )
         )
     with torch.no_grad():
@@ -94,6 +94,13 @@ def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generato
     if config.attention == "momentum":
         add_momentum(model, MomentumConfig(config.momentum, config.learn_momentum))
     return model
+
+
+def name_special_tokens(model: GPT2LMHeadModel, tokenizer: Tokenizer) -> None:
+    """Let a model know which tokens of a tokenizer begin, end and fill a text."""
+    for config in (model.config, model.generation_config):
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            setattr(config, name, getattr(tokenizer, name))
 
 
 def sinusoids(num_positions: int, size: int) -> Tensor:

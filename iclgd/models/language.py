@@ -142,11 +142,10 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
     Raises:
         LanguageModelError: if it cannot be found or read, or has no attention that we know to change.
     """
-    _silence()
+    shape = _shape(config)
     folder = _place(config.name)
     where = _where(folder) | {"revision": config.revision}
     try:
-        shape = AutoConfig.from_pretrained(folder, **where)
         own = momentum_config(shape)
         missing: list[str] = []
         if config.untrained:
@@ -155,13 +154,22 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
             kind = _loader(shape) if own is None else WithParts(_loader(shape), shape, lambda it: add_momentum(it, own))
             model, found = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **where)
             missing = sorted(found["missing_keys"])
-    except Exception as error:  # files of any origin can fail in any way
-        raise LanguageModelError(_not_loaded("model", config.name, error)) from None
+    except Exception as error:  # as for its config
+        raise LanguageModelError(_not_loaded("model", config.name, error, "model.name")) from None
     _set_attention(model, config, own)
     if missing:  # transformers would make up random weights
         raise LanguageModelError(f"model.name: the weights in {config.name} lack {missing[0]} ({len(missing)} in all)")
     check_weights(config.name, model)
     return wrap(config.name, model)
+
+
+def longest_sequence(config: LanguageModelConfig) -> int | None:
+    """Return the longest sequence that a model takes, whose weights are not loaded; ``None``: no limit is known.
+
+    Raises:
+        LanguageModelError: if its config cannot be found or read.
+    """
+    return _max_length(_shape(config).get_text_config(decoder=True))
 
 
 def _set_attention(model: PreTrainedModel, config: LanguageModelConfig, own: MomentumConfig | None) -> None:
@@ -195,19 +203,32 @@ def load_tokenizer(config: LanguageModelConfig) -> Tokenizer:
     Raises:
         LanguageModelError: if it cannot be found or read.
     """
-    _silence()
-    name = config.tokenizer or config.name
-    folder = _place(name)
     revision = None if config.tokenizer else config.revision
+    return load_named_tokenizer(config.tokenizer or config.name, "model.tokenizer (or model.name)", revision)
+
+
+def load_named_tokenizer(name: str, key: str, revision: str | None = None) -> Tokenizer:
+    """Load a tokenizer by its own name.
+
+    Args:
+        name: a folder, or a name on the hub.
+        key: of the config that says it, for messages.
+        revision: on the hub.
+
+    Raises:
+        LanguageModelError: if it cannot be found or read.
+    """
+    _silence()
+    folder = _place(name)
     files = {path.name for path in Path(folder).glob("*")}
     if files and not files & TOKENIZER_FILES:  # transformers may make up an empty one
-        raise LanguageModelError(f"model.name: {name} has no tokenizer; give model.tokenizer=FOLDER")
+        raise LanguageModelError(f"{key}: {name} has no tokenizer")
     try:
         if {"vocab.json", "merges.txt"} == files & TOKENIZER_FILES:  # as GPT-2's is often passed on
             return GPT2TokenizerFast.from_pretrained(folder)
         return AutoTokenizer.from_pretrained(folder, revision=revision, **_where(folder))
     except Exception as error:  # as above
-        raise LanguageModelError(_not_loaded("tokenizer", name, error)) from None
+        raise LanguageModelError(_not_loaded("tokenizer", name, error, key)) from None
 
 
 def untrained_twin(model: LanguageModel, seed: int) -> LanguageModel:
@@ -257,6 +278,16 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
         if not part.parameter.is_floating_point():
             raise LanguageModelError(f"model.name={name}: weights of {part.parameter.dtype} cannot be finetuned")
     return wrapped
+
+
+def _shape(config: LanguageModelConfig) -> Any:
+    """Return the model's own config."""
+    _silence()
+    folder = _place(config.name)
+    try:
+        return AutoConfig.from_pretrained(folder, revision=config.revision, **_where(folder))
+    except Exception as error:  # files of any origin can fail in any way
+        raise LanguageModelError(_not_loaded("model", config.name, error, "model.name")) from None
 
 
 def _max_length(config: Any) -> int | None:
@@ -313,9 +344,8 @@ def _place(name: str) -> str:
     return str(EMBEDDED_FOLDER) if name == EMBEDDED else name
 
 
-def _not_loaded(kind: str, name: str, error: Exception) -> str:
+def _not_loaded(kind: str, name: str, error: Exception, key: str) -> str:
     """Return one line of a loader's message."""
-    key = "model.name" if kind == "model" else "model.tokenizer (or model.name)"
     folder = Path(name)
     if folder.is_dir():
         return f"{key}: the {kind} in {name} cannot be loaded ({_first_sentence(error)})"

@@ -120,6 +120,18 @@ def best_learning_rate(x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_
         0.2
     """
     loss, largest_eigenvalue = _loss_of_rate(x.double(), y.double(), query.double(), target.double(), num_steps)
+    best = lowest_rate(loss, largest_eigenvalue, 2 * num_steps)
+    return Optimum(best, loss(best))
+
+
+def lowest_rate(loss: Callable[[float], float], largest_eigenvalue: float, degree: int) -> float:
+    """Return the learning rate at which a loss is smallest that is a polynomial of the rate, exact up to rounding.
+
+    Args:
+        loss: of a learning rate; defined from 0 on.
+        largest_eigenvalue: the largest curvature of any task: below its inverse learning does no harm.
+        degree: of the polynomial.
+    """
     # Beyond the rate at which learning doubles the loss there is no minimum, and for many steps soon no precision left.
     low, high, ceiling = 0.0, 1 / largest_eigenvalue, 2 * loss(0.0)
     while loss(high) < ceiling:
@@ -127,11 +139,10 @@ def best_learning_rate(x: Tensor, y: Tensor, query: Tensor, target: Tensor, num_
     for _ in range(20):
         middle = (low + high) / 2
         low, high = (middle, high) if loss(middle) < ceiling else (low, middle)
-    polynomial = Chebyshev.interpolate(np.vectorize(loss), 2 * num_steps, domain=[0.0, high])
+    polynomial = Chebyshev.interpolate(np.vectorize(loss), degree, domain=[0.0, high])
     roots = polynomial.deriv().roots()
     candidates = [0.0, *np.real(roots[np.abs(np.imag(roots)) < 1e-9 * high])]
-    best = min((float(rate) for rate in candidates if 0 <= rate <= high), key=loss)
-    return Optimum(best, loss(best))
+    return min((float(rate) for rate in candidates if 0 <= rate <= high), key=loss)
 
 
 def _loss_of_rate(

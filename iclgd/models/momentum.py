@@ -105,12 +105,16 @@ def attend(
     Raises:
         InputError: for attention that is more than softmax of scaled inner products to what is before.
     """
+    if momentum_of(module) is not None:
+        _check(module, attention_mask, kwargs)
     result: Tensor = sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
     )[0]
     added = added_values(module, value, attention_mask, query.shape[1], query.shape[2])
-    if added is None:
-        return result, None
+    return result if added is None else result + added, None
+
+
+def _check(module: nn.Module, attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:
     if unknown := [name for name in UNKNOWN if kwargs.get(name) is not None]:
         raise InputError(f"momentum attention does not know attention with {unknown[0]}")
     if attention_mask is not None and attention_mask.dtype != torch.bool:
@@ -118,7 +122,6 @@ def attend(
     is_causal = kwargs.get("is_causal")
     if attention_mask is None and not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
         raise InputError("momentum attention does not know attention to later tokens")
-    return result + added, None
 
 
 def added_values(
@@ -143,17 +146,18 @@ def added_values(
     if momentum is None:
         return None
     eta = momentum(value.device, value.dtype)
-    value = _for_eta(value, eta, num_heads)
+    if len(eta) > 1:  # heads that share values have different sums
+        value, context = _of_heads(value, num_heads), None if context is None else _of_heads(context, num_heads)
     if mask is None and context is None and num_queries > 1:
         added = decayed_sum(value[:, :, :num_queries], eta)
     else:
         num_context = 0 if context is None else context.shape[2]
         weights = decay_weights(eta, num_queries, num_context + value.shape[2], mask).to(value.dtype)
-        added = weights[..., num_context:] @ value
+        # Not @, which would copy the weights for heads that share them, and the context for each prompt.
+        added = torch.einsum("bhts,bhse->bhte", weights[..., num_context:], value)
         if context is not None:
-            past = _for_eta(context, eta, num_heads)[0]
-            added = added + torch.einsum("bhtn,hne->bhte", weights[..., :num_context], past)
-    return added.repeat_interleave(num_heads // added.shape[1], dim=1).transpose(1, 2)  # heads that share values
+            added = added + torch.einsum("bhtn,hne->bhte", weights[..., :num_context], context[0])
+    return _of_heads(added, num_heads).transpose(1, 2)
 
 
 def momentum_of(module: nn.Module) -> Momentum | None:
@@ -162,9 +166,10 @@ def momentum_of(module: nn.Module) -> Momentum | None:
     return momentum if isinstance(momentum, Momentum) and not momentum.is_zero else None
 
 
-def _for_eta(value: Tensor, eta: Tensor, num_heads: int) -> Tensor:
-    """Give each query head its values ``(B, H, S, E)`` if they are summed differently."""
-    return value if len(eta) == 1 else value.repeat_interleave(num_heads // value.shape[1], dim=1)
+def _of_heads(states: Tensor, num_heads: int) -> Tensor:
+    """Repeat the states of heads ``(B, G, T, E)`` for all query heads that share them."""
+    num_sharing = num_heads // states.shape[1]
+    return states if num_sharing == 1 else states.repeat_interleave(num_sharing, dim=1)
 
 
 def decayed_sum(values: Tensor, eta: Tensor) -> Tensor:
@@ -261,7 +266,7 @@ def add_momentum(model: PreTrainedModel, config: MomentumConfig) -> None:
     if attention_implementation(text_decoder(model)) != NAME:
         raise InputError(
             f"model.attention=momentum: attention of {type(model).__name__} does not go through transformers' registry "
-            "of attention functions"
+            "of attention functions, or has projections that are not known"
         )
     assert num_heads is not None
     for layer in layers:

@@ -63,6 +63,10 @@ class TransformerConfig:
     """After each layer all activations are clamped to [-clip, clip]; 0: they are not."""
     update_targets_only: bool = False
     """Whether attention changes nothing but the target channels, as gradient descent does."""
+    momentum: float = 0.0
+    """From the second layer on, every token also moves on by this times its last change."""
+    learn_momentum: bool = False
+    """Whether model.momentum is but where training begins: each layer's own, one if they share their weights."""
     init_scale: float = 0.002
     """Initial variance times fan-in times num_layers, as in [vO]'s code."""
 
@@ -84,6 +88,13 @@ class TransformerConfig:
             raise ValueError("model.first_attention needs model.recurrent=false and more than one model.num_layers")
         if self.clip and self.num_layers == 1:
             raise ValueError("model.clip acts between layers: it must be 0 with model.num_layers=1")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"model.momentum must be at least 0 and below 1, got {self.momentum}")
+        if self.has_momentum and self.num_layers == 1:
+            raise ValueError(
+                "model.momentum acts from the second layer on: with model.num_layers=1 it must be 0 and "
+                "model.learn_momentum false"
+            )
         if self.positional_encoding != "none" and self.tokens == "joint":
             raise ValueError(
                 "model.positional_encoding must be none with model.tokens=joint: "
@@ -97,14 +108,34 @@ class TransformerConfig:
             raise ValueError(f"model.positional_channels must be even, got {self.positional_channels}")
 
     @property
+    def has_momentum(self) -> bool:
+        """Whether layers have momentum, fixed or learned."""
+        return self.momentum != 0 or self.learn_momentum
+
+    @property
     def is_plain(self) -> bool:
-        """Whether the model is nothing but single-head linear attention over joint tokens."""
-        same = TransformerConfig(self.num_layers, recurrent=self.recurrent, init_scale=self.init_scale, clip=self.clip)
+        """Whether the model is nothing but single-head linear attention over joint tokens, with momentum or without."""
+        same = TransformerConfig(
+            self.num_layers,
+            recurrent=self.recurrent,
+            init_scale=self.init_scale,
+            clip=self.clip,
+            update_targets_only=self.update_targets_only,
+            momentum=self.momentum,
+            learn_momentum=self.learn_momentum,
+        )
         return self == same
 
 
 class TransformerLayer(nn.Module):
-    """Attention and perhaps an MLP, each with a residual connection; token tensors are (T, C, B).
+    r"""Attention and perhaps an MLP, each with a residual connection; token tensors are (T, C, B).
+
+    With momentum :math:`\beta` the tokens also move on as they did in the layer before (cf. Sander et al. 2021, arXiv
+    2102.07870, whose residual connections have momentum), in the form of the heavy ball (Polyak 1964):
+
+    .. math:: e^{(k+1)} = \mathrm{layer}(e^{(k)}) + \beta \, (e^{(k)} - e^{(k-1)})
+
+    before the MLP, if there is one, and before activations are clamped.
 
     Args:
         config: the architecture.
@@ -119,6 +150,9 @@ class TransformerLayer(nn.Module):
         self.num_updated = output_dim if config.update_targets_only else num_channels
         kind = config.first_attention if is_first and config.first_attention else config.attention
         self.attention = SelfAttention(num_channels, config.num_heads, kind, config.key_size, config.bias)
+        self.momentum: Tensor | float = 0.0 if is_first else config.momentum
+        if config.learn_momentum and not is_first:  # the first has no change before it, and so nothing to learn
+            self.momentum = nn.Parameter(torch.tensor(config.momentum))
         self.norm = TokenNorm(num_channels) if config.layer_norm and not is_first else None
         # An MLP and its norm; files of weights have them under these names.
         self.perceptron = MLP(num_channels, bias=config.bias) if config.mlp else None
@@ -130,12 +164,19 @@ class TransformerLayer(nn.Module):
         if self.perceptron is not None:
             self.perceptron.initialize(scale, generator)
 
-    def forward(self, hidden: Tensor, only_query: bool = False) -> Tensor:
-        """Return all tokens after this layer, or the last one alone."""
+    def forward(self, hidden: Tensor, previous: Tensor | None = None, only_query: bool = False) -> Tensor:
+        """Return all tokens after this layer, or the last one alone.
+
+        Args:
+            hidden: the tokens before this layer.
+            previous: those before the layer before, of which momentum needs the change; ``None`` before the first.
+            only_query: whether to return the last one alone.
+        """
         seen = hidden if self.norm is None else self.norm(hidden)
         if only_query:
-            hidden = hidden[-1:]
+            hidden, previous = hidden[-1:], None if previous is None else previous[-1:]
         context, tokens = seen[:-1], seen[-1:] if only_query else seen
+        hidden = self._move_on(hidden, previous)
         if self.num_updated == hidden.shape[1] and self.dampening == 1:
             hidden = self._clamp(self.attention(context, tokens, start=hidden))
         else:
@@ -147,13 +188,20 @@ class TransformerLayer(nn.Module):
             hidden = self._clamp(hidden + self._dampen(self.perceptron(seen)))
         return hidden
 
-    def read_out(self, hidden: Tensor, num_outputs: int) -> Tensor:
-        """Return only the last channels of the last token after this layer, (O, B)."""
+    def read_out(self, hidden: Tensor, num_outputs: int, previous: Tensor | None = None) -> Tensor:
+        """Return only the last channels of the last token after this layer, (O, B); arguments as in :meth:`forward`."""
         if self.perceptron is not None or num_outputs > self.num_updated:
-            return self(hidden, only_query=True)[-1, -num_outputs:]  # type: ignore[no-any-return]
+            return self(hidden, previous, only_query=True)[-1, -num_outputs:]  # type: ignore[no-any-return]
         seen = hidden if self.norm is None else self.norm(hidden)
         update = self.attention.read_out(seen[:-1], seen[-1], num_outputs)
-        return self._clamp(hidden[-1, -num_outputs:] + self._dampen(update))
+        target = self._move_on(hidden[-1, -num_outputs:], None if previous is None else previous[-1, -num_outputs:])
+        return self._clamp(target + self._dampen(update))
+
+    def _move_on(self, hidden: Tensor, previous: Tensor | None) -> Tensor:
+        """Add the momentum of the last change."""
+        if previous is None or (isinstance(self.momentum, float) and self.momentum == 0):
+            return hidden
+        return hidden + self.momentum * (hidden - previous)
 
     def _dampen(self, update: Tensor) -> Tensor:
         return update if self.dampening == 1 else self.dampening * update
@@ -234,19 +282,20 @@ class Transformer(nn.Module):
         """
         hidden = self.embed(self.tokens(x, y, query))
         layers = self.sequence(num_layers)
+        previous = None
         if self.out_projection is not None or not layers:
             for layer in layers:
-                hidden = layer(hidden)
+                previous, hidden = hidden, layer(hidden, previous)
             return self.predict(hidden)
         for layer in layers[:-1]:
-            hidden = layer(hidden)
-        return -layers[-1].read_out(hidden, self.output_dim).T
+            previous, hidden = hidden, layer(hidden, previous)
+        return -layers[-1].read_out(hidden, self.output_dim, previous).T
 
     def hidden_states(self, x: Tensor, y: Tensor, query: Tensor) -> list[Tensor]:
         """Return all tokens before the first and after each layer, (T, C, B): the plain computation."""
         states = [self.embed(self.tokens(x, y, query))]
         for layer in self.sequence():
-            states.append(layer(states[-1]))
+            states.append(layer(states[-1], states[-2] if len(states) > 1 else None))
         return states
 
     def layer_predictions(self, x: Tensor, y: Tensor, query: Tensor) -> Tensor:

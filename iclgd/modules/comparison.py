@@ -84,13 +84,12 @@ class ComparisonState:
     def read_context(self) -> None:
         """Run all demonstrations once, and keep of the finetuning pass what their attention is compared with."""
         prompts = self.prompts
-        positions = [position for start, stop in prompts.demonstration_spans for position in range(start, stop)]
         num_start = len(prompts.start)
         layers = [
             torch.cat([part[num_start:] for part in of_layer]) for of_layer in zip(*self.training_queries, strict=True)
         ]
         lengths = [len(demonstration) for demonstration in prompts.demonstrations]
-        where = torch.tensor(positions, device=self.model.device)
+        where = torch.tensor(prompts.demonstration_positions, device=self.model.device)
         self.attention = FinetuningAttention(torch.stack(layers), where, lengths)
         self.context = run_context(self.model, prompts.context)
         self.training_queries = []

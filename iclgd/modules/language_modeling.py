@@ -1,6 +1,7 @@
 """Train a language model on sequences of demonstrations, or on text."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import GPT2LMHeadModel
 
@@ -16,6 +18,8 @@ from iclgd.analysis.gradients import clip_by_global_norm
 from iclgd.data.few_shot_language import TokenBatch
 from iclgd.modules.finiteness import LossWatch
 from iclgd.modules.optimizer_config import OptimizerConfig
+from iclgd.runtime.throughput import model_flops_per_token
+from iclgd.vendors.transformers import gpt2_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,8 @@ class TrainingConfig(OptimizerConfig):
     warmup_steps: int = 100
     batch_size: int = 32
     """Sequences of a step, all devices together."""
+    accumulation: int = 1
+    """Parts of a step's sequences, one after the other: less memory, the same step."""
     gradient_clip: float = 1.0
     weight_decay: float = 0.1
     growth_steps: int = 0
@@ -41,6 +47,7 @@ class TrainingConfig(OptimizerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.at_least(0, "training", self, "growth_steps", "label_weight")
+        checks.at_least(1, "training", self, "accumulation")
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,17 @@ class EvaluationConfig:
     """Steps between two evaluations."""
     num_sequences: int = 256
     """Sequences of an evaluation."""
+    lengths: list[int] = field(default_factory=list)
+    """Of a corpus: further lengths of sequences to evaluate on, in tokens."""
+    num_samples: int = 4
+    """Texts to draw from the trained model, as long as a sequence, into samples.txt."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "evaluation", self, "every_num_steps", "num_sequences")
+        checks.at_least(0, "evaluation", self, "num_samples")
+        for length in self.lengths:
+            if length < 1:
+                raise ValueError(f"evaluation.lengths must be at least 1 each, got {length}")
 
 
 class LanguageModelingModule(LightningModule):
@@ -66,40 +81,68 @@ class LanguageModelingModule(LightningModule):
     Logs ``train/loss``, the mean objective since the last evaluation. When evaluating it logs ``val/loss`` and
     ``val/perplexity`` (of all tokens), and of sequences with labels ``val/label_loss``, ``accuracy/K_demonstrations``:
     the share of correct labels, among all words, after K demonstrations, and ``accuracy/TASK``: the same over all
-    demonstrations.
+    demonstrations. Where sequences of several lengths are evaluated, these are of the first, and
+    ``val/perplexity/LENGTH_tokens`` of each.
+
+    A step's gradient is that of its whole batch, in however many parts and on however many processes it is computed:
+    all parts have as many tokens, and as many labels, so that the mean over parts is the mean over all.
 
     Args:
         model: what to train.
         training: optimiser, objective and clipping.
         task_name: of the language.
+        lengths: of the sequences that each evaluation dataloader has, in tokens to predict, if there are several.
+        compiled: whether kernels are made of model and loss to train.
     """
 
-    def __init__(self, model: GPT2LMHeadModel, training: TrainingConfig, task_name: str) -> None:
+    def __init__(
+        self,
+        model: GPT2LMHeadModel,
+        training: TrainingConfig,
+        task_name: str,
+        lengths: Sequence[int] = (),
+        compiled: bool = False,
+    ) -> None:
         super().__init__()
         self.task_name = task_name
         self.model = model
         self.training_config = training
         self.loss_watch = LossWatch()
-        self.num_tokens = 0  # that this process has trained on since it was started
+        self.lengths = lengths
+        self.num_tokens = self.num_flops = 0  # that this process has learned to predict since it was started, and spent
+        self._training_losses = torch.compile(next_token_losses) if compiled else next_token_losses
+        self._num_weights = sum(weight.numel() for weight in self._decaying())
         self._losses: list[Tensor] = []  # of the steps since the last evaluation
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[int, dict[str, Tensor]] = {}  # of each evaluation dataloader
+
+    def configure_model(self) -> None:
+        """Share out each weight among the processes, where the strategy has laid them out for that.
+
+        In groups: the weights of a block, and then all others; a group is whole on each process only while it computes.
+        """
+        if self.device_mesh is not None and not isinstance(self.model, FSDPModule):
+            mesh = self.device_mesh["data_parallel"]
+            for block in self.model.transformer.h:
+                fully_shard(block, mesh=mesh)
+            fully_shard(self.model, mesh=mesh)
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
         """Return the objective on a batch."""
-        losses, _ = self.losses(batch)
+        losses = self._training_losses(self.model, batch.tokens, batch.is_label is None)
         loss = losses.mean()
         if batch.is_label is not None:
             loss = loss + self.training_config.label_weight * losses[batch.is_label[:, 1:]].mean()
         self._losses.append(loss.detach())
-        self.num_tokens += batch.tokens.numel()
+        self.num_tokens += losses.numel()
+        self.num_flops += losses.numel() * self._flops_per_token(losses.shape[1])
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
         """Log the mean loss before an evaluation."""
         if self.trainer.is_last_batch:
-            losses, self._losses = torch.stack(self._losses), []
+            losses, self._losses = torch.stack(self._losses).view(-1, self.training_config.accumulation), []
             if self.trainer.is_global_zero:
-                self.loss_watch.look(losses[:, None], self.global_step - len(losses))
+                self.loss_watch.look(losses, self.global_step - len(losses))
             self.log("train/loss", losses.mean(), logger=False, sync_dist=True)
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
@@ -108,16 +151,16 @@ class LanguageModelingModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and its schedule; biases, layer norms' weights and positions do not decay."""
-        config = self.training_config
-        decaying: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        positions = self.model.transformer.wpe.weight
-        for parameter in self.model.parameters():
-            (decaying if parameter.dim() > 1 and parameter is not positions else others).append(parameter)
+        config, decaying = self.training_config, self._decaying()
+        others = [weight for weight in self.model.parameters() if not any(weight is each for each in decaying)]
         groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
         # The schedule multiplies this rate of 1, which changes no bit of its own.
         optimizer = torch.optim.AdamW(
-            groups, lr=1.0, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
+            groups,
+            lr=1.0,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True if decaying[0].is_cuda else None,
         )
         schedule = LambdaLR(optimizer, lambda step: config.learning_rate_at(step, self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -138,9 +181,10 @@ class LanguageModelingModule(LightningModule):
         """Start counting."""
         self._sums = {}
 
-    def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: TokenBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add up what is measured on a batch."""
-        losses, logits = self.losses(batch)
+        logits = next_logits(self.model, batch.tokens)
+        losses = losses_of(logits, batch.tokens, batch.is_label is None)
         sums = {"losses": losses.double().sum(), "num_tokens": losses.new_tensor(losses.numel(), dtype=torch.double)}
         if batch.is_label is not None:
             is_label, is_right = batch.is_label[:, 1:], logits.argmax(-1) == batch.tokens[:, 1:]
@@ -148,13 +192,21 @@ class LanguageModelingModule(LightningModule):
             guesses = is_right[is_label].double().where(losses[is_label].isfinite(), torch.nan)
             sums |= {"label_losses": losses[is_label].double().sum(), "right": guesses.view(len(losses), -1).sum(0)}
             sums["num_sequences"] = losses.new_tensor(len(losses), dtype=torch.double)
-        self._sums = {name: value + self._sums.get(name, 0.0) for name, value in sums.items()}
+        before = self._sums.get(dataloader_idx, {})
+        self._sums[dataloader_idx] = {name: value + before.get(name, 0.0) for name, value in sums.items()}
 
     def on_validation_epoch_end(self) -> None:
         """Log what was measured, over all processes."""
-        sums = {name: self.trainer.strategy.reduce(value, reduce_op="sum") for name, value in self._sums.items()}
-        loss = sums["losses"] / sums["num_tokens"]
-        values = {"val/loss": loss, "val/perplexity": loss.exp()}
+        reduce = self.trainer.strategy.reduce
+        of_loaders = [
+            {name: reduce(value, reduce_op="sum") for name, value in self._sums[index].items()}
+            for index in sorted(self._sums)
+        ]
+        losses, sums = [each["losses"] / each["num_tokens"] for each in of_loaders], of_loaders[0]
+        values = {"val/loss": losses[0], "val/perplexity": losses[0].exp()}
+        if len(losses) > 1:
+            for length, loss in zip(self.lengths, losses, strict=True):
+                values[f"val/perplexity/{length}_tokens"] = loss.exp()
         if "right" in sums:
             right = sums["right"] / sums["num_sequences"]  # (N,)
             values[f"accuracy/{self.task_name}"] = right.mean()
@@ -169,15 +221,39 @@ class LanguageModelingModule(LightningModule):
         on_validation_epoch_end,
     )
 
-    def losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
-        """Return the loss of each token after the first, (B, T - 1), and the logits, (B, T - 1, V)."""
-        targets = batch.tokens[:, 1:]
-        logits = self.model(batch.tokens[:, :-1], use_cache=False).logits.float()
-        if batch.is_label is None:  # a third faster
-            losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
-        else:  # which rounds as when the embedded model was trained
-            losses = F.cross_entropy(logits.mT, targets, reduction="none")
-        return losses, logits
+    def _decaying(self) -> list[nn.Parameter]:
+        """Return the weights that decay, which are those that tokens are multiplied with."""
+        positions = gpt2_positions(self.model)
+        return [weight for weight in self.model.parameters() if weight.dim() > 1 and weight is not positions]
+
+    def _flops_per_token(self, num_tokens: int) -> int:
+        config = self.model.config
+        return model_flops_per_token(self._num_weights, config.n_layer, config.n_embd, num_tokens)
+
+
+def next_logits(model: GPT2LMHeadModel, tokens: Tensor) -> Tensor:
+    """Return what a model expects after each token but the last, (B, T - 1, V), from tokens (B, T)."""
+    logits: Tensor = model(tokens[:, :-1], use_cache=False).logits.float()
+    return logits
+
+
+def losses_of(logits: Tensor, tokens: Tensor, is_text: bool) -> Tensor:
+    """Return the loss of each token after the first, (B, T - 1).
+
+    Args:
+        logits: (B, T - 1, V).
+        tokens: (B, T).
+        is_text: whether there are no labels.
+    """
+    targets = tokens[:, 1:]
+    if is_text:  # twice as fast
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+    return F.cross_entropy(logits.mT, targets, reduction="none")  # rounds as when the embedded model was trained
+
+
+def next_token_losses(model: GPT2LMHeadModel, tokens: Tensor, is_text: bool) -> Tensor:
+    """Return the same without keeping the logits, as training needs it."""
+    return losses_of(next_logits(model, tokens), tokens, is_text)
 
 
 def shown_numbers(num_demonstrations: int) -> list[int]:

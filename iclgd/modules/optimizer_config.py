@@ -7,7 +7,7 @@ from iclgd import checks
 
 SCHEDULES = {
     "constant": "the learning rate as it is, as published",
-    "cosine": "the learning rate falls to zero along half a cosine: no noise of the last steps remains",
+    "cosine": "the learning rate falls along half a cosine, to zero by default: no noise of the last steps remains",
 }
 
 
@@ -23,6 +23,8 @@ class OptimizerConfig:
     """Learning rate of AdamW."""
     schedule: str
     """Course of the learning rate."""
+    final_share: float = 0.0
+    """Share of the learning rate at which the cosine ends."""
     warmup_steps: int
     """Steps in which the learning rate rises from zero, as a factor of the schedule."""
     batch_size: int
@@ -40,7 +42,9 @@ class OptimizerConfig:
         checks.at_least(1, "training", self, "batch_size")
         checks.positive("training", self, "learning_rate", "gradient_clip")
         checks.one_of(SCHEDULES, "training", self, "schedule")
-        checks.at_least(0, "training", self, "warmup_steps", "weight_decay", "beta1", "beta2")
+        checks.at_least(0, "training", self, "warmup_steps", "weight_decay", "beta1", "beta2", "final_share")
+        if self.final_share > 1:
+            raise ValueError(f"training.final_share must be at most 1, got {self.final_share}")
         for key in ("beta1", "beta2"):
             if getattr(self, key) >= 1:
                 raise ValueError(f"training.{key} must be below 1, got {getattr(self, key)}")
@@ -48,5 +52,7 @@ class OptimizerConfig:
     def learning_rate_at(self, step: int, num_steps: int) -> float:
         """Return the learning rate of a step, counted from 0, of a training of ``num_steps``."""
         rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        fall = 1.0 if self.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / num_steps))
-        return self.learning_rate * rise * fall
+        if self.schedule == "constant":
+            return self.learning_rate * rise
+        fall = 0.5 * (1 + math.cos(math.pi * step / num_steps))
+        return self.learning_rate * rise * (self.final_share + (1 - self.final_share) * fall)

@@ -53,6 +53,7 @@ COLOURS = {
     "transformer": BLUE,
     "gd": VERMILION,
     "gd_plus_plus": ORANGE,
+    "gd_momentum": PURPLE,
     "interpolated": GREEN,
     "mlp_gd": VERMILION,
 }
@@ -60,6 +61,7 @@ LABELS = {
     "transformer": "trained transformer",
     "gd": "gradient descent",
     "gd_plus_plus": "GD++",
+    "gd_momentum": "GD with momentum",
     "interpolated": "mean of both weights",
     "mlp_gd": "MLP + gradient descent",
 }

@@ -13,14 +13,14 @@ from iclgd.report.style import PAGE, SMALL
 from iclgd.report.titles import value_of
 from iclgd.report.weight_products import head_products
 
-NAMES = {"gd": "GD", "gd_plus_plus": "GD++"}
+NAMES = {"gd": "GD", "gd_plus_plus": "GD++", "gd_momentum": "GD with momentum"}
 QUERY_KEY, VALUE_LINEAR = r"$W_Q W_K^\top$", r"$W_V W_P$"
 SIGNED = 0.1  # of a panel's largest colour: what is further below 0 has a sign
 MOST_ROWS = 24  # more would make an image that no viewer shows
 
 
 def weight_products(results: Results) -> Figure | None:
-    """Show both weight products of each layer and head beside those of GD++, or of gradient descent if there is none.
+    """Show both weight products of each layer and head beside those of a learner by hand, GD where there is no other.
 
     The scale of linear attention moves freely between its two products: both are shown at the scale at which the mean
     of the first one's diagonal over the inputs is 1, as it is for gradient descent, and titles say by which number they

@@ -6,7 +6,7 @@ import numpy as np
 
 from iclgd.report.results import Array, Results
 
-TRAINED, BY_HAND = "transformer", ("gd_plus_plus", "gd")  # of the latter the first that a run has
+TRAINED, BY_HAND = "transformer", ("gd_momentum", "gd_plus_plus", "gd")  # of the latter the first that a run has
 
 
 class HeadProducts(NamedTuple):

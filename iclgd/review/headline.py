@@ -12,6 +12,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
         "loss/transformer",
         "loss/gd",
         "loss/gd_plus_plus",
+        "loss/gd_momentum",
         "loss/mlp_gd",
         "loss/interpolated",
         "loss/ridge",
@@ -22,6 +23,9 @@ HEADLINES: dict[str, tuple[str, ...]] = {
         "alignment/sensitivity_cosine_gd_plus_plus",
         "alignment/sensitivity_l2_gd_plus_plus",
         "alignment/prediction_l2_gd_plus_plus",
+        "alignment/sensitivity_cosine_gd_momentum",
+        "alignment/sensitivity_l2_gd_momentum",
+        "alignment/prediction_l2_gd_momentum",
         "gd/learning_rate",
     ),
     "text": (

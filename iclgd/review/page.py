@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from iclgd.checks import InputError
+from iclgd.files import write_atomically
 from iclgd.review.document import Answer, Cell, Chart, Parallel, Plot, Review, Section, Table
 from iclgd.review.page_texts import CELL, LABEL, SENTENCE, short, shown_cell
 from iclgd.review.series_styles import Style
 from iclgd.review.vega_lite import figure
-from iclgd.tracking.run_directory import write_atomically
 
 LIBRARIES = ("jinja2", "vl_convert")
 LEAST_FILTERED = 20  # rows of a table that has a filter

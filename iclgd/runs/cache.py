@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from iclgd import __version__
-from iclgd.files import FileError, read_text
-from iclgd.tracking.run_directory import MOST_BYTES, write_atomically
+from iclgd.files import FileError, read_text, write_atomically
+from iclgd.tracking.run_directory import MOST_BYTES
 
 FORMAT = 1  # of what is kept; another one is not read
 

@@ -1,11 +1,12 @@
-"""When checkpoints are written, and how many are kept."""
+"""When checkpoints are written, and how many are kept; and the weights at the end."""
 
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from iclgd.tracking.checkpoints import write_sealed
 from iclgd.tracking.run_directory import RunDirectory
@@ -47,3 +48,14 @@ class KeepCheckpoints(Checkpoint):
         trainer.save_checkpoint(folder / f"step={trainer.global_step}.ckpt")
         if self.directory is not None:
             self.directory.keep_checkpoints(NUM_KEPT)
+
+
+class WholeWeights(Callback):
+    """Keeps the weights at the end of a run, on the first process: others may have had parts of them."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, Tensor] = {}  # of the LightningModule
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather them; all processes take part, as long as they are connected."""
+        self.weights = trainer.strategy.lightning_module_state_dict()

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from iclgd.messages import first_line
 from iclgd.runtime.ranks import PARENT, LaunchError, is_orphan, number
 from iclgd.runtime.signals import blocked, stop_requests
-from iclgd.vendors.lightning import OwnDDPStrategy, SubprocessLauncher
+from iclgd.vendors.lightning import OwnDDPStrategy, OwnProcessesStrategy, OwnShardedStrategy, SubprocessLauncher
 
 SECONDS_TO_MEET = 300.0
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -54,10 +54,22 @@ class MeetingStrategy(OwnDDPStrategy):
             LaunchError: if they cannot meet, or do not within the time that they have.
             KeyboardInterrupt: if this process is asked to stop and still nobody comes.
         """
-        environment = self.cluster_environment
-        assert environment is not None
-        address = f"{environment.main_address}:{environment.main_port}"
-        _wait(super().setup_distributed, self.children, address)
+        _wait(super().setup_distributed, self.children, _address(self))
+
+
+class ShardedStrategy(OwnShardedStrategy):
+    """Lightning's FSDP2, with processes that start and meet as those of :class:`MeetingStrategy`."""
+
+    launcher_type = Launcher
+
+    def setup_distributed(self) -> None:
+        """Connect to the other processes; errors as there."""
+        _wait(super().setup_distributed, self.children, _address(self))
+
+
+def _address(strategy: OwnProcessesStrategy) -> str:
+    assert strategy.cluster_environment is not None
+    return f"{strategy.cluster_environment.main_address}:{strategy.cluster_environment.main_port}"
 
 
 def _wait(connect: Callable[[], None], children: list[subprocess.Popen[bytes]], address: str) -> None:

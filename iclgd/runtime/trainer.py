@@ -1,18 +1,21 @@
 """Lightning's Trainer as our config describes it."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import Strategy
 
 from iclgd import checks
 from iclgd.runtime.checkpointing import SealedCheckpointIO
 from iclgd.runtime.launch import Launch, find_launch
-from iclgd.runtime.meeting import MeetingStrategy
+from iclgd.runtime.meeting import MeetingStrategy, ShardedStrategy
 from iclgd.runtime.signals import stop_requests
 from iclgd.runtime.stopping import StopTogether, interruptible
 from iclgd.vendors.lightning import leave_signals_alone
@@ -28,6 +31,10 @@ MOST_THREADS = 1024  # of a process
 STRATEGIES = {
     "auto": "one process per device, as they need",
     "ddp": "one process per device, gradients averaged",
+}
+SHARDED_STRATEGIES = {
+    **STRATEGIES,
+    "fsdp": "as ddp, but each process keeps a part of each weight, of its gradient and of the optimiser's state",
 }
 
 
@@ -51,6 +58,7 @@ class DeviceConfig:
     """Numbers with which models compute."""
     num_threads: int = 1
     """CPU threads of a process, beside one that draws data; toys gain little from more; 0: all cores, divided."""
+    strategies: ClassVar[Mapping[str, str]] = STRATEGIES
 
     def __post_init__(self) -> None:
         checks.at_least(1, "trainer", self, "devices", most=1024)  # each is a process of this machine
@@ -58,7 +66,7 @@ class DeviceConfig:
         checks.at_least(0, "trainer", self, "num_threads", most=MOST_THREADS)
         checks.one_of(ACCELERATORS, "trainer", self, "accelerator")
         checks.one_of(PRECISIONS, "trainer", self, "precision")
-        checks.one_of(STRATEGIES, "trainer", self, "strategy")
+        checks.one_of(self.strategies, "trainer", self, "strategy")
         num_gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and num_gpus < self.devices:
             raise ValueError(f"trainer.accelerator=gpu with trainer.devices={self.devices}: found {num_gpus} GPUs")
@@ -86,6 +94,22 @@ class TrainerConfig(DeviceConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.at_least(1, "trainer", self, "max_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardedTrainerConfig(TrainerConfig):
+    """The same for one model that may be too large for a device; errors as of :class:`DeviceConfig`."""
+
+    compile: bool = False
+    """Whether torch.compile makes kernels of the model: a minute at the start, and faster steps on a GPU."""
+    strategies = SHARDED_STRATEGIES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strategy == "fsdp" and self.compile:  # PyTorch would leave out what gathers a block's weights
+            raise ValueError("trainer.compile=true does not go with trainer.strategy=fsdp")
+        if self.strategy == "fsdp" and self.precision == "64-true":  # Lightning has no such precision for it
+            raise ValueError("trainer.precision=64-true does not go with trainer.strategy=fsdp")
 
 
 def num_usable_cores() -> int:
@@ -137,6 +161,7 @@ def make_trainer(
     callbacks: list[Callback],
     is_replicated: bool = False,
     launch: Launch | None = None,
+    accumulation: int = 1,
 ) -> Trainer:
     """Return a Trainer that evaluates, and then saves a checkpoint, after every epoch.
 
@@ -147,6 +172,7 @@ def make_trainer(
         callbacks: ours, beside the checkpoint's.
         is_replicated: whether all processes train in the same way.
         launch: how this process was started; found out if it is not given.
+        accumulation: batches of a step, whose gradients' mean it takes.
 
     Raises:
         LaunchError: if the processes that were started are not those of the config.
@@ -158,6 +184,7 @@ def make_trainer(
     trainer = Trainer(
         max_steps=config.max_steps if isinstance(config, TrainerConfig) else -1,
         max_epochs=-1 if isinstance(config, TrainerConfig) else 1,
+        accumulate_grad_batches=accumulation,
         accelerator=config.lightning_accelerator,
         devices=config.devices,
         num_nodes=config.num_nodes,
@@ -178,7 +205,9 @@ def make_trainer(
     return trainer
 
 
-def _strategy(config: DeviceConfig, is_replicated: bool) -> MeetingStrategy | str:
+def _strategy(config: DeviceConfig, is_replicated: bool) -> Strategy | str:
+    if config.strategy == "fsdp":
+        return ShardedStrategy()
     if config.devices * config.num_nodes > 1:
         return ReplicatedStrategy() if is_replicated else MeetingStrategy()
     return MeetingStrategy() if config.strategy == "ddp" else config.strategy

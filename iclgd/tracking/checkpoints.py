@@ -16,9 +16,9 @@ from typing import IO, Any
 import torch
 from omegaconf import OmegaConf
 
-from iclgd.files import FileError, read_text
+from iclgd.files import FileError, read_text, write_atomically
 from iclgd.terminal import say
-from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, write_atomically
+from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
 MARK = b"iclgd sha256 "
 SEAL_BYTES = len(MARK) + 64

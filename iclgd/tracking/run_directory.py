@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from iclgd.checks import InputError
-from iclgd.files import FileError, read_text
+from iclgd.files import FileError, made_whole, read_text, write_atomically
 from iclgd.terminal import say
 
 CHECKPOINT = re.compile(r"step=(0|[1-9][0-9]{0,17})\.ckpt")
@@ -51,6 +51,11 @@ def run_id_of_environment() -> str | None:
     return run_id
 
 
+def runs_folder() -> Path:
+    """Return where runs are: ``$ICLGD_RUNS`` or ``runs``."""
+    return Path(os.environ.get("ICLGD_RUNS") or "runs").absolute()
+
+
 class RunDirectory:
     """Reads and writes one run's files; every file is replaced whole or not at all.
 
@@ -77,7 +82,7 @@ class RunDirectory:
             OSError: if it cannot be written; nothing is left behind then.
         """
         chosen = run_id_of_environment()
-        parent = Path(os.environ.get("ICLGD_RUNS") or "runs").absolute() / name
+        parent = runs_folder() / name
         path = parent / (chosen or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
         taken = RunDirectoryError(f"{path}: is there already; WANDB_RUN_ID must be new, or continue with: iclgd resume")
         if path.exists():  # a rename would replace an empty directory
@@ -333,41 +338,6 @@ class RunDirectory:
         """Write a file in the directory."""
         with write_atomically(self.path / name) as file:
             file.write(content)
-
-
-@contextlib.contextmanager
-def made_whole(path: Path) -> Iterator[Path]:
-    """Give a hidden folder that takes its place at ``path`` once it is filled; nothing is left of one that is not.
-
-    Raises:
-        OSError: if it cannot be made, or a folder that is not empty is there already.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        unfinished.rename(path)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-
-
-@contextlib.contextmanager
-def write_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that replaces ``path`` only once it is complete and on the disk."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which
-        raise
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _record(line: str) -> dict[str, float] | None:

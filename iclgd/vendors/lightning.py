@@ -4,7 +4,7 @@ import subprocess
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -17,26 +17,52 @@ class SubprocessLauncher(_SubprocessScriptLauncher):
         self._call_children_scripts()
 
 
-class OwnDDPStrategy(DDPStrategy):
-    """Lightning's DDP with a launcher of one's own, and with or without hooks that average gradients."""
+class OwnProcessesStrategy(ParallelStrategy):
+    """Base of Lightning's strategies with a launcher of one's own."""
 
     launcher_type: type[SubprocessLauncher] = SubprocessLauncher
-    averages_gradients = True
+    num_nodes: int
 
     def _configure_launcher(self) -> None:
-        assert self.cluster_environment is not None
-        if not self.cluster_environment.creates_processes_externally:
-            self._launcher = self.launcher_type(self.cluster_environment, self.num_processes, self.num_nodes)
+        environment = self.cluster_environment
+        assert environment is not None
+        if not environment.creates_processes_externally:
+            self._launcher = self.launcher_type(environment, len(self.parallel_devices or []), self.num_nodes)
+
+    @property
+    def children(self) -> list[subprocess.Popen[bytes]]:
+        """Return the processes that the launcher has started."""
+        return self._launcher.procs if isinstance(self._launcher, SubprocessLauncher) else []
+
+
+class OwnDDPStrategy(OwnProcessesStrategy, DDPStrategy):
+    """Lightning's DDP with such a launcher, and with or without hooks that average gradients."""
+
+    averages_gradients = True
 
     def configure_ddp(self) -> None:
         """Wrap the module, if gradients are to be averaged."""
         if self.averages_gradients:
             super().configure_ddp()
 
-    @property
-    def children(self) -> list[subprocess.Popen[bytes]]:
-        """Return the processes that the launcher has started."""
-        return self._launcher.procs if isinstance(self._launcher, SubprocessLauncher) else []
+
+class OwnShardedStrategy(OwnProcessesStrategy, ModelParallelStrategy):
+    """Lightning's FSDP2 with such a launcher, over all processes; a checkpoint is one file, as without it."""
+
+    def __init__(self) -> None:
+        super().__init__(save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        """Connect to the other processes; all of them share out each weight, whatever their nodes."""
+        self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1
+        super().setup_environment()
+
+    def _setup_distributed(self) -> None:
+        self.setup_distributed()
+
+    def setup_distributed(self) -> None:
+        """Connect to the other processes; Lightning's DDP has this name for it."""
+        super()._setup_distributed()
 
 
 def children_of(trainer: Trainer) -> list[subprocess.Popen[bytes]]:

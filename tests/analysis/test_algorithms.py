@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from iclgd.analysis.algorithms import Answers, algorithms_by_layer, answer, nearest_algorithm
+from iclgd.analysis.algorithms import Answers, algorithms_by_layer, answer, layers_of, nearest_algorithm
 from iclgd.analysis.candidates import RIDGE_PENALTIES, Candidate
 from iclgd.analysis.learners import candidate_learners
 from iclgd.data import LinearRegressionTask, RegressionBatch
 from iclgd.metrics import functional
-from iclgd.models import GradientDescent, LeastSquares, Predictor, Ridge
+from iclgd.models import GradientDescent, GradientDescentMomentum, LeastSquares, Predictor, Ridge
 from iclgd.models.constructions import gradient_descent_transformer
+from iclgd.models.gd_momentum import best_gd_momentum
 from iclgd.models.learners import best_learning_rate
 from tests.fixtures import assert_close
 
@@ -51,12 +52,12 @@ def test_the_candidates_are_those_announced() -> None:
         "zero", "least_squares", "bayes_optimal", *(f"newton({k})" for k in range(1, 9)),
         *(f"ridge({penalty:g})" for penalty in RIDGE_PENALTIES), "gd(1)", "gd(2)", "gd(4)",
         "gd_plus_plus(1)", "preconditioned_gd_diagonal(1)", "preconditioned_gd_full(1)",
-        "gd_plus_plus(2)", "preconditioned_gd_diagonal(2)", "preconditioned_gd_full(2)",
-        "gd(1 of 2)", "gd_plus_plus(1 of 2)",
+        "gd_plus_plus(2)", "gd_momentum(2)", "preconditioned_gd_diagonal(2)", "preconditioned_gd_full(2)",
+        "gd(1 of 2)", "gd_plus_plus(1 of 2)", "gd_momentum(1 of 2)",
     ]  # fmt: skip
     assert (len(RIDGE_PENALTIES), min(RIDGE_PENALTIES), max(RIDGE_PENALTIES)) == (11, 1e-4, 10.0)
-    complexities = {name: FITTED[name].num_parameters for name in ("newton(8)", "ridge(1)", *list(FITTED)[-6:-2])}
-    assert list(complexities.values()) == [0, 1, 15, 2, 5, 15]
+    complexities = {name: FITTED[name].num_parameters for name in ("newton(8)", "ridge(1)", *list(FITTED)[-8:])}
+    assert list(complexities.values()) == [0, 1, 15, 2, 2, 5, 15, 1, 2, 2]
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -91,6 +92,17 @@ def test_layers_of_a_construction_are_steps() -> None:
         assert verdict["distance"] < 1e-5 * verdict["sensitivity_norm"]
     assert len(result["rows"]) == 2 * len(FITTED)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_layers_with_momentum_are_steps_of_gradient_descent_with_momentum() -> None:
+    found = best_gd_momentum(*sample(1000, seed=0), 2)
+    model = gradient_descent_transformer(5, 2, found.learning_rate, num_layers=2, momentum=found.momentum)
+    result = algorithms_by_layer(layers_of(model), FITTED, COMPARED, 200, torch.Generator().manual_seed(2))
+    assert [verdict["learner"] for verdict in result["verdicts"]] == ["gd_momentum(1 of 2)", "gd_momentum(2)"]
+    assert all(verdict["distance"] < 1e-5 * verdict["sensitivity_norm"] for verdict in result["verdicts"])
+    candidate = FITTED["gd_momentum(2)"].predictor
+    assert isinstance(candidate, GradientDescentMomentum)
+    assert (candidate.learning_rate, candidate.momentum) == pytest.approx(found[:2], rel=1e-9)
 
 
 def test_numbers_are_those_of_the_metrics() -> None:

@@ -45,6 +45,7 @@ from tests.language_models import (
     tiny,
     tiny_double,
 )
+from tests.momentum import set_eager
 
 LENGTHS = [9, 5, 7]
 SINGLE = ("xglm", "gpt_neo")  # which compute in single precision, in part, whatever they are told
@@ -157,7 +158,7 @@ def test_the_softmax_of_scores_is_the_attention_that_transformers_shows(name: st
     model, batch = tiny_double(name), query_batch(LENGTHS)
     _, captured = captured_forward(model, batch.tokens, batch.lengths - 1)
     if name != "gpt_neo":
-        model.model.set_attn_implementation("eager")
+        set_eager(model.model)
     shown = plain_forward(model, batch.tokens, output_attentions=True).attentions
     distances = []
     for scores, weights in zip(captured.scores, shown, strict=True):

@@ -11,7 +11,16 @@ from torch.nn import functional as F
 from iclgd.analysis.attention_capture import capture_queries
 from iclgd.analysis.finetune import METHODS, FinetuneConfig, Finetuned, make_loss, next_token_loss
 from iclgd.models.language import LanguageModel
-from tests.language_models import ARCHITECTURES, HEAD_SIZE, HEADS, HIDDEN, random_tokens, tiny, tiny_double
+from tests.language_models import (
+    ARCHITECTURES,
+    HEAD_SIZE,
+    HEADS,
+    HIDDEN,
+    architecture,
+    random_tokens,
+    tiny,
+    tiny_double,
+)
 
 EXAMPLES = [tuple(random_tokens(length, seed=length).tolist()) for length in (7, 9, 5, 2)]
 KEYS_AND_VALUES = ("k_proj", "v_proj", "c_attn", "query_key_value", "qkv_proj")
@@ -78,7 +87,8 @@ def test_steps_are_those_of_torchs_sgd(name: str) -> None:
         # Its loss is in single precision.
         assert (change - expected_change).abs().max() <= 1e-5 * max(expected_change.abs().max(), 1e-3)
         moved += bool(expected_change.abs().max() > 1e-4) and weight.ndim == 2
-    assert moved == model.num_layers * (1 if name in ("gpt2", "gpt_neox", "phi3") else 2)  # separate, or in one
+    is_in_one = architecture(name) in ("gpt2", "gpt_neox", "phi3")
+    assert moved == model.num_layers * (1 if is_in_one else 2)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from iclgd.analysis.identities import IDENTITIES, TOLERANCE, Identity, largest_error
+from iclgd.models.gd_momentum import GradientDescentMomentum
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus
 from iclgd.models.learners import GradientDescent
 
@@ -16,7 +18,7 @@ def test_identities_hold(identity: Identity, seed: int) -> None:
 
 @pytest.mark.parametrize(
     "identity",
-    [i for i in IDENTITIES if i.name not in ("read_out", "gd_plus_plus")],
+    [i for i in IDENTITIES if i.name not in ("read_out", "gd_plus_plus", "momentum")],
     ids=lambda identity: identity.name,
 )
 def test_a_wrong_gradient_step_is_noticed(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,10 +27,13 @@ def test_a_wrong_gradient_step_is_noticed(identity: Identity, monkeypatch: pytes
     assert largest_error(identity) > TOLERANCE
 
 
-def test_a_wrong_step_of_gd_plus_plus_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = GradientDescentPlusPlus.__call__
-    monkeypatch.setattr(GradientDescentPlusPlus, "__call__", lambda self, *problem: right(self, *problem) * (1 + 1e-8))
-    (identity,) = (identity for identity in IDENTITIES if identity.name == "gd_plus_plus")
+@pytest.mark.parametrize(
+    ("name", "learner"), [("gd_plus_plus", GradientDescentPlusPlus), ("momentum", GradientDescentMomentum)]
+)
+def test_a_wrong_step_of_other_learners_is_noticed(name: str, learner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = learner.__call__
+    monkeypatch.setattr(learner, "__call__", lambda self, *problem: right(self, *problem) * (1 + 1e-8))
+    (identity,) = (identity for identity in IDENTITIES if identity.name == name)
     assert largest_error(identity) > TOLERANCE
 
 

@@ -18,7 +18,7 @@ from transformers import (
 
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.models.language import LanguageModel, LanguageModelError, wrap
-from tests.language_models import ARCHITECTURES, random_model, random_tokens, tiny, tiny_double
+from tests.language_models import ARCHITECTURES, architecture, random_model, random_tokens, tiny, tiny_double
 
 IDS = random_tokens(1, 9)
 EXAMPLE = tuple(IDS[0].tolist())
@@ -44,7 +44,7 @@ SIZES = {
 
 def layer_losses(name: str, model: LanguageModel) -> list[Tensor]:
     """Return each layer's loss, in one graph in which all layers hang together."""
-    norm = [model.model.get_submodule(part) for part in NORM.get(name, ["model.norm"])]
+    norm = [model.model.get_submodule(part) for part in NORM.get(architecture(name), ["model.norm"])]
     readout = [*norm, model.model.get_output_embeddings()]
     seen = model.model(input_ids=IDS, use_cache=False, output_hidden_states=True)
     logits = []

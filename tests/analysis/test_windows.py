@@ -40,6 +40,7 @@ from iclgd.modules.similarities import FinetuningAttention, Similarities
 from tests.language_models import query_batch, query_tokens, random_model, random_tokens
 from tests.modules.test_dual_form import RATE, run
 from tests.modules.test_dual_form import Comparison as Compared
+from tests.momentum import LEARNED, give_momentum
 from tests.whole_prompts import look, measures
 
 WINDOW = 8  # shorter than the context, than a demonstration and than some queries
@@ -82,6 +83,7 @@ WINDOWED: dict[str, tuple[Any, Any]] = {
             vocab_size=320, hidden_size=32, num_heads=4, max_position_embeddings=256, intermediate_size=64, **NEO
         ),
     ),
+    "mistral_momentum": (MistralForCausalLM, MistralConfig(**GROUPED)),
     "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig(**GROUPED, layer_types=MIXED)),
     "llama4": (Llama4ForCausalLM, Llama4TextConfig(**LLAMA4)),
 }
@@ -103,6 +105,8 @@ def model_of(name: str, **changes: Any) -> LanguageModel:
     with torch.no_grad():
         for parameter in model.parameters():  # nearer to what trained models have
             parameter.div_(3 if parameter.ndim > 1 else 1)
+    if name == "mistral_momentum":
+        give_momentum(model, LEARNED)
     return wrap(name, model)
 
 

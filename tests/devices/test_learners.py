@@ -20,6 +20,7 @@ from iclgd.data.seeding import named_generator
 from iclgd.models import BayesOptimal, GradientDescent, LeastSquares, Newton, Predictor, Ridge
 from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descent_transformer, interpolate
 from iclgd.models.features import FeatureGradientDescent
+from iclgd.models.gd_momentum import GradientDescentMomentum, best_gd_momentum
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus, best_gd_plus_plus
 from iclgd.models.learners import best_learning_rate
 from iclgd.models.preconditioned import PreconditionedGradientDescent, best_preconditioner
@@ -38,6 +39,7 @@ WEIGHT = torch.randn(1, 3, generator=DRAW)
 LEARNERS: dict[str, Predictor] = {
     "gd": GradientDescent(0.1, 3, WEIGHT),
     "gd_plus_plus": GradientDescentPlusPlus((0.1, 0.2), (0.1, 0.1)),
+    "gd_momentum": GradientDescentMomentum(0.1, 0.5, 3, WEIGHT),
     "preconditioned": PreconditionedGradientDescent(torch.diag(torch.tensor([0.1, 0.2, 0.3])), 2),
     "newton": Newton(4),
     "ridge": Ridge(0.1),
@@ -47,6 +49,7 @@ LEARNERS: dict[str, Predictor] = {
 MODULES: dict[str, Callable[[], torch.nn.Module]] = {
     "gd": lambda: gradient_descent_transformer(3, learning_rate=0.1, num_layers=2, initial_weight=WEIGHT),
     "gd_plus_plus": lambda: gd_plus_plus_transformer(3, [0.1, 0.2], [0.1, 0.2]),
+    "gd_momentum": lambda: gradient_descent_transformer(3, 1, 0.1, 3, WEIGHT, momentum=0.5),
     "features": lambda: FeatureGradientDescent(3, 1, 4).initialize(0.1, torch.Generator().manual_seed(0)),
 }
 
@@ -104,6 +107,7 @@ def test_what_is_fitted_to_tasks(gpu: Gpu) -> None:
             agree(other, one, gpu)
         one, other = (best_gd_plus_plus(*tasks, 2, shared=True) for tasks in (here, batch))
         assert other.learning_rates == pytest.approx(one.learning_rates, rel=1e-4)
+        assert best_gd_momentum(*batch, 3) == pytest.approx(best_gd_momentum(*here, 3), rel=1e-6)
 
 
 def test_analyses(gpu: Gpu) -> None:

@@ -30,6 +30,7 @@ from tests.language_models import (
     HIDDEN,
     LAYERS,
     VOCABULARY,
+    architecture,
     query_batch,
     random_model,
     save,
@@ -316,7 +317,7 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], list[int] | None, int]] = {
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_which_outputs_are_keys_and_values(name: str) -> None:
-    names, outputs, dim = LAYOUTS[name]
+    names, outputs, dim = LAYOUTS[architecture(name)]
     for layer in tiny(name).layers:
         assert sorted(part.name for part in layer.projections) == sorted(names)
         for part in layer.projections:

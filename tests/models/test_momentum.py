@@ -6,67 +6,33 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel, StaticCache
-from transformers.masking_utils import eager_mask
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, StaticCache
 
 import iclgd
+from iclgd.checks import InputError
 from iclgd.data.seeding import named_generator
 from iclgd.models.gpt import GPTConfig, build_gpt
 from iclgd.models.language import LanguageModelConfig, LanguageModelError, load_language_model, untrained_twin
 from iclgd.models.momentum import (
     CHUNK,
+    Momentum,
     MomentumConfig,
     add_momentum,
+    attend,
     decay_weights,
     decayed_sum,
     momentum_config,
     momentum_of,
 )
 from tests.language_models import HEADS, LAYERS, WINDOW, random_tokens, tiny_model
+from tests.momentum import FIXED, LEARNED, give_momentum, set_eager
 
-FIXED, LEARNED = MomentumConfig(0.9), MomentumConfig(0.8, is_learned=True)
 NAMES = ["gpt2", "llama", "mistral", "gpt_neox"]  # shared values in the two in the middle, a window in the third
 
 
 def with_momentum(name: str, config: MomentumConfig = FIXED, dtype: torch.dtype = torch.float64) -> PreTrainedModel:
-    model = tiny_model(name)
-    add_momentum(model, config)
-    spread_momentum(model)
-    return model.to(dtype)
-
-
-def spread_momentum(model: nn.Module) -> None:
-    """Give every head another learned eta."""
-    for name, parameter in model.named_parameters():
-        if name.endswith("momentum.logits"):
-            parameter.data += torch.linspace(-1, 1, len(parameter))
-
-
-def etas(module: Any, num_heads: int) -> list[float]:
-    momentum = module.momentum
-    if momentum.settings.is_learned:
-        return [1 / (1 + float(torch.exp(-logit))) for logit in momentum.logits.double()]
-    return [momentum.settings.momentum] * num_heads
-
-
-def written_out(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
-) -> tuple[Tensor, Tensor]:
-    """Attend as the equation says, token by token."""
-    key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], dim=1) for part in (key, value))
-    weights = (query @ key.transpose(-1, -2) * scaling + mask).softmax(-1)
-    result = weights @ value
-    for head, eta in enumerate(etas(module, query.shape[1])):
-        for t in range(query.shape[2]):
-            for i in range(t):
-                is_seen = (mask[:, 0, t, i] == 0).to(value.dtype)
-                result[:, head, t] += eta ** (t - i) * value[:, head, i] * is_seen[:, None]
-    return result.transpose(1, 2).contiguous(), weights
-
-
-AttentionInterface.register("written_out", written_out)
-AttentionMaskInterface.register("written_out", eager_mask)
+    return give_momentum(tiny_model(name), config).to(dtype)
 
 
 def reference_sum(values: Tensor, rates: Tensor) -> Tensor:
@@ -106,7 +72,7 @@ def test_models_attend_as_the_equation_says(name: str, config: MomentumConfig) -
     kept = torch.ones_like(tokens)
     kept[1, :7] = 0
     found = [model(input_ids=tokens).logits, model(input_ids=tokens, attention_mask=kept).logits]
-    model.set_attn_implementation("written_out")
+    set_eager(model)
     expected = [model(input_ids=tokens).logits, model(input_ids=tokens, attention_mask=kept).logits]
     torch.testing.assert_close(found[0], expected[0], rtol=0, atol=1e-9)
     torch.testing.assert_close(found[1][kept == 1], expected[1][kept == 1], rtol=0, atol=1e-9)
@@ -277,3 +243,20 @@ def test_bad_combinations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LanguageModelError, match="momentum_attention is not what this version writes"):
         load_language_model(LanguageModelConfig(str(tmp_path)), 0)
     assert len(model.transformer.h) == LAYERS
+
+
+@pytest.mark.parametrize(
+    ("mask", "keys", "what"),
+    [
+        (None, {"softcap": 30.0}, "attention with softcap"),
+        (None, {"s_aux": torch.zeros(2)}, "attention with s_aux"),
+        (None, {"is_causal": False}, "attention to later tokens"),
+        (torch.zeros(1, 1, 3, 3), {}, "attention with a mask that is added to the scores"),
+    ],
+    ids=["softcap", "sinks", "both directions", "added mask"],
+)
+def test_other_attention_is_refused(mask: Tensor | None, keys: dict[str, Any], what: str) -> None:
+    module, states = torch.nn.Module(), torch.zeros(1, 2, 3, 4)
+    module.momentum = Momentum(FIXED, 2)
+    with pytest.raises(InputError, match=f"^momentum attention does not know {what}$"):
+        attend(module, states, states, states, mask, **keys)

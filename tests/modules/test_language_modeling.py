@@ -1,5 +1,9 @@
 import json
 import math
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,14 @@ from iclgd.data.language_datamodule import LanguageDataModule, training_batch
 from iclgd.experiment import resume, run
 from iclgd.experiments.language_modeling import Config, prepare
 from iclgd.models.gpt import GPTConfig, build_gpt
-from iclgd.modules.language_modeling import LanguageModelingModule, TrainingConfig, shown_numbers
+from iclgd.modules.language_modeling import (
+    LanguageModelingModule,
+    TrainingConfig,
+    losses_of,
+    next_logits,
+    next_token_losses,
+    shown_numbers,
+)
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
@@ -85,7 +96,8 @@ def test_what_is_logged() -> None:
     batch = data.evaluation_batch()
     assert batch.is_label is not None
     with torch.no_grad():
-        losses, logits = module.losses(batch)
+        logits = next_logits(module.model, batch.tokens)
+        losses = losses_of(logits, batch.tokens, is_text=False)
     is_label, is_right = batch.is_label[:, 1:], logits.argmax(-1) == batch.tokens[:, 1:]
     assert metrics["val/loss"] == pytest.approx(losses.mean().item(), rel=1e-5)
     assert metrics["val/perplexity"] == pytest.approx(math.exp(metrics["val/loss"]), rel=1e-5)
@@ -122,7 +134,7 @@ def test_training_lowers_the_loss() -> None:
     config = small("trainer.max_steps=60", "evaluation.every_num_steps=60", "training.learning_rate=3.0e-3")
     data, module = prepare(config)
     with torch.no_grad():
-        before = module.losses(data.evaluation_batch())[0].mean().item()
+        before = next_token_losses(module.model, data.evaluation_batch().tokens, is_text=False).mean().item()
     _, metrics = train(config)
     assert metrics["val/loss"] < before - 0.5
 
@@ -133,6 +145,7 @@ def test_learning_rate_rises_and_falls() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == pytest.approx(1.0, abs=0.03)
     assert rates[100] == pytest.approx(0.0)
+    assert TrainingConfig(learning_rate=2.0, final_share=0.1).learning_rate_at(1000, 1000) == pytest.approx(0.2)
     assert TrainingConfig(schedule="constant", warmup_steps=0).learning_rate_at(5, 10) == TrainingConfig().learning_rate
 
 
@@ -162,6 +175,35 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeyp
     assert first == second
 
 
+KILLED = """
+import os, signal
+from iclgd.experiment import run
+from iclgd.modules.language_modeling import LanguageModelingModule
+from tests.modules.test_language_modeling import small
+take_step = LanguageModelingModule.training_step
+def step(module, batch, batch_idx):
+    if module.global_step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return take_step(module, batch, batch_idx)
+LanguageModelingModule.training_step = step
+run(small("training.accumulation=2"), "killed")
+"""
+
+
+def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICLGD_RUNS", str(tmp_path))
+    whole = run(small("training.accumulation=2"), "whole").directory
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (path,) = (tmp_path / "killed").iterdir()
+    resumed = resume(path).directory
+    assert whole is not None
+    assert resumed is not None
+    assert resumed.read_metrics() == whole.read_metrics()
+    for name in ("model/model.safetensors", "samples.txt"):
+        assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
 def test_a_checkpoint_whose_steps_would_not_be_counted_is_refused() -> None:
     _, module = prepare(small())
     module.on_load_checkpoint({"lr_schedulers": [{"last_epoch": 4}]})
@@ -175,6 +217,9 @@ def test_the_written_model_is_the_trained_one(tmp_path: Path, monkeypatch: pytes
     directory = run(config, "small").directory
     assert directory is not None
     assert not list(directory.path.glob(".model*"))
+    texts = re.split(r"--- sample \d\n", (directory.path / "samples.txt").read_text())
+    assert len(texts) == 1 + 4
+    assert {word for text in texts for word in text.split()} <= set(VOCABULARY)
     trained, _ = train(config)
     model = AutoModelForCausalLM.from_pretrained(directory.path / "model")
     tokenizer = AutoTokenizer.from_pretrained(directory.path / "model")
@@ -206,7 +251,17 @@ def test_weights_depend_on_the_seed_alone() -> None:
         ("training.beta2=1.0", "training.beta2 must be below 1, got 1.0"),
         ("training.schedule=linear", "training.schedule must be one of: constant, cosine; got 'linear'"),
         ("evaluation.num_sequences=0", "evaluation.num_sequences must be at least 1, got 0"),
-        ("task.name=prose", "task.name must be one of: few_shot; got 'prose'"),
+        ("task.name=prose", "task.name must be one of: few_shot, corpus; got 'prose'"),
+        ("training.final_share=1.5", "training.final_share must be at most 1, got 1.5"),
+        (
+            "evaluation.lengths=[8]",
+            "evaluation.lengths needs task.name=corpus: other sequences have a length of their own",
+        ),
+        (
+            "training.accumulation=3",
+            "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes x training.accumulation "
+            "(3), got 4",
+        ),
         ("seed=-1", "seed must be at least 0, got -1"),
     ],
 )

@@ -153,7 +153,8 @@ def test_stacked_models_have_the_losses_and_gradients_of_single_ones(monkeypatch
 
     monkeypatch.setattr("iclgd.models.attention.multiply_per_task", multiply)
     architecture = ["model.num_layers=2", "model.num_heads=2", "model.attention=softmax", "model.mlp=true"]
-    config = small("training.num_seeds=3", "trainer.precision=64-true", "model.layer_norm=true", *architecture)
+    architecture += ["model.layer_norm=true", "model.momentum=0.5", "model.learn_momentum=true"]
+    config = small("training.num_seeds=3", "trainer.precision=64-true", *architecture)
     _, module, _ = prepare(config)
     models = [comparison.transformer.double() for comparison in module.comparisons]
     batches = next(iter(TaskStream(config.task, [0, 1, 2], 16, dtype=torch.float64)))

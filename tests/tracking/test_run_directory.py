@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError, write_atomically
+from iclgd.files import write_atomically
+from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
 
 def create(name: str = "config") -> RunDirectory:

@@ -1,6 +1,9 @@
+import json
+from pathlib import Path
+
 import torch
-from torch import Tensor
-from transformers import AttentionInterface, AutoModelForCausalLM, DynamicCache
+from torch import Tensor, nn
+from transformers import AttentionInterface, AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from iclgd.vendors.transformers import (
     METHOD,
@@ -10,6 +13,7 @@ from iclgd.vendors.transformers import (
     Conv1D,
     FilledLayer,
     GPTNeoSelfAttention,
+    WithParts,
     attention_implementation,
     fresh_model,
     gpt2_positions,
@@ -24,7 +28,7 @@ from tests.language_models import HEAD_SIZE, HEADS, HIDDEN, LAYERS, WINDOW, rand
 
 
 @torch.no_grad()
-def test_transformers_is_as_we_take_it() -> None:
+def test_transformers_is_as_we_take_it(tmp_path: Path) -> None:
     gpt2, tokens = tiny_model("gpt2"), random_tokens(1, 5)
     seen: list[str] = []
 
@@ -69,6 +73,19 @@ def test_transformers_is_as_we_take_it() -> None:
     )
     assert hasattr(type(gpt2), "_is_stateful"), "models with a recurrent state are marked otherwise, and not refused"
     assert not has_recurrent_state(gpt2)
+
+    def add(model: PreTrainedModel) -> None:
+        model.lm_head.register_parameter("added", nn.Parameter(torch.zeros(2)))
+
+    gpt2.lm_head.register_parameter("added", nn.Parameter(torch.tensor([3.0, 4.0])))
+    gpt2.save_pretrained(tmp_path)
+    loader = WithParts(AutoModelForCausalLM, gpt2.config, add)
+    loaded, found = loader.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(loaded) is type(gpt2), "Auto classes know their models otherwise"
+    assert loaded.lm_head.added.tolist() == [3, 4], "parts that are added to a class are not read: momentum is lost"
+    assert not found["missing_keys"]
+    assert not found["unexpected_keys"]
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["GPT2LMHeadModel"]
 
     for kind in WITH_METHOD:
         assert callable(getattr(kind, METHOD, None)), f"{kind.__name__} attends by another method: it is not watched"

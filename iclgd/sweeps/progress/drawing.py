@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from iclgd.checks import did_you_mean
+from iclgd.files import write_atomically
 from iclgd.report.figures import FORMATS, image
 from iclgd.report.sweep_figures import Point, metric_by
 from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.file.parameter import to_text
 from iclgd.sweeps.progress.reading import SweepResults
-from iclgd.tracking.run_directory import write_atomically
 
 
 def checked_formats(text: str) -> list[str]:

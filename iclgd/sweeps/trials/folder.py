@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from iclgd.files import FileError, read_text
+from iclgd.files import FileError, made_whole, read_text, write_atomically
 from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.trials.entries import entry_of
 from iclgd.terminal import say
-from iclgd.tracking.run_directory import made_whole, write_atomically
 from iclgd.vendors.optuna import study_attributes
 
 IMPORTS = "imports.json"  # which files of own entries its trials need

@@ -1,0 +1,179 @@
+"""Windows of a corpus: shuffled anew in each epoch to train on, in their order to evaluate on."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from iclgd.data.corpus import Corpus
+from iclgd.data.corpus_text import CorpusError
+from iclgd.data.few_shot_language import TokenBatch
+from iclgd.data.language_datamodule import TrainingBatches
+from iclgd.data.seeding import named_generator
+from iclgd.data.token_file import TokenFile
+
+NUM_LOGITS_AT_ONCE = 2**26  # when evaluating: 256 MiB in single precision
+
+
+class ShuffledWindows:
+    """The windows of a training text, each once in an epoch, in an order that depends on the seed and the epoch alone.
+
+    An epoch's windows lie side by side from a random place on, so that their borders differ from those of others.
+
+    Args:
+        tokens: the text, longer than a window.
+        length: tokens to predict in a window, which has one more.
+        seed: of the run.
+    """
+
+    def __init__(self, tokens: TokenFile, length: int, seed: int) -> None:
+        self.tokens, self.length, self.seed = tokens, length, seed
+        self.num_windows = max(1, tokens.num_tokens // length - 1)
+        self._epoch, self._starts = -1, np.empty(0, np.int64)
+
+    def batch(self, step: int, batch_size: int, part: slice) -> TokenBatch:
+        """Return sequences of one training step, (B, T + 1) tokens.
+
+        Args:
+            step: counted from 0.
+            batch_size: sequences of a step.
+            part: which of them.
+        """
+        first = step * batch_size
+        places = range(first, first + batch_size)[part]
+        starts = [self._starts_of(place // self.num_windows)[place % self.num_windows] for place in places]
+        return TokenBatch(torch.from_numpy(self.tokens.windows(starts, self.length + 1)))
+
+    def _starts_of(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if epoch != self._epoch:
+            generator = named_generator(self.seed, f"training/epoch {epoch}")
+            room = min(self.length, self.tokens.num_tokens - self.num_windows * self.length)
+            first = int(torch.randint(room, (), generator=generator))
+            order = torch.randperm(self.num_windows, generator=generator)
+            self._epoch, self._starts = epoch, (first + self.length * order).numpy()
+        return self._starts
+
+
+class CorpusDataModule(LightningDataModule):
+    """Shuffled windows to train on; to evaluate on, windows of several lengths, one dataloader for each.
+
+    Args:
+        corpus: the text.
+        length: tokens to predict in a training sequence.
+        lengths: the same of evaluation sequences; the training's own is evaluated, first, in any case.
+        seed: of the run.
+        batch_size: training sequences per step, over all devices together; a multiple of their number.
+        steps_per_epoch: training steps between two evaluations.
+        num_evaluation_sequences: how many of the training's length are evaluated on between training steps; of other
+            lengths as many as give the same text. The last evaluation, after training, is on all of the text.
+        num_processes: over all of which sequences are divided.
+        accumulation: parts of a process's sequences of a step, which are trained on one after the other.
+
+    Raises:
+        CorpusError: if the validation text is shorter than one sequence for each process.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        length: int,
+        lengths: Sequence[int],
+        seed: int,
+        batch_size: int,
+        steps_per_epoch: int,
+        num_evaluation_sequences: int,
+        num_processes: int = 1,
+        accumulation: int = 1,
+    ) -> None:
+        super().__init__()
+        self.corpus = corpus
+        self.windows = ShuffledWindows(corpus.train, length, seed)
+        self.lengths = tuple(dict.fromkeys([length, *lengths]))
+        self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.accumulation = accumulation
+        self.num_evaluated = num_evaluation_sequences * length
+        for each in self.lengths:
+            if (there := corpus.validation.num_tokens) <= each * num_processes:
+                raise CorpusError(
+                    f"{corpus.validation.path}: has {there:,} tokens; an evaluation with sequences of {each:,} tokens "
+                    f"in {num_processes} processes needs more"
+                )
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Return how many tokens a model needs to know."""
+        return self.corpus.vocabulary_size
+
+    def make_tokenizer(self, context_length: int) -> Tokenizer:
+        """Return the corpus' tokenizer for a model with a context of this length."""
+        tokenizer = copy.deepcopy(self.corpus.tokenizer)
+        tokenizer.model_max_length = context_length
+        return tokenizer
+
+    def training_batch(self, step: int) -> TokenBatch:
+        """Return this rank's sequences of a step."""
+        (rank, num_ranks), device = self._placement()
+        part = slice(self.batch_size * rank // num_ranks, self.batch_size * (rank + 1) // num_ranks)
+        return self.windows.batch(step, self.batch_size, part).to(device)
+
+    def train_dataloader(self) -> TrainingBatches:
+        """Return the next epoch: the steps until the next evaluation."""
+        trainer = self.trainer
+        assert trainer is not None
+        first = trainer.global_step
+        steps = range(first, min(first + self.steps_per_epoch, trainer.max_steps))
+        return TrainingBatches(self.training_batch, steps, self.accumulation)
+
+    def val_dataloader(self) -> list["EvaluationBatches"]:
+        """Return this rank's part of the evaluation sequences of each length."""
+        return [self.evaluation(length, self.num_evaluated) for length in self.lengths]
+
+    def test_dataloader(self) -> list["EvaluationBatches"]:
+        """Return the same of the whole text."""
+        return [self.evaluation(length, self.corpus.validation.num_tokens) for length in self.lengths]
+
+    def evaluation(self, length: int, num_tokens: int) -> "EvaluationBatches":
+        """Return this rank's part of the sequences that lie side by side in the first tokens."""
+        (rank, num_ranks), device = self._placement()
+        num_windows = min(num_tokens, self.corpus.validation.num_tokens - 1) // length
+        first, last = (num_windows * index // num_ranks for index in (rank, rank + 1))
+        at_once = max(1, NUM_LOGITS_AT_ONCE // (length * self.corpus.vocabulary_size))
+        return EvaluationBatches(self.corpus.validation, length, range(first, last), at_once, device)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave the batch where it is: on the device."""
+        return batch
+
+    def _placement(self) -> tuple[tuple[int, int], torch.device]:
+        trainer = self.trainer
+        assert trainer is not None
+        return (trainer.global_rank, trainer.world_size), trainer.strategy.root_device
+
+
+class EvaluationBatches:
+    """A dataloader over windows that lie side by side; they are read when they are asked for.
+
+    Args:
+        tokens: the text.
+        length: tokens to predict in a window, which has one more.
+        windows: which of them, counted from the beginning of the text.
+        batch_size: windows at once.
+        device: where they are needed.
+    """
+
+    def __init__(self, tokens: TokenFile, length: int, windows: range, batch_size: int, device: torch.device) -> None:
+        self.tokens, self.length, self.windows, self.batch_size = tokens, length, windows, batch_size
+        self.device = device
+
+    def __len__(self) -> int:
+        return -(-len(self.windows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[TokenBatch]:
+        for first in range(0, len(self.windows), self.batch_size):
+            starts = [window * self.length for window in self.windows[first : first + self.batch_size]]
+            yield TokenBatch(torch.from_numpy(self.tokens.windows(starts, self.length + 1))).to(self.device)

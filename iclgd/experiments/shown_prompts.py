@@ -1,0 +1,170 @@
+"""What a text run's model sees of one query, in each setting, token by token; no weights are loaded for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from iclgd.analysis.original import ANY_LENGTH
+from iclgd.checks import InputError
+from iclgd.data.prompt_tokens import Tokens
+from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
+from iclgd.experiments import text
+from iclgd.measures import TEXT_METRICS, TOKENS
+from iclgd.models.language import load_tokenizer, longest_sequence
+
+
+class ShownPromptError(InputError):
+    """A query that the run does not ask."""
+
+
+@dataclass(frozen=True)
+class ShownToken:
+    """One token.
+
+    Args:
+        id: its number.
+        piece: its name in the vocabulary, where a space may be a mark of its own.
+        is_special: whether it is a control token, which no text may become.
+    """
+
+    id: int
+    piece: str
+    is_special: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tokens that stand together, and for the same thing.
+
+    Args:
+        name: ``start``, ``demonstration``, ``separator``, ``query`` or ``answer``.
+        number: of the demonstration, or of the answer; ``None`` for the others.
+        position: of the first token, in its sequence.
+        text: what the tokens say.
+        tokens: one after the other.
+    """
+
+    name: str
+    number: int | None
+    position: int
+    text: str
+    tokens: tuple[ShownToken, ...]
+
+
+@dataclass(frozen=True)
+class ShownPrompts:
+    """Everything that the model sees of one query.
+
+    Args:
+        model: its name.
+        task: its name.
+        query: its number among the run's, as in ``predictions.jsonl``.
+        num_queries: how many the run asks.
+        label: the number of the right answer.
+        notes: what the run says about its prompts.
+        settings: the sequence of each setting; what predicts the answer is its last token.
+        answers: each follows every setting's sequence, and is scored by the mean log-probability of its tokens.
+        finetuning: the sequence of each step; the loss is that of all its tokens but the first.
+        tokens: the positions in ``settings`` that count as ``last``, ``query`` and ``demonstrations``.
+        measures: on which of these, and of ``answers``, each measure rests.
+    """
+
+    model: str
+    task: str
+    query: int
+    num_queries: int
+    label: int
+    notes: tuple[str, ...]
+    settings: dict[str, tuple[Part, ...]]
+    answers: tuple[Part, ...]
+    finetuning: tuple[tuple[Part, ...], ...]
+    tokens: dict[str, dict[str, tuple[int, ...]]]
+    measures: dict[str, tuple[str, ...]]
+
+
+def shown_prompts(config: text.Config, query: int) -> ShownPrompts:
+    """Return what a run of a config shows its model of a query.
+
+    Args:
+        config: the run's.
+        query: the number of the query.
+
+    Raises:
+        ShownPromptError: if the run does not ask so many.
+        InputError: as :func:`iclgd.experiments.text.prepare` does, but for the weights.
+    """
+    task, rows, queries = text.read_task(config.task)
+    if not 0 <= query < len(queries):
+        raise ShownPromptError(f"--query must be from 0 to {len(queries) - 1}, as the run asks so many; got {query}")
+    tokenizer = load_tokenizer(config.model)
+    shown = select_demonstrations(rows, config.demonstrations, task.answers)
+    limit = longest_sequence(config.model) or ANY_LENGTH
+    prompts = build_prompts(task, tokenizer, shown, queries, config.demonstrations, limit)
+    reader = _Reader(tokenizer, prompts)
+    asked, after_start = prompts.queries[query], len(prompts.start)
+    zero_shot = (*reader.start(), reader.part("query", None, after_start, asked))
+    in_context = (*reader.context(), reader.part("query", None, len(prompts.context), asked))
+    answers = zip(prompts.answers, prompts.answer_texts, strict=True)
+    return ShownPrompts(
+        model=config.model.name,
+        task=task.name,
+        query=query,
+        num_queries=len(queries),
+        label=prompts.labels[query],
+        notes=prompts.notes,
+        settings={"zero_shot": zero_shot, "in_context": in_context, "finetuned": zero_shot},
+        answers=tuple(Part("answer", index, 0, name, reader.pieces(own)) for index, (own, name) in enumerate(answers)),
+        finetuning=tuple(reader.step(index, tokens) for index, tokens in enumerate(prompts.finetuning_examples)),
+        tokens={
+            "zero_shot": _counting(asked, after_start, ()),
+            "in_context": _counting(asked, len(prompts.context), prompts.demonstration_positions),
+            "finetuned": _counting(asked, after_start, ()),
+        },
+        measures={name: tuple(kind for kind in TOKENS if kind in entry.tokens) for name, entry in TEXT_METRICS.items()},
+    )
+
+
+def _counting(query: Tokens, start: int, demonstrations: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    own = tuple(range(start, start + len(query)))
+    return {"last": own[-1:], "query": own, "demonstrations": tuple(demonstrations)}
+
+
+class _Reader:
+    """Names tokens, and what sequences are made of."""
+
+    def __init__(self, tokenizer: Tokenizer, prompts: Prompts) -> None:
+        self.tokenizer, self.prompts = tokenizer, prompts
+        added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.special = added | set(tokenizer.all_special_ids)
+
+    def pieces(self, tokens: Tokens) -> tuple[ShownToken, ...]:
+        """Return tokens with their names."""
+        names = self.tokenizer.convert_ids_to_tokens(list(tokens))
+        return tuple(ShownToken(index, name, index in self.special) for index, name in zip(tokens, names, strict=True))
+
+    def part(self, name: str, number: int | None, position: int, tokens: Tokens) -> Part:
+        """Return tokens that stand together."""
+        decoded = self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        assert isinstance(decoded, str)
+        return Part(name, number, position, decoded, self.pieces(tokens))
+
+    def start(self) -> tuple[Part, ...]:
+        """Return what every sequence begins with, if there is anything."""
+        return (self.part("start", None, 0, self.prompts.start),) if self.prompts.start else ()
+
+    def context(self) -> tuple[Part, ...]:
+        """Return what stands before a query in context."""
+        context, spans = self.prompts.context, self.prompts.demonstration_spans
+        parts = list(self.start())
+        for number, (start, stop) in enumerate(spans):
+            parts.append(self.part("demonstration", number, start, context[start:stop]))
+            after = spans[number + 1][0] if number + 1 < len(spans) else len(context)
+            if after > stop:
+                parts.append(self.part("separator", None, stop, context[stop:after]))
+        return tuple(parts)
+
+    def step(self, number: int, tokens: Tokens) -> tuple[Part, ...]:
+        """Return what one step of finetuning sees."""
+        num_start = len(self.prompts.start)
+        return (*self.start(), self.part("demonstration", number, num_start, tokens[num_start:]))
