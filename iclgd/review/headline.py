@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from iclgd.report.tables import by_numbers
 from iclgd.review.document import Cell, Table
 from iclgd.review.published import Published, how_other, published
 from iclgd.review.settings import Setting
@@ -90,7 +91,7 @@ def names_of(setting: Setting) -> list[str]:
     if (known := HEADLINES.get(setting.experiment)) is None:
         return [name for name in there if not any(part in name for part in PARTS)][:MOST_OTHERS]
     more = [name for name in there if setting.experiment == "language_modeling" and name.startswith(OF_LANGUAGE)]
-    return [name for name in (*known, *more) if name in there]
+    return [name for name in (*known, *sorted(more, key=by_numbers)) if name in there]
 
 
 def _first(known: Sequence[Published], name: str, kind: str, sources: dict[str, None]) -> Cell:
