@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iclgd.report.comparisons import Estimate
-from iclgd.report.student_t import t_quantile
+from iclgd.student_t import t_quantile
 
 Array = NDArray[Any]
 ALPHA = 0.05
