@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "export": {"checks", "data", "analysis", "modules", "runtime", "experiments", "tracking"},
     "config": {"checks", "experiments", "runtime", "tracking"},
-    "runs": {"checks", "config", "experiments", "own_entries", "report", "runtime", "tracking"},
+    "runs": {"checks", "config", "experiments", "metrics", "own_entries", "report", "runtime", "tracking"},
     "experiment": {"config", "experiments", "own_entries", "report", "runs", "runtime", "tracking"},
     "comparing": {
         "checks",
