@@ -134,7 +134,7 @@ def _caption(summary: dict[str, float], controls: list[str]) -> str | None:
     lines = [f"means over {len(draws)} draws of demonstrations"] * bool(draws)
     if any(OF_AN_INTERVAL.search(name) for name in summary):
         over = "draws and queries" if draws else "queries, of one draw of demonstrations"
-        lines.append(f"[95% intervals] are over {over}")
+        lines.append(f"95% intervals are over {over}")
     if SPEED in summary:
         lines.append(f"{summary[SPEED]:.3g} queries per second")
     if MEMORY in summary:
