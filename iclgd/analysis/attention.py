@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from iclgd.analysis.precision import at_least_single
-from iclgd.vendors.transformers import sdpa_attention_forward, sdpa_mask
+from iclgd.models import momentum
+from iclgd.models.momentum import added_values
+from iclgd.vendors.transformers import sdpa_mask
 
 NAME = "iclgd"
 UNKNOWN = ("softcap", "s_aux", "position_bias")  # arguments that change the scores in ways that are not captured
@@ -75,12 +77,13 @@ def attend(
     context = observer.context_of(module)
     if context is None:
         return _plain(module, query, key, value, attention_mask, dropout, scaling, kwargs)
-    return attend_with_context(query * scale, key, value, context, attention_mask), None
+    result = attend_with_context(query * scale, key, value, context, attention_mask)
+    added = added_values(module, value, attention_mask, query.shape[1], query.shape[2], context[1])
+    return result if added is None else result + added, None
 
 
 def _plain(*arguments: Any) -> tuple[Tensor, None]:
-    result: Tensor = sdpa_attention_forward(*arguments[:-1], **arguments[-1])[0]
-    return result, None
+    return momentum.attend(*arguments[:-1], **arguments[-1])
 
 
 def attend_with_context(

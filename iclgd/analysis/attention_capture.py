@@ -13,7 +13,8 @@ from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered, watch
 from iclgd.messages import all_lines
-from iclgd.models.language import AttentionLayer, LanguageModel, LanguageModelError
+from iclgd.models.attention_layers import AttentionLayer
+from iclgd.models.language import LanguageModel, LanguageModelError
 
 # The score of a token that is not attended to, as in transformers' own masks; sums over heads are finite.
 HIDDEN_SCORE = torch.finfo(torch.float32).min

@@ -6,6 +6,7 @@ any label: what a model knows helps it without demonstrations, and with them it 
 elsewhere and wrong labels make it gather evidence over many demonstrations.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -49,7 +50,19 @@ class TokenBatch(NamedTuple):
     """Sequences of a language."""
 
     tokens: Tensor  # (B, T)
-    is_label: Tensor  # (B, T), whether a token is a demonstration's label
+    is_label: Tensor | None = None  # (B, T), whether a token is a demonstration's label; None: of a text without labels
+
+    def part(self, sequences: slice) -> "TokenBatch":
+        """Return some of the sequences."""
+        return TokenBatch(self.tokens[sequences], None if self.is_label is None else self.is_label[sequences])
+
+    def split(self, size: int) -> Iterator["TokenBatch"]:
+        """Yield the sequences, at most so many at once."""
+        return (self.part(slice(start, start + size)) for start in range(0, len(self.tokens), size))
+
+    def to(self, device: torch.device | str) -> "TokenBatch":
+        """Return the batch on a device."""
+        return TokenBatch(self.tokens.to(device), None if self.is_label is None else self.is_label.to(device))
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,9 @@ def training_batch(
     number = shortest + int(progress * (language.num_demonstrations - shortest))
     drawn = replace(language, num_demonstrations=number)
     # Every rank draws the whole batch and keeps its part: the result does not depend on their number.
-    tokens, is_label = drawn.sample(batch_size, named_generator(seed, f"training/{step}", device))
+    batch = drawn.sample(batch_size, named_generator(seed, f"training/{step}", device))
     rank, num_ranks = shard
-    part = slice(batch_size * rank // num_ranks, batch_size * (rank + 1) // num_ranks)
-    return TokenBatch(tokens[part], is_label[part])
+    return batch.part(slice(batch_size * rank // num_ranks, batch_size * (rank + 1) // num_ranks))
 
 
 class TrainingBatches:
@@ -119,10 +118,7 @@ class LanguageDataModule(LightningDataModule):
         """Return this rank's part of the evaluation sequences."""
         (rank, num_ranks), device = self._placement()
         start, end = (self.num_evaluation_sequences * index // num_ranks for index in (rank, rank + 1))
-        chunks = (
-            torch.split(tensor[start:end].to(device), NUM_EVALUATED_AT_ONCE) for tensor in self.evaluation_batch()
-        )
-        return Batches([TokenBatch(*chunk) for chunk in zip(*chunks, strict=True)])
+        return Batches(list(self.evaluation_batch().part(slice(start, end)).to(device).split(NUM_EVALUATED_AT_ONCE)))
 
     def test_dataloader(self) -> Batches[TokenBatch]:
         """Return the same as :meth:`val_dataloader`."""

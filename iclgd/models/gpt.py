@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from iclgd import checks
+from iclgd.models.momentum import ATTENTIONS, MomentumConfig, add_momentum
 from iclgd.vendors.transformers import gpt2_positions, gpt2_queries_and_keys
 
 
@@ -29,11 +30,21 @@ class GPTConfig:
     """Tokens of the longest sequence."""
     init_scale: float = 0.07
     """Standard deviation of the first weights; GPT-2's own 0.02 suits wider models."""
+    attention: str = "softmax"
+    """What layers attend with: softmax, or momentum, which adds a decayed sum of the values before."""
+    momentum: float = 0.9
+    """With attention=momentum: eta, from 0 to below 1."""
+    learn_momentum: bool = False
+    """With attention=momentum: whether each head learns its own eta, beginning with model.momentum."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "model", self, "num_layers", most=1000)
         checks.at_least(1, "model", self, "num_heads", "hidden_size", "context_length")
         checks.positive("model", self, "init_scale")
+        checks.one_of(ATTENTIONS, "model", self, "attention")
+        MomentumConfig(self.momentum, self.learn_momentum)
+        if self.learn_momentum and self.attention != "momentum":
+            raise ValueError("model.learn_momentum=true needs model.attention=momentum")
         for divisor in (self.num_heads, 2):
             if self.hidden_size % divisor:
                 raise ValueError(f"model.hidden_size must be a multiple of {divisor}, got {self.hidden_size}")
@@ -80,6 +91,8 @@ def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generato
         positions.copy_(sinusoids(*positions.shape) * config.init_scale * math.sqrt(2))
         for query, key in gpt2_queries_and_keys(model):
             key.copy_(query)
+    if config.attention == "momentum":
+        add_momentum(model, MomentumConfig(config.momentum, config.learn_momentum))
     return model
 
 

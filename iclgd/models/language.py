@@ -22,12 +22,27 @@ from transformers import (
 )
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from iclgd import checks
 from iclgd.checks import InputError
 from iclgd.hub import connection_problem
 from iclgd.messages import all_lines
-from iclgd.models.projections import KeyValueProjection, find_projections
+from iclgd.models.attention_layers import (
+    AttentionLayer,
+    find_attention_layers,
+    number_of_heads,
+    number_of_layers,
+    text_decoder,
+)
+from iclgd.models.momentum import (
+    ATTENTIONS,
+    DEFAULT_MOMENTUM,
+    MomentumConfig,
+    add_momentum,
+    momentum_config,
+    remove_momentum,
+)
 from iclgd.models.weight_sharing import sharing_weights
-from iclgd.vendors.transformers import fresh_model, has_recurrent_state
+from iclgd.vendors.transformers import WithParts, fresh_model, has_recurrent_state
 
 EMBEDDED = "embedded"  # the name of the model that ships with the package
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / "embedded"
@@ -35,8 +50,6 @@ TOKENIZER_FILES = {
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt"),
     *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
 }
-# What attention to an encoder's output is called, which no text without an encoder gets to.
-CROSS_ATTENTION = {"encoder_attn", "crossattention", "cross_attn"}
 # Rotary embeddings whose angles depend on the longest position of a pass once it exceeds the length of the training.
 LENGTH_DEPENDENT = ("longrope", "dynamic")
 
@@ -61,26 +74,20 @@ class LanguageModelConfig:
     """Revision of the model on the hub."""
     untrained: bool = False
     """Random weights, from the seed, in the model's shape."""
+    attention: str | None = None
+    """What layers attend with: softmax, or momentum, which adds a decayed sum; default: what the model has."""
+    momentum: float | None = None
+    """With attention=momentum: eta, from 0 to below 1; default: the model's own, or 0.9."""
 
     def __post_init__(self) -> None:
         for key in ("name", "tokenizer", "revision"):
             if getattr(self, key) == "":
                 raise ValueError(f"model.{key} must not be empty")
-
-
-@dataclass(frozen=True)
-class AttentionLayer:
-    """One attention layer of a language model.
-
-    Args:
-        name: of its module within the model.
-        module: which maps hidden states to the output of the attention block, before the residual.
-        projections: its key and value projections.
-    """
-
-    name: str
-    module: nn.Module
-    projections: list[KeyValueProjection]
+        checks.one_of(ATTENTIONS, "model", self, "attention", optional=True)
+        if self.momentum is not None:
+            if self.attention != "momentum":
+                raise ValueError(f"model.momentum={self.momentum} needs model.attention=momentum")
+            MomentumConfig(self.momentum)
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,7 @@ class LanguageModel:
     @property
     def decoder(self) -> PreTrainedModel:
         """Return the part that reads text: what stands beside the towers for images and sound, where there are any."""
-        decoder = self.model.get_decoder()
-        return decoder if isinstance(decoder, PreTrainedModel) else self.model
+        return text_decoder(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -141,20 +147,33 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
     where = _where(folder) | {"revision": config.revision}
     try:
         shape = AutoConfig.from_pretrained(folder, **where)
+        own = momentum_config(shape)
+        missing: list[str] = []
         if config.untrained:
             model = _with_random_weights(lambda: _loader(shape).from_config(shape, dtype=torch.float32), seed)
-            missing = []
         else:
-            model, found = _loader(shape).from_pretrained(
-                folder, dtype=torch.float32, output_loading_info=True, **where
-            )
+            kind = _loader(shape) if own is None else WithParts(_loader(shape), shape, lambda it: add_momentum(it, own))
+            model, found = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **where)
             missing = sorted(found["missing_keys"])
     except Exception as error:  # files of any origin can fail in any way
         raise LanguageModelError(_not_loaded("model", config.name, error)) from None
+    _set_attention(model, config, own)
     if missing:  # transformers would make up random weights
         raise LanguageModelError(f"model.name: the weights in {config.name} lack {missing[0]} ({len(missing)} in all)")
     check_weights(config.name, model)
     return wrap(config.name, model)
+
+
+def _set_attention(model: PreTrainedModel, config: LanguageModelConfig, own: MomentumConfig | None) -> None:
+    """Give a model the attention that is asked for, where that is not its own."""
+    if config.attention == "softmax":
+        remove_momentum(model)
+    elif config.momentum is not None:
+        add_momentum(model, MomentumConfig(config.momentum))
+    elif own is None and config.attention == "momentum":
+        add_momentum(model, MomentumConfig(DEFAULT_MOMENTUM))
+    elif own is not None and config.untrained:
+        add_momentum(model, own)
 
 
 def check_weights(name: str, model: PreTrainedModel) -> None:
@@ -194,7 +213,10 @@ def load_tokenizer(config: LanguageModelConfig) -> Tokenizer:
 def untrained_twin(model: LanguageModel, seed: int) -> LanguageModel:
     """Return a model of the same shape with random weights: the control of Deutch et al. 2024."""
     kind, config = type(model.model), model.model.config
-    return wrap(f"untrained {model.name}", _with_random_weights(lambda: fresh_model(kind, config), seed))
+    twin = _with_random_weights(lambda: fresh_model(kind, config), seed)
+    if (momentum := momentum_config(config)) is not None:
+        add_momentum(twin, momentum)
+    return wrap(f"untrained {model.name}", twin)
 
 
 def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
@@ -222,8 +244,7 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
         raise LanguageModelError(
             f"model.name={name}: {type(model).__name__} cannot be copied ({_first_sentence(error)})"
         ) from None
-    config = model.config.get_text_config(decoder=True)
-    num_heads = _of_decoder(config, "decoder_attention_heads", "num_attention_heads")
+    num_heads = number_of_heads(model)
     if not num_heads:
         raise LanguageModelError(f"model.name={name}: {type(model).__name__} has no attention heads in its config")
     if has_recurrent_state(model):
@@ -231,17 +252,11 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
             f"model.name={name}: {type(model).__name__} has layers with a recurrent state; a context is handed to "
             "queries as keys and values alone"
         )
-    wrapped = LanguageModel(name, model, num_heads, _max_length(config))
+    wrapped = LanguageModel(name, model, num_heads, _max_length(model.config.get_text_config(decoder=True)))
     for part in (part for layer in wrapped.layers for part in layer.projections):
         if not part.parameter.is_floating_point():
             raise LanguageModelError(f"model.name={name}: weights of {part.parameter.dtype} cannot be finetuned")
     return wrapped
-
-
-def _of_decoder(config: Any, own: str, general: str) -> int | None:
-    """Return a number of a config, which may have one for a decoder and another, of the usual name, for an encoder."""
-    number: int | None = getattr(config, own, None) or getattr(config, general, None)
-    return number
 
 
 def _max_length(config: Any) -> int | None:
@@ -254,30 +269,13 @@ def _max_length(config: Any) -> int | None:
 
 
 def _attention_layers(model: LanguageModel) -> list[AttentionLayer]:
-    config = model.model.config.get_text_config(decoder=True)
-    readers = _text_modules(model.decoder)
-    num_key_value_heads = getattr(config, "num_key_value_heads", None) or model.num_heads
-    layers = [
-        AttentionLayer(name, module, projections)
-        for name, module in model.model.named_modules()
-        if id(module) in readers
-        and not CROSS_ATTENTION.intersection(name.split("."))
-        and (projections := find_projections(module, model.num_heads, num_key_value_heads)) is not None
-    ]
-    num_layers = _of_decoder(config, "decoder_layers", "num_hidden_layers")
-    if len(layers) != num_layers:
+    layers = find_attention_layers(model.model, model.num_heads)
+    if len(layers) != (num_layers := number_of_layers(model.model)):
         raise LanguageModelError(
             f"model.name={model.name}: {type(model.model).__name__} has {len(layers)} attention layers whose key and "
             f"value projections are known, not the {num_layers} of its config"
         )
     return layers
-
-
-def _text_modules(decoder: PreTrainedModel) -> set[int]:
-    """Return the identities of a decoder's modules, without those of models for images or sound that are within it."""
-    parts = [part for part in decoder.modules() if isinstance(part, PreTrainedModel)]
-    towers = [part for part in parts if type(part.config) is not type(decoder.config)]
-    return {id(module) for module in decoder.modules()} - {id(module) for part in towers for module in part.modules()}
 
 
 def _with_random_weights(make: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:

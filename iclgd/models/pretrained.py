@@ -16,6 +16,8 @@ def load_language_model(
     revision: str | None = None,
     untrained: bool = False,
     seed: int = 0,
+    attention: str | None = None,
+    momentum: float | None = None,
 ) -> tuple[PreTrainedModel, Tokenizer]:
     """Return a causal language model, in single precision and evaluation mode, and its tokenizer.
 
@@ -25,6 +27,8 @@ def load_language_model(
         revision: of the model on the hub.
         untrained: whether to give the model random weights, from the seed.
         seed: of those.
+        attention: ``softmax`` or ``momentum``; default: what the model was trained with.
+        momentum: eta of the latter, see :mod:`iclgd.models.momentum`; default: the model's own, or 0.9.
 
     Returns:
         token ids (B, T) to ``logits`` (B, T, V), and texts to token ids.
@@ -38,7 +42,8 @@ def load_language_model(
         >>> model(input_ids=tokens).logits.shape[:2] == tokens.shape
         True
     """
-    config = LanguageModelConfig(str(name), None if tokenizer is None else str(tokenizer), revision, untrained)
+    its_place = None if tokenizer is None else str(tokenizer)
+    config = LanguageModelConfig(str(name), its_place, revision, untrained, attention, momentum)
     with silenced():
         its_tokenizer = load_tokenizer(config)
         model = language.load_language_model(config, seed).model

@@ -1,4 +1,4 @@
-"""Train a language model on sequences of demonstrations."""
+"""Train a language model on sequences of demonstrations, or on text."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -61,11 +61,12 @@ class EvaluationConfig:
 
 
 class LanguageModelingModule(LightningModule):
-    """Training by next-token prediction, with some weight on the labels.
+    """Training by next-token prediction, with some weight on the labels where there are any.
 
     Logs ``train/loss``, the mean objective since the last evaluation. When evaluating it logs ``val/loss`` and
-    ``val/perplexity`` (of all tokens), ``val/label_loss``, ``accuracy/K_demonstrations``: the share of correct labels,
-    among all words, after K demonstrations, and ``accuracy/TASK``: the same over all demonstrations.
+    ``val/perplexity`` (of all tokens), and of sequences with labels ``val/label_loss``, ``accuracy/K_demonstrations``:
+    the share of correct labels, among all words, after K demonstrations, and ``accuracy/TASK``: the same over all
+    demonstrations.
 
     Args:
         model: what to train.
@@ -85,8 +86,10 @@ class LanguageModelingModule(LightningModule):
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
         """Return the objective on a batch."""
-        losses, is_label, _ = self.losses(batch)
-        loss = losses.mean() + self.training_config.label_weight * losses[is_label].mean()
+        losses, _ = self.losses(batch)
+        loss = losses.mean()
+        if batch.is_label is not None:
+            loss = loss + self.training_config.label_weight * losses[batch.is_label[:, 1:]].mean()
         self._losses.append(loss.detach())
         self.num_tokens += batch.tokens.numel()
         return loss
@@ -137,25 +140,27 @@ class LanguageModelingModule(LightningModule):
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Add up what is measured on a batch."""
-        losses, is_label, is_right = self.losses(batch)
-        # A guess from logits that are not finite is none, not even a wrong one.
-        guesses = is_right[is_label].double().where(losses[is_label].isfinite(), torch.nan)
-        of_labels = guesses.view(len(losses), -1)  # (B, N)
+        losses, logits = self.losses(batch)
         sums = {"losses": losses.double().sum(), "num_tokens": losses.new_tensor(losses.numel(), dtype=torch.double)}
-        sums |= {"label_losses": losses[is_label].double().sum(), "right": of_labels.sum(0)}
-        sums["num_sequences"] = losses.new_tensor(len(losses), dtype=torch.double)
+        if batch.is_label is not None:
+            is_label, is_right = batch.is_label[:, 1:], logits.argmax(-1) == batch.tokens[:, 1:]
+            # A guess from logits that are not finite is none, not even a wrong one.
+            guesses = is_right[is_label].double().where(losses[is_label].isfinite(), torch.nan)
+            sums |= {"label_losses": losses[is_label].double().sum(), "right": guesses.view(len(losses), -1).sum(0)}
+            sums["num_sequences"] = losses.new_tensor(len(losses), dtype=torch.double)
         self._sums = {name: value + self._sums.get(name, 0.0) for name, value in sums.items()}
 
     def on_validation_epoch_end(self) -> None:
         """Log what was measured, over all processes."""
         sums = {name: self.trainer.strategy.reduce(value, reduce_op="sum") for name, value in self._sums.items()}
-        right = sums["right"] / sums["num_sequences"]
         loss = sums["losses"] / sums["num_tokens"]
         values = {"val/loss": loss, "val/perplexity": loss.exp()}
-        values[f"accuracy/{self.task_name}"] = right.mean()
-        values["val/label_loss"] = sums["label_losses"] / sums["num_sequences"] / len(right)
-        for number in shown_numbers(len(right)):
-            values[f"accuracy/{number}_demonstrations"] = right[number]
+        if "right" in sums:
+            right = sums["right"] / sums["num_sequences"]  # (N,)
+            values[f"accuracy/{self.task_name}"] = right.mean()
+            values["val/label_loss"] = sums["label_losses"] / sums["num_sequences"] / len(right)
+            for number in shown_numbers(len(right)):
+                values[f"accuracy/{number}_demonstrations"] = right[number]
         self.log_dict({name: value.float() for name, value in values.items()}, logger=False)
 
     on_test_epoch_start, test_step, on_test_epoch_end = (
@@ -164,15 +169,15 @@ class LanguageModelingModule(LightningModule):
         on_validation_epoch_end,
     )
 
-    def losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss of each token after the first, whether it is a label, and whether the model guesses it.
-
-        Returns:
-            three tensors (B, T - 1).
-        """
-        targets, is_label = batch.tokens[:, 1:], batch.is_label[:, 1:]
+    def losses(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+        """Return the loss of each token after the first, (B, T - 1), and the logits, (B, T - 1, V)."""
+        targets = batch.tokens[:, 1:]
         logits = self.model(batch.tokens[:, :-1], use_cache=False).logits.float()
-        return F.cross_entropy(logits.mT, targets, reduction="none"), is_label, logits.argmax(-1) == targets
+        if batch.is_label is None:  # a third faster
+            losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+        else:  # which rounds as when the embedded model was trained
+            losses = F.cross_entropy(logits.mT, targets, reduction="none")
+        return losses, logits
 
 
 def shown_numbers(num_demonstrations: int) -> list[int]:

@@ -12,6 +12,7 @@ from transformers import Cache, GPT2LMHeadModel, PreTrainedConfig, PreTrainedMod
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward as sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask as sdpa_mask
+from transformers.models.auto.auto_factory import _get_model_class
 from transformers.models.codegen.modeling_codegen import CodeGenAttention as CodeGenAttention
 from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention as GPTNeoSelfAttention
 from transformers.models.gptj.modeling_gptj import GPTJAttention as GPTJAttention
@@ -44,6 +45,31 @@ def fresh_model(kind: type[PreTrainedModel], config: PreTrainedConfig) -> PreTra
     In single precision; ``Auto`` classes do the same with those classes that they know.
     """
     return kind._from_config(config, dtype=torch.float32)
+
+
+class WithParts:
+    """Loads a saved model that has more parts than its class.
+
+    Args:
+        loader: an ``Auto`` class.
+        config: of the model.
+        add: what adds the parts to a new model, before its weights are read.
+    """
+
+    def __init__(self, loader: Any, config: PreTrainedConfig, add: Callable[[PreTrainedModel], None]) -> None:
+        self.kind: type[PreTrainedModel] = _get_model_class(config, loader._model_mapping)
+
+        def make(model: PreTrainedModel, *arguments: Any, **keys: Any) -> None:
+            self.kind.__init__(model, *arguments, **keys)
+            add(model)
+
+        self.extended = type(self.kind.__name__, (self.kind,), {"__init__": make, "__module__": self.kind.__module__})
+
+    def from_pretrained(self, *arguments: Any, **keys: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """Return the model, of its own class, and what was found; arguments are those of the ``Auto`` class."""
+        model, found = self.extended.from_pretrained(*arguments, **keys)  # type: ignore[attr-defined]
+        model.__class__ = self.kind
+        return model, found
 
 
 def has_recurrent_state(model: PreTrainedModel) -> bool:

@@ -36,6 +36,7 @@ def test_the_same_seed_gives_the_same_tokens() -> None:
 
 def test_a_sequence_is_demonstrations_after_the_start() -> None:
     tokens, is_label = SMALL.sample(8, generator())
+    assert is_label is not None
     assert tokens.shape == is_label.shape == (8, SMALL.num_tokens)
     assert all(VOCABULARY[token] == "<s>" for token in tokens[:, 0])
     for sequence in tokens:
@@ -59,6 +60,7 @@ def test_shards_concatenate_to_the_batch_of_one_process() -> None:
 def clear_demonstrations(config: FewShotLanguageConfig, num_sequences: int) -> tuple[Tensor, Tensor]:
     """Return the topics that the words tell, and the labels, (B, N) each; all words must be of the topic."""
     tokens, is_label = config.sample(num_sequences, generator())
+    assert is_label is not None
     labels = tokens[is_label].view(num_sequences, -1) - VOCABULARY.index(LABELS[0])
     first_words = tokens[:, 1 :: config.num_words + 3] - VOCABULARY.index(TOPICS[LABELS[0]].split()[0])
     return first_words // 16, labels
@@ -162,6 +164,7 @@ def test_the_shipped_model_is_small_and_learns_in_its_context() -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
     language = FewShotLanguageConfig()
     tokens, is_label = language.sample(100, generator(5))
+    assert is_label is not None
     with torch.no_grad():
         guesses = model(tokens[:, :-1]).logits.argmax(-1)
     is_right = (guesses == tokens[:, 1:])[is_label[:, 1:]].view(100, -1).double()

@@ -42,7 +42,7 @@ def same_tasks(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def batch_drawn_elsewhere(*arguments: Any) -> TokenBatch:
         *others, device, shard = arguments
-        return TokenBatch(*(part.to(device) for part in draw_batch(*others, "cpu", shard)))
+        return draw_batch(*others, "cpu", shard).to(device)
 
     monkeypatch.setattr(TaskStream, "_draw", drawn_elsewhere)
     monkeypatch.setattr(language_datamodule, "training_batch", batch_drawn_elsewhere)

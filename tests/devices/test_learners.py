@@ -70,9 +70,10 @@ def test_tasks_are_drawn_where_their_generator_is(gpu: Gpu) -> None:
             assert all(tensor.is_cuda for tensor in batch)
             assert all(tensor.isfinite().all() for tensor in batch)
         assert all(tensor.is_cuda for tensor in SineTask(input_dim=1).sample_function(torch.Generator("cuda"), 5))
-        tokens, is_label = FewShotLanguageConfig(num_demonstrations=3).sample(4, named_generator(0, "tasks", "cuda"))
-        assert tokens.is_cuda
-        assert is_label.is_cuda
+        batch = FewShotLanguageConfig(num_demonstrations=3).sample(4, named_generator(0, "tasks", "cuda"))
+        assert batch.tokens.is_cuda
+        assert batch.is_label is not None
+        assert batch.is_label.is_cuda
 
 
 @pytest.mark.parametrize("name", LEARNERS)

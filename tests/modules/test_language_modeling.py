@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from iclgd import config as configs
 from iclgd.analysis.gradients import clip_by_global_norm
 from iclgd.checks import InputError
-from iclgd.data.few_shot_language import VOCABULARY, TokenBatch
+from iclgd.data.few_shot_language import VOCABULARY, FewShotLanguageConfig, TokenBatch
 from iclgd.data.language_datamodule import LanguageDataModule, training_batch
 from iclgd.experiment import resume, run
 from iclgd.experiments.language_modeling import Config, prepare
@@ -59,6 +59,7 @@ def test_the_trainer_takes_the_steps_of_a_plain_loop(precision: str) -> None:
     optimizer = torch.optim.AdamW(groups, betas=(training.beta1, training.beta2))
     for step in range(10):
         tokens, is_label = training_batch(config.task, 0, step, 4, growth_steps=4)
+        assert is_label is not None
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
             logits = module.model(tokens[:, :-1]).logits.float()
         losses = torch.nn.functional.cross_entropy(logits.mT, tokens[:, 1:], reduction="none")
@@ -81,8 +82,11 @@ def test_what_is_logged() -> None:
     assert sorted(metrics) == sorted(
         [*names, "accuracy/few_shot", "train/loss", "val/label_loss", "val/loss", "val/perplexity"]
     )
+    batch = data.evaluation_batch()
+    assert batch.is_label is not None
     with torch.no_grad():
-        losses, is_label, is_right = module.losses(data.evaluation_batch())
+        losses, logits = module.losses(batch)
+    is_label, is_right = batch.is_label[:, 1:], logits.argmax(-1) == batch.tokens[:, 1:]
     assert metrics["val/loss"] == pytest.approx(losses.mean().item(), rel=1e-5)
     assert metrics["val/perplexity"] == pytest.approx(math.exp(metrics["val/loss"]), rel=1e-5)
     assert metrics["val/label_loss"] == pytest.approx(losses[is_label].mean().item(), rel=1e-5)
@@ -90,6 +94,19 @@ def test_what_is_logged() -> None:
     assert metrics["accuracy/few_shot"] == pytest.approx(of_labels.double().mean().item())
     for name, number in zip(names, (0, 1, 2, 4), strict=True):
         assert metrics[name] == pytest.approx(of_labels[:, number].double().mean().item())
+
+
+def test_text_without_labels_is_trained_on_and_has_no_accuracies(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = FewShotLanguageConfig.sample
+
+    def text(language: FewShotLanguageConfig, num_sequences: int, generator: torch.Generator) -> TokenBatch:
+        return TokenBatch(sample(language, num_sequences, generator).tokens)
+
+    _, numbers = train(small("training.label_weight=0"))
+    monkeypatch.setattr(FewShotLanguageConfig, "sample", text)
+    _, metrics = train(small())
+    assert sorted(metrics) == ["train/loss", "val/loss", "val/perplexity"]
+    assert metrics == pytest.approx({name: numbers[name] for name in metrics}, rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_gives_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
