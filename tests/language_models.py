@@ -10,8 +10,20 @@ import yaml
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers import models as token_models
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTJConfig,
+    GPTJForCausalLM,
     GPTNeoConfig,
     GPTNeoForCausalLM,
     GPTNeoXConfig,
@@ -28,6 +40,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    SiglipVisionConfig,
     XGLMConfig,
     XGLMForCausalLM,
 )
@@ -62,6 +75,21 @@ _GPT_NEO = {
 }
 _OPT = {**_MODERN, "ffn_dim": 64, "word_embed_proj_dim": 16}  # embeddings smaller than the layers, as OPT 350M has
 _XGLM = {"d_model": HIDDEN, "num_layers": LAYERS, "attention_heads": HEADS, "ffn_dim": 64, **_SPECIAL}
+_GEMMA3 = {
+    **_GROUPED,
+    "head_dim": HEAD_SIZE,
+    "sliding_window": WINDOW,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+}
+_GEMMA2 = {**_GEMMA3, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 9.0}
+_TOWER = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 1}
+_WITH_IMAGES = {
+    "text_config": Gemma3TextConfig(**_GEMMA3).to_dict(),
+    "vision_config": SiglipVisionConfig(**_TOWER, image_size=28, patch_size=14).to_dict(),
+    "mm_tokens_per_image": 4,
+}
+_BLOOM = {"hidden_size": HIDDEN, "n_layer": LAYERS, "n_head": HEADS, **_SPECIAL}
+_FALCON = {**_MODERN, "ffn_hidden_size": 64}
 
 _ARCHITECTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "gpt2": (GPT2LMHeadModel, GPT2Config, _GPT2),
@@ -73,6 +101,13 @@ _ARCHITECTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "gpt_neox": (GPTNeoXForCausalLM, GPTNeoXConfig, _MODERN),
     "xglm": (XGLMForCausalLM, XGLMConfig, {**_XGLM, "max_position_embeddings": 512}),
     "gpt_neo": (GPTNeoForCausalLM, GPTNeoConfig, _GPT_NEO),
+    "gptj": (GPTJForCausalLM, GPTJConfig, {**_GPT2, "rotary_dim": 4}),
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config, _GEMMA2),
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, _GEMMA3),
+    "gemma3_images": (Gemma3ForConditionalGeneration, Gemma3Config, _WITH_IMAGES),
+    "bloom": (BloomForCausalLM, BloomConfig, _BLOOM),
+    "falcon": (FalconForCausalLM, FalconConfig, {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon_alibi": (FalconForCausalLM, FalconConfig, {**_FALCON, "alibi": True, "multi_query": False, "bias": True}),
 }
 ARCHITECTURES = list(_ARCHITECTURES)
 
