@@ -78,10 +78,16 @@ _XGLM = {"d_model": HIDDEN, "num_layers": LAYERS, "attention_heads": HEADS, "ffn
 _GEMMA3 = {
     **_GROUPED,
     "head_dim": HEAD_SIZE,
+    "query_pre_attn_scalar": 1,  # queries and keys are of length 1, but for their weights
     "sliding_window": WINDOW,
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }
-_GEMMA2 = {**_GEMMA3, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 9.0}
+_GEMMA2 = {
+    **_GEMMA3,
+    "query_pre_attn_scalar": HEAD_SIZE // 2,
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 9.0,
+}
 _TOWER = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 1}
 _WITH_IMAGES = {
     "text_config": Gemma3TextConfig(**_GEMMA3).to_dict(),
@@ -110,6 +116,11 @@ _ARCHITECTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "falcon_alibi": (FalconForCausalLM, FalconConfig, {**_FALCON, "alibi": True, "multi_query": False, "bias": True}),
 }
 ARCHITECTURES = list(_ARCHITECTURES)
+# Which compute in single precision, in part, whatever they are told.
+SINGLE = ("xglm", "gpt_neo", "gptj", "gemma2", "bloom")
+LINEAR_BIASES = ("bloom", "falcon_alibi")
+# Whose attention is not chosen by name, or has one name alone.
+ONE_IMPLEMENTATION = ("gpt_neo", "xglm", "gptj", "gemma2", "bloom", "falcon", "falcon_alibi")
 
 TEXTS = ["rain all day", "the sun", "a cold wind", "warm", "the rain and the sun", "wind"]
 ANSWERS = ["bad", "good"]
@@ -144,6 +155,53 @@ def tiny_model(name: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
 def tiny(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> LanguageModel:
     """Return the same, wrapped."""
     return wrap(name, tiny_model(name, seed, **changes).to(dtype))
+
+
+def has_window(name: str, layer: int) -> bool:
+    """Say whether a layer of a model has a sliding window, of ``WINDOW`` tokens."""
+    if name.startswith("gemma"):
+        return layer != 1
+    return name == "mistral" or (name == "gpt_neo" and layer % 2 == 1)
+
+
+def shown_attention(model: PreTrainedModel, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return what transformers' eager attention shows of each layer, ``(B, H, T, T)``.
+
+    Falcon's adds its linear biases twice, of which one is in the mask.
+    """
+
+    def without_bias(_module: Any, inputs: Any, keywords: dict[str, Any]) -> Any:
+        mask = keywords["attention_mask"]
+        keywords["attention_mask"] = mask.masked_fill(mask > torch.finfo(mask.dtype).min, 0)
+        return inputs, keywords
+
+    kind = model.config.model_type
+    if kind not in ("gpt_neo", "gptj", "bloom"):
+        model.set_attn_implementation("eager")
+    handles = []
+    if kind == "falcon" and model.config.alibi:
+        layers = [layer.self_attention for layer in model.transformer.h]
+        handles = [layer.register_forward_pre_hook(without_bias, with_kwargs=True) for layer in layers]
+    with torch.no_grad():
+        shown: tuple[torch.Tensor, ...] = model(input_ids=tokens, use_cache=False, output_attentions=True).attentions
+    for handle in handles:
+        handle.remove()
+    return shown
+
+
+def with_caps_and_biases(name: str, products: torch.Tensor) -> torch.Tensor:
+    """Return the scores of the last position ``(B, H, S)`` that scaled inner products make in one of ``ARCHITECTURES``.
+
+    Caps as in Gemma 2's report (arXiv 2408.00118), biases as in Press et al. 2022 (arXiv 2108.12409); Falcon scales
+    those too.
+    """
+    if name == "gemma2":
+        return 5.0 * (products / 5.0).tanh()
+    if name in LINEAR_BIASES:
+        slopes = torch.tensor([2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8], dtype=products.dtype)
+        slopes = slopes / (HEAD_SIZE**0.5 if name == "falcon_alibi" else 1)
+        return products - slopes[:, None] * torch.arange(products.shape[-1] - 1, -1, -1)
+    return products
 
 
 def tiny_double(name: str, seed: int = 0) -> LanguageModel:

@@ -14,7 +14,7 @@ from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.scoring import PLAIN, Scoring
 from iclgd.models import momentum
 from iclgd.models.momentum import added_values
-from iclgd.vendors.transformers import sdpa_mask
+from iclgd.vendors.transformers import capped_attention_forward, sdpa_mask
 
 NAME = "iclgd"
 UNKNOWN = ("s_aux", "position_bias")  # arguments that change the scores in ways that are not captured
@@ -82,7 +82,7 @@ def attend(
     if context is not None:
         result = attend_with_context(query * scale, key, value, context, attention_mask, scoring)
     elif softcap is not None:
-        result = attend_capped(query * scale, key, value, attention_mask, scoring)
+        result = _attend_capped(module, query, key, value, attention_mask, scale, softcap)
     else:
         return momentum.attend(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     added = added_values(
@@ -91,24 +91,15 @@ def attend(
     return result if added is None else result + added, None
 
 
-def attend_capped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scoring: Scoring) -> Tensor:
-    """Return causal softmax attention of capped scores, which no fused kernel of PyTorch has, shape ``(B, T, H, E)``.
-
-    Args:
-        query: scaled, shape ``(B, H, T, E)``.
-        key: shape ``(B, G, S, E)`` with G key heads, each for H / G query heads in turn.
-        value: likewise.
-        mask: true where attention is allowed, shape ``(B or 1, 1, T, S)``; ``None``: to everything before.
-        scoring: with the cap.
-    """
-    batch, num_heads, length, size = query.shape
+def _attend_capped(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, softcap: float
+) -> Tensor:
+    """Return causal attention of capped scores, shape ``(B, T, H, E)``: PyTorch's own attention has no caps."""
     if mask is None:
-        mask = torch.ones(length, key.shape[2], dtype=torch.bool, device=query.device)
-        mask = mask.tril(key.shape[2] - length)[None, None]
-    grouped = query.view(batch, key.shape[1], -1, length, size)
-    scores = scoring.capped(grouped.matmul(key.unsqueeze(2).transpose(-1, -2)))  # (B, G, H / G, T, S)
-    shares = at_least_single(scores).masked_fill(~mask.unsqueeze(2), -torch.inf).softmax(-1).to(value.dtype)
-    return shares.matmul(value.unsqueeze(2)).view(batch, num_heads, length, -1).transpose(1, 2).contiguous()
+        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]
+    added = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
+    result: Tensor = capped_attention_forward(module, query, key, value, added, scaling=scale, softcap=softcap)[0]
+    return result
 
 
 def attend_with_context(

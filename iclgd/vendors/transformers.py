@@ -17,10 +17,13 @@ from transformers.models.bloom.modeling_bloom import BloomAttention as BloomAtte
 from transformers.models.codegen.modeling_codegen import CodeGenAttention as CodeGenAttention
 from transformers.models.falcon.modeling_falcon import FalconAttention as FalconAttention
 from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb as rotate_falcon
+from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention as GPTNeoSelfAttention
 from transformers.models.gptj.modeling_gptj import GPTJAttention as GPTJAttention
 from transformers.models.xglm.modeling_xglm import XGLMAttention as XGLMAttention
 from transformers.pytorch_utils import Conv1D as Conv1D
+
+capped_attention_forward = eager_attention_forward  # the one that takes a cap for the scores
 
 # Attention outside transformers' registry whose modules have a method that is given queries, all keys and values, and
 # the mask: with this factor of the scores.
