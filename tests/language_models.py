@@ -167,21 +167,24 @@ def has_window(name: str, layer: int) -> bool:
 def shown_attention(model: PreTrainedModel, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return what transformers' eager attention shows of each layer, ``(B, H, T, T)``.
 
-    Falcon's adds its linear biases twice, of which one is in the mask.
+    Falcon's is no reference as it is: it adds its linear biases twice, of which one is in the mask, and adds a mask of
+    booleans as numbers.
     """
 
-    def without_bias(_module: Any, inputs: Any, keywords: dict[str, Any]) -> Any:
+    def plain_mask(_module: Any, inputs: Any, keywords: dict[str, Any]) -> Any:
         mask = keywords["attention_mask"]
-        keywords["attention_mask"] = mask.masked_fill(mask > torch.finfo(mask.dtype).min, 0)
+        allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
+        smallest = torch.finfo(torch.float32).min
+        keywords["attention_mask"] = torch.zeros_like(allowed, dtype=torch.float32).masked_fill(~allowed, smallest)
         return inputs, keywords
 
     kind = model.config.model_type
     if kind not in ("gpt_neo", "gptj", "bloom"):
         model.set_attn_implementation("eager")
     handles = []
-    if kind == "falcon" and model.config.alibi:
+    if kind == "falcon":
         layers = [layer.self_attention for layer in model.transformer.h]
-        handles = [layer.register_forward_pre_hook(without_bias, with_kwargs=True) for layer in layers]
+        handles = [layer.register_forward_pre_hook(plain_mask, with_kwargs=True) for layer in layers]
     with torch.no_grad():
         shown: tuple[torch.Tensor, ...] = model(input_ids=tokens, use_cache=False, output_attentions=True).attentions
     for handle in handles:

@@ -12,7 +12,6 @@ from iclgd.analysis.attention import Observer, UnknownAttentionError
 from iclgd.analysis.scoring import PLAIN, Scoring
 from iclgd.models.language import LanguageModel, LanguageModelError
 from iclgd.vendors.transformers import (
-    IMPLEMENTATIONS,
     METHOD,
     OUTPUTS,
     PROJECTIONS,
@@ -21,6 +20,7 @@ from iclgd.vendors.transformers import (
     WITH_PARTING,
     WITH_PROJECTIONS,
     GPTNeoSelfAttention,
+    adds_biases_twice,
     attention_implementation,
     parted,
     windows,
@@ -45,18 +45,9 @@ def make_watchable(model: LanguageModel) -> None:
 
     Unwatched it does what transformers' own does (:func:`iclgd.analysis.attention.attend`).
     """
-    wanted = _wanted_implementation(model)
-    if wanted == attention.NAME:
-        attention.install()
-    if wanted != attention_implementation(model.decoder):
-        model.decoder.set_attn_implementation(wanted)
-
-
-def _wanted_implementation(model: LanguageModel) -> str:
-    """Return the name of the attention function that the model is to have while it is watched."""
     if is_registered(model):
-        return attention.NAME
-    return IMPLEMENTATIONS.get(type(model.layers[0].module), attention_implementation(model.decoder))
+        attention.install()
+        model.decoder.set_attn_implementation(attention.NAME)
 
 
 @contextlib.contextmanager
@@ -70,7 +61,7 @@ def watch(model: LanguageModel, observer: Observer) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.callback(attention.OBSERVER.reset, token)
         previous = attention_implementation(model.decoder)
-        if previous != _wanted_implementation(model):
+        if is_registered(model) and previous != attention.NAME:
             stack.callback(model.decoder.set_attn_implementation, previous)
             make_watchable(model)
         for layer in model.layers:
@@ -116,6 +107,8 @@ def _watched_parting(module: nn.Module, observer: Observer) -> Iterator[None]:
         calls[:] = [kwargs]
 
     def watched(fused: Tensor) -> Any:
+        if adds_biases_twice(module):
+            raise UnknownAttentionError("eager attention that adds its linear biases twice")
         parts, call = own(fused), calls.pop()
         query, key, value, bias = parted(module, parts, call)
         observer.see(module, query, key, value, _allowed(call["attention_mask"], bias), Scoring(bias=bias))

@@ -41,8 +41,6 @@ WITH_PARTING: dict[type, str] = {BloomAttention: "_reshape", FalconAttention: "_
 UNREGISTERED = (*WITH_METHOD, *WITH_PROJECTIONS, *WITH_PARTING)
 # The part within such attention whose result has no residual in it yet, if that is not the module's.
 OUTPUTS: dict[type, str] = {BloomAttention: "dense"}
-# What such attention has to run as: Falcon's own eager attention adds its linear biases twice.
-IMPLEMENTATIONS: dict[type, str] = {FalconAttention: "sdpa"}
 
 
 def attention_implementation(model: PreTrainedModel) -> str:
@@ -87,6 +85,15 @@ class WithParts:
 def has_recurrent_state(model: PreTrainedModel) -> bool:
     """Say whether a model has more to hand on to the next token than keys and values."""
     return bool(getattr(model, "_is_stateful", False))
+
+
+def adds_biases_twice(module: nn.Module) -> bool:
+    """Say whether an attention module adds its linear biases beside a mask that has them, as Falcon's eager one does.
+
+    Which one it is has been chosen when the model was made, for good.
+    """
+    config: Any = getattr(module, "config", None)
+    return isinstance(module, FalconAttention) and config.alibi and config._attn_implementation != "sdpa"
 
 
 def parted(module: nn.Module, parts: Any, keywords: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:

@@ -212,7 +212,7 @@ def test_padding_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mistral", "gpt_neo", "gemma2", "gemma3", "gemma3_images"])
 def test_scores_outside_a_sliding_window_are_no_scores(name: str) -> None:
-    model, tokens = tiny(name), random_tokens(2, 2 * WINDOW)
+    model, tokens = tiny_double(name), random_tokens(2, 2 * WINDOW)
     last = torch.tensor([2 * WINDOW - 1, WINDOW + 3])
     logits, captured = captured_forward(model, tokens, last)
     assert torch.equal(logits, plain_forward(model, tokens).logits)
@@ -317,6 +317,13 @@ def test_attention_that_cannot_be_seen_is_refused(kind: type[PreTrainedModel], c
     assert_nothing_is_left(model, implementation)
     tokens = torch.ones(1, 3, dtype=torch.long)
     plain_forward(model, tokens)  # still works
+
+
+def test_eager_linear_biases_of_falcon_are_refused() -> None:
+    model = tiny("falcon_alibi")
+    model.model.config._attn_implementation = "eager"  # as it is chosen when a model is made
+    with pytest.raises(LanguageModelError, match="eager attention that adds its linear biases twice cannot be capt"):
+        check_capture(model)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -4,8 +4,10 @@ from transformers import AttentionInterface, AutoModelForCausalLM, DynamicCache
 
 from iclgd.vendors.transformers import (
     METHOD,
+    OUTPUTS,
     PROJECTIONS,
     WITH_METHOD,
+    WITH_PARTING,
     WITH_PROJECTIONS,
     Conv1D,
     FilledLayer,
@@ -72,6 +74,12 @@ def test_transformers_is_as_we_take_it() -> None:
 
     for kind in WITH_METHOD:
         assert callable(getattr(kind, METHOD, None)), f"{kind.__name__} attends by another method: it is not watched"
+    for name in ("bloom", "falcon", "falcon_alibi"):
+        layers = [module for module in tiny_model(name).modules() if type(module) in WITH_PARTING]
+        assert layers, f"{name} has another class of attention: it is not watched"
+        assert callable(getattr(layers[0], WITH_PARTING[type(layers[0])], None)), f"{name} parts its heads otherwise"
+        assert hasattr(layers[0], OUTPUTS.get(type(layers[0]), "dense")), f"{name}'s outputs are elsewhere"
+        assert layers[0].inv_norm_factor == HEAD_SIZE**-0.5, f"{name} scales its queries otherwise"
     xglm, neo = tiny_model("xglm"), tiny_model("gpt_neo")
     attention = xglm.model.layers[0].self_attn
     assert type(attention) in WITH_PROJECTIONS, "XGLM has another class of attention: it is not watched"
