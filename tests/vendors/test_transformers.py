@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, DynamicCache
@@ -79,7 +80,7 @@ def test_transformers_is_as_we_take_it() -> None:
         assert layers, f"{name} has another class of attention: it is not watched"
         assert callable(getattr(layers[0], WITH_PARTING[type(layers[0])], None)), f"{name} parts its heads otherwise"
         assert hasattr(layers[0], OUTPUTS.get(type(layers[0]), "dense")), f"{name}'s outputs are elsewhere"
-        assert layers[0].inv_norm_factor == HEAD_SIZE**-0.5, f"{name} scales its queries otherwise"
+        assert layers[0].inv_norm_factor == pytest.approx(HEAD_SIZE**-0.5), f"{name} scales its queries otherwise"
     xglm, neo = tiny_model("xglm"), tiny_model("gpt_neo")
     attention = xglm.model.layers[0].self_attn
     assert type(attention) in WITH_PROJECTIONS, "XGLM has another class of attention: it is not watched"
