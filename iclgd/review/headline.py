@@ -53,7 +53,7 @@ KEY_NUMBERS: dict[str, tuple[str, ...]] = {  # of tables that have a row for eac
 OF_LANGUAGE = ("val/perplexity/", "accuracy/")  # begin more numbers of language models
 MOST_OTHERS = 12  # numbers of an experiment that is not known here
 MOST_SETTINGS = 6  # that headline and verdicts have; a table has more
-PARTS = ("/layer_", "/seed_", "_low", "_high")  # of names that are no headlines
+PARTS = ("draw_", "/layer_", "/seed_", "_low", "_high")  # of names that are no headlines
 
 
 def headline(settings: Sequence[Setting]) -> Table:
