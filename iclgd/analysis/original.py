@@ -51,13 +51,13 @@ class Original:
         """Return the same comparison with another draw of demonstrations.
 
         Args:
-            draw: its number; the seed is that much above the config's.
+            draw: its number.
             rows: from which they are drawn.
 
         Raises:
             PromptError: if there are not enough rows.
         """
-        config = dataclasses.replace(self.config, seed=self.config.seed + draw, num_draws=1)
+        config = self.config.of_draw(draw)
         demonstrations = select_demonstrations(rows, config, self.task.answers)
         return dataclasses.replace(self, demonstrations=demonstrations, config=config)
 

@@ -33,7 +33,7 @@ def show_prompt(arguments: argparse.Namespace) -> int:
         raise InputError(f"{name}: no config of a text run, but experiment: {config.experiment}")
     from iclgd.experiments.shown_prompts import shown_prompts
 
-    shown = shown_prompts(config, arguments.query)
+    shown = shown_prompts(config, arguments.query, arguments.draw)
     if arguments.json:
         sys.stdout.write(json.dumps(dataclasses.asdict(shown), indent=1) + "\n")
         return 0

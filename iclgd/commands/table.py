@@ -77,6 +77,7 @@ def make_parser() -> tuple[Parser, Collection[str]]:
     command.add_argument(
         "--query", type=int, default=0, metavar="I", help="its number, as in predictions.jsonl (default: 0)"
     )
+    command.add_argument("--draw", type=int, default=0, metavar="K", help="which draw of demonstrations (default: 0)")
     command.add_argument("--json", action="store_true", help="for scripts: everything, positions and ids of tokens too")
 
     command = add(

@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -67,6 +67,14 @@ class DemonstrationsConfig:
             raise ValueError(f"demonstrations.num_draws must be {wanted}, got {self.num_draws}")
         checks.one_of(OVERFLOWS, "demonstrations", self, "overflow")
         checks.one_of(START_TOKENS, "demonstrations", self, "start_token")
+
+    def of_draw(self, draw: int) -> "DemonstrationsConfig":
+        """Return the config of one draw alone.
+
+        Args:
+            draw: counted from 0; the seed is that much higher.
+        """
+        return replace(self, seed=self.seed + draw, num_draws=1)
 
 
 @dataclass(frozen=True)

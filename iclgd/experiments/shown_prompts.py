@@ -15,7 +15,7 @@ from iclgd.models.language import load_tokenizer, longest_sequence
 
 
 class ShownPromptError(InputError):
-    """A query that the run does not ask."""
+    """A query that the run does not ask, or demonstrations that it does not draw."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +83,29 @@ class ShownPrompts:
     measures: dict[str, tuple[str, ...]]
 
 
-def shown_prompts(config: text.Config, query: int) -> ShownPrompts:
+def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompts:
     """Return what a run of a config shows its model of a query.
 
     Args:
         config: the run's.
         query: the number of the query.
+        draw: of demonstrations.
 
     Raises:
-        ShownPromptError: if the run does not ask so many.
+        ShownPromptError: if the run does not ask or draw so many.
         InputError: as :func:`iclgd.experiments.text.prepare` does, but for the weights.
     """
     task, rows, queries = text.read_task(config.task)
     if not 0 <= query < len(queries):
         raise ShownPromptError(f"--query must be from 0 to {len(queries) - 1}, as the run asks so many; got {query}")
+    if not 0 <= draw < config.demonstrations.num_draws:
+        last = config.demonstrations.num_draws - 1
+        raise ShownPromptError(f"--draw must be from 0 to {last}, as demonstrations.num_draws says; got {draw}")
     tokenizer = load_tokenizer(config.model)
-    shown = select_demonstrations(rows, config.demonstrations, task.answers)
+    drawn = config.demonstrations.of_draw(draw)
+    shown = select_demonstrations(rows, drawn, task.answers)
     limit = longest_sequence(config.model) or ANY_LENGTH
-    prompts = build_prompts(task, tokenizer, shown, queries, config.demonstrations, limit)
+    prompts = build_prompts(task, tokenizer, shown, queries, drawn, limit)
     reader = _Reader(tokenizer, prompts)
     asked, after_start = prompts.queries[query], len(prompts.start)
     zero_shot = (*reader.start(), reader.part("query", None, after_start, asked))

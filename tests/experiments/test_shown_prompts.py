@@ -203,7 +203,7 @@ def test_measures_rest_on_the_tokens_that_they_name(kind: str) -> None:
     for zero_shot, in_context, finetuned in (settings, others):
         attention = FinetuningAttention(queries, positions, [2, 3])
         seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian")
-        metrics = Similarities(2, 0, 0, "gaussian").metrics
+        metrics = Similarities(2, Resampling(0), "gaussian").metrics
         found.append({name: TEXT_METRICS[name].inputs(seen) for name in metrics})
     for name, entry in TEXT_METRICS.items():
         pairs = zip(*(of[name] for of in found), strict=True)
@@ -230,12 +230,26 @@ def test_it_fits_a_terminal_whatever_rows_hold(cli: Cli, tmp_path: Path) -> None
     assert max(map(cell_len, out.splitlines()[1:])) <= 80  # the first one has a path
 
 
+def test_a_draw_is_that_of_its_own_seed(cli: Cli, tmp_path: Path) -> None:
+    keys = [
+        CONFIG,
+        *KEYS,
+        f"model.name={without_weights(tmp_path / 'model', gpt2())}",
+        f"task.name={write_task(tmp_path)}",
+    ]
+    _, own, _ = cli("show-prompt", *keys, "demonstrations.seed=4")
+    _, drawn, _ = cli("show-prompt", *keys, "demonstrations.seed=3", "demonstrations.num_draws=2", "--draw", 1)
+    _, first, _ = cli("show-prompt", *keys, "demonstrations.seed=3", "demonstrations.num_draws=2")
+    assert drawn == own != first
+
+
 def test_mistakes_get_one_line(cli: Cli, tmp_path: Path, small_config: Path) -> None:
     folder = without_weights(tmp_path / "model", gpt2())
     keys = [*KEYS, f"model.name={folder}", f"task.name={write_task(tmp_path)}"]
     for arguments, message in (
         ([CONFIG, *keys, "--query", 23], "--query must be from 0 to 22, as the run asks so many; got 23"),
         ([CONFIG, *keys, "--query=-1"], "--query must be from 0 to 22, as the run asks so many; got -1"),
+        ([CONFIG, *keys, "--draw", 1], "--draw must be from 0 to 0, as demonstrations.num_draws says; got 1"),
         ([small_config], "small: no config of a text run, but experiment: regression"),
         ([CONFIG, *keys, f"model.name={tmp_path}"], f"model.tokenizer (or model.name): {tmp_path} has no tokenizer"),
         (
