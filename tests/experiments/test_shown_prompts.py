@@ -19,6 +19,7 @@ from iclgd.data.prompts import Prompts
 from iclgd.data.text import load_task, text_task_names
 from iclgd.experiments import text
 from iclgd.measures import TEXT_METRICS, TOKENS
+from iclgd.metrics.bootstrap import Resampling
 from iclgd.modules.similarities import Similarities
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
