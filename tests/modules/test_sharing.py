@@ -12,23 +12,27 @@ import torch
 from safetensors.torch import load_file
 
 from iclgd import config as configs
+from iclgd.data.corpus_datamodule import CorpusDataModule
 from iclgd.experiment import run
+from iclgd.experiments.language_modeling import Config, prepare
 from iclgd.tracking.run_directory import RunDirectory
 from tests.conftest import ROOT
 from tests.modules.sharing import STRATEGIES
-from tests.modules.test_language_modeling import small
+from tests.modules.test_language_modeling import small, small_corpus, write_corpus
 
 STEPS = ["trainer.max_steps=20", "evaluation={every_num_steps: 10, num_sequences: 6, num_samples: 1}"]
 TOLERANCE = 1e-5
 
 
-def start_two_processes(runs: Path, *overrides: str) -> dict[str, RunDirectory]:
-    """Run each strategy on two processes, and a part of the last one again; return the runs."""
+def run_on_two_processes(config: Config, runs: Path) -> dict[str, RunDirectory]:
+    """Run by each strategy, and a part of the last one again; return the runs."""
+    path = runs / "config.yaml"
+    path.write_text(configs.to_yaml(config))
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(len(STRATEGIES) + 1)]
         ports = " ".join(str(each.getsockname()[1]) for each in sockets)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ICLGD_RUNS": str(runs), "PORTS": ports}
-    command = [sys.executable, "-m", "tests.modules.sharing", *overrides]
+    command = [sys.executable, "-m", "tests.modules.sharing", str(path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     found = {name: RunDirectory(next((runs / name).iterdir())) for name in STRATEGIES}
@@ -49,26 +53,28 @@ def assert_equal(first: RunDirectory, second: RunDirectory, tolerance: float) ->
         torch.testing.assert_close(others[name], weight, rtol=0, atol=tolerance, msg=name)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
-    return start_two_processes(tmp_path_factory.mktemp("shared"), *STEPS)
+def assert_same_training(one: RunDirectory | None, two: dict[str, RunDirectory]) -> None:
+    assert one is not None
+    assert_equal(one, two["ddp"], TOLERANCE)
+    assert_equal(two["ddp"], two["fsdp"], TOLERANCE)
+    assert_equal(two["fsdp"], two["resumed"], tolerance=0.0)
 
 
-def test_two_processes_train_as_one_that_takes_half_at_a_time(
-    shared: dict[str, RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_train_as_one_that_takes_half_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICLGD_RUNS", str(tmp_path))
     one = run(small(*STEPS, "training.accumulation=2"), "one").directory
-    assert one is not None
-    assert_equal(one, shared["ddp"], TOLERANCE)
+    assert_same_training(one, run_on_two_processes(small(*STEPS), tmp_path))
 
 
-def test_shared_out_weights_are_trained_as_whole_ones(shared: dict[str, RunDirectory]) -> None:
-    assert_equal(shared["ddp"], shared["fsdp"], TOLERANCE)
-
-
-def test_shared_out_weights_go_on_from_a_checkpoint(shared: dict[str, RunDirectory]) -> None:
-    assert_equal(shared["fsdp"], shared["resumed"], tolerance=0.0)
+@pytest.mark.slow
+def test_they_do_so_on_a_corpus_that_cannot_be_halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICLGD_RUNS", str(tmp_path))
+    text = write_corpus(tmp_path / "corpus")
+    data, _ = prepare(small_corpus(text, *STEPS))
+    assert isinstance(data, CorpusDataModule)
+    assert any((data.corpus.validation.num_tokens - 1) // length % 2 for length in data.lengths)
+    one = run(small_corpus(text, *STEPS, "training.accumulation=2"), "one").directory
+    assert_same_training(one, run_on_two_processes(small_corpus(text, *STEPS), tmp_path))
 
 
 @pytest.mark.parametrize("key", ["trainer.compile=true", "trainer.precision=64-true"])
