@@ -64,7 +64,7 @@ def write_corpus(folder: Path) -> Path:
     folder.mkdir()
     words = ["rain", "falls", "on", "the", "stone", "house", "while", "a", "bird", "sings", "of", "winter"]
     generator = torch.Generator().manual_seed(0)
-    for split, num_words in (("train", 100), ("validation", 150)):
+    for split, num_words in (("train", 100), ("validation", 165)):
         drawn = [words[index] for index in torch.randint(len(words), (num_words,), generator=generator).tolist()]
         (folder / f"{split}.txt").write_text("\n".join(map(" ".join, zip(*[iter(drawn)] * 5, strict=True))))
     return folder
@@ -295,6 +295,25 @@ def test_bad_configs_are_refused(override: str, message: str) -> None:
     with pytest.raises(configs.ConfigError) as error:
         small(override)
     assert str(error.value) == message
+
+
+def test_compiling_without_a_compiler_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-compiler")
+    with pytest.raises(InputError, match="trainer.compile=true needs a C\\+\\+ compiler, and no-compiler is not there"):
+        prepare(small("trainer.compile=true"))
+    prepare(small())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["softmax", "momentum"])
+def test_a_compiled_model_takes_the_same_steps(attention: str) -> None:
+    (first, numbers), (second, others) = (
+        train(small(f"model.attention={attention}", "training.growth_steps=0", f"trainer.compile={compiled}"))
+        for compiled in ("false", "true")
+    )
+    assert others == pytest.approx(numbers, abs=1e-5)
+    for name, weight in first.model.state_dict().items():
+        torch.testing.assert_close(second.model.state_dict()[name], weight, rtol=0, atol=1e-5, msg=name)
 
 
 def test_evaluation_is_shared_out_to_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
