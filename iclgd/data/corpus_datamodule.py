@@ -16,7 +16,7 @@ from iclgd.data.language_datamodule import TrainingBatches
 from iclgd.data.seeding import named_generator
 from iclgd.data.token_file import TokenFile
 
-NUM_LOGITS_AT_ONCE = 2**26  # when evaluating: 256 MiB in single precision
+NUM_LOGITS_AT_ONCE = 2**26  # when evaluating: 256 MiB in single precision; more if two sequences have more
 
 
 class ShuffledWindows:
@@ -138,12 +138,17 @@ class CorpusDataModule(LightningDataModule):
         return [self.evaluation(length, self.corpus.validation.num_tokens) for length in self.lengths]
 
     def evaluation(self, length: int, num_tokens: int) -> "EvaluationBatches":
-        """Return this rank's part of the sequences that lie side by side in the first tokens."""
+        """Return this rank's part of the sequences that lie side by side in the first tokens, at least one a rank.
+
+        All ranks have as many batches: those that share out weights compute together, or wait for ever.
+        """
         (rank, num_ranks), device = self._placement()
-        num_windows = min(num_tokens, self.corpus.validation.num_tokens - 1) // length
+        num_windows = max(num_ranks, min(num_tokens, self.corpus.validation.num_tokens - 1) // length)
+        # Two at once at the least: a rank may have one window less than others, and still needs one in each batch.
+        at_once = max(2, NUM_LOGITS_AT_ONCE // (length * self.corpus.vocabulary_size))
+        num_batches = -(-num_windows // (num_ranks * at_once))
         first, last = (num_windows * index // num_ranks for index in (rank, rank + 1))
-        at_once = max(1, NUM_LOGITS_AT_ONCE // (length * self.corpus.vocabulary_size))
-        return EvaluationBatches(self.corpus.validation, length, range(first, last), at_once, device)
+        return EvaluationBatches(self.corpus.validation, length, range(first, last), num_batches, device)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave the batch where it is: on the device."""
@@ -162,18 +167,18 @@ class EvaluationBatches:
         tokens: the text.
         length: tokens to predict in a window, which has one more.
         windows: which of them, counted from the beginning of the text.
-        batch_size: windows at once.
+        num_batches: into which they are divided, evenly.
         device: where they are needed.
     """
 
-    def __init__(self, tokens: TokenFile, length: int, windows: range, batch_size: int, device: torch.device) -> None:
-        self.tokens, self.length, self.windows, self.batch_size = tokens, length, windows, batch_size
+    def __init__(self, tokens: TokenFile, length: int, windows: range, num_batches: int, device: torch.device) -> None:
+        self.tokens, self.length, self.windows, self.num_batches = tokens, length, windows, num_batches
         self.device = device
 
     def __len__(self) -> int:
-        return -(-len(self.windows) // self.batch_size)
+        return self.num_batches
 
     def __iter__(self) -> Iterator[TokenBatch]:
-        for first in range(0, len(self.windows), self.batch_size):
-            starts = [window * self.length for window in self.windows[first : first + self.batch_size]]
-            yield TokenBatch(torch.from_numpy(self.tokens.windows(starts, self.length + 1))).to(self.device)
+        for windows in np.array_split(self.windows, self.num_batches):
+            tokens = self.tokens.windows(windows * self.length, self.length + 1)
+            yield TokenBatch(torch.from_numpy(tokens)).to(self.device)

@@ -35,7 +35,7 @@ from iclgd.runtime.participants import Participants
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
 from iclgd.runtime.throughput import utilization
-from iclgd.runtime.trainer import ShardedTrainerConfig, make_trainer, train_and_test
+from iclgd.runtime.trainer import ShardedTrainerConfig, check_compiler, make_trainer, train_and_test
 from iclgd.tracking.run_directory import MODEL_FOLDER, RunDirectory, RunDirectoryError, runs_folder
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -96,8 +96,9 @@ def prepare(config: Config) -> Prepared:
 
     Raises:
         TooLargeError: if this machine's memory cannot hold them.
-        InputError: if a corpus or its tokenizer cannot be used.
+        InputError: if a corpus or its tokenizer cannot be used, or there is no compiler for ``trainer.compile``.
     """
+    check_compiler(config.trainer)
     check(_memory_needs(config), config.trainer.lightning_accelerator == "gpu")
     data = _data(config)
     lengths = data.lengths if isinstance(data, CorpusDataModule) else ()

@@ -14,6 +14,7 @@ PEAKS = {  # of dense products in bfloat16, per second, from NVIDIA's data sheet
     "L40S": 362e12,
     "L4": 121e12,
     "A10": 125e12,
+    "RTX 4090": 165.2e12,
 }
 
 

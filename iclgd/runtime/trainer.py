@@ -1,6 +1,8 @@
 """Lightning's Trainer as our config describes it."""
 
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +103,7 @@ class ShardedTrainerConfig(TrainerConfig):
     """The same for one model that may be too large for a device; errors as of :class:`DeviceConfig`."""
 
     compile: bool = False
-    """Whether torch.compile makes kernels of the model: a minute at the start, and faster steps on a GPU."""
+    """Whether torch.compile makes kernels of the model: a minute at the start; small models gain nothing on a CPU."""
     strategies = SHARDED_STRATEGIES
 
     def __post_init__(self) -> None:
@@ -110,6 +112,20 @@ class ShardedTrainerConfig(TrainerConfig):
             raise ValueError("trainer.compile=true does not go with trainer.strategy=fsdp")
         if self.strategy == "fsdp" and self.precision == "64-true":  # Lightning has no such precision for it
             raise ValueError("trainer.precision=64-true does not go with trainer.strategy=fsdp")
+
+
+def check_compiler(config: ShardedTrainerConfig) -> None:
+    """Refuse to compile for a CPU without a C++ compiler, which PyTorch would do in the first step.
+
+    Raises:
+        InputError: if there is none.
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as PyTorch chooses it
+    if config.compile and config.lightning_accelerator == "cpu" and shutil.which(compiler) is None:
+        raise checks.InputError(
+            f"trainer.compile=true needs a C++ compiler, and {compiler} is not there; set CXX to one, "
+            "or trainer.compile=false"
+        )
 
 
 def num_usable_cores() -> int:

@@ -31,6 +31,7 @@ from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
 
 EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded_model.yaml"
+WIKITEXT2 = ROOT / "configs" / "language_modeling" / "wikitext2_tiny.yaml"
 SMALL = [
     "task={num_demonstrations: 5, num_words: 2}",
     "model={num_layers: 2, num_heads: 2, hidden_size: 16, context_length: 32}",
@@ -42,10 +43,31 @@ SMALL = [
 
 
 def small(*overrides: str) -> Config:
+    return load(EMBEDDED, *SMALL, *overrides)
+
+
+def small_corpus(folder: Path, *overrides: str) -> Config:
+    """Return the same on the text in a folder."""
+    task = f"task={{data_dir: {folder}, hub_config: null, num_tokens: 16, vocabulary_size: 300}}"
+    return load(WIKITEXT2, task, *SMALL[1:], "evaluation.lengths=[9, 32]", *overrides)
+
+
+def load(path: Path, *overrides: str) -> Config:
     prepare_process(num_threads=1)
-    config = configs.load(EMBEDDED, [*SMALL, *overrides])
+    config = configs.load(path, overrides)
     assert isinstance(config, Config)
     return config
+
+
+def write_corpus(folder: Path) -> Path:
+    """Write a text whose training part is gone through more than once in a few steps; return its folder."""
+    folder.mkdir()
+    words = ["rain", "falls", "on", "the", "stone", "house", "while", "a", "bird", "sings", "of", "winter"]
+    generator = torch.Generator().manual_seed(0)
+    for split, num_words in (("train", 100), ("validation", 165)):
+        drawn = [words[index] for index in torch.randint(len(words), (num_words,), generator=generator).tolist()]
+        (folder / f"{split}.txt").write_text("\n".join(map(" ".join, zip(*[iter(drawn)] * 5, strict=True))))
+    return folder
 
 
 def train(config: Config) -> tuple[LanguageModelingModule, dict[str, float]]:
@@ -149,9 +171,13 @@ def test_learning_rate_rises_and_falls() -> None:
     assert TrainingConfig(schedule="constant", warmup_steps=0).learning_rate_at(5, 10) == TrainingConfig().learning_rate
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("language", ["few_shot", "corpus"])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
     monkeypatch.setenv("ICLGD_RUNS", str(tmp_path))
-    whole = run(small(), "whole").directory
+    config = small() if language == "few_shot" else small_corpus(write_corpus(tmp_path / "corpus"))
+    whole = run(config, "whole").directory
     assert whole is not None
     take_step, stopped = LanguageModelingModule.training_step, []
 
@@ -163,7 +189,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(LanguageModelingModule, "training_step", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt, match="continue with: iclgd resume"):
-        run(small(), "stopped")
+        run(config, "stopped")
     (path,) = (tmp_path / "stopped").iterdir()
     assert not (path / "model").exists()
     resumed = resume(path).directory
@@ -269,6 +295,25 @@ def test_bad_configs_are_refused(override: str, message: str) -> None:
     with pytest.raises(configs.ConfigError) as error:
         small(override)
     assert str(error.value) == message
+
+
+def test_compiling_without_a_compiler_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-compiler")
+    with pytest.raises(InputError, match="trainer.compile=true needs a C\\+\\+ compiler, and no-compiler is not there"):
+        prepare(small("trainer.compile=true"))
+    prepare(small())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["softmax", "momentum"])
+def test_a_compiled_model_takes_the_same_steps(attention: str) -> None:
+    (first, numbers), (second, others) = (
+        train(small(f"model.attention={attention}", "training.growth_steps=0", f"trainer.compile={compiled}"))
+        for compiled in ("false", "true")
+    )
+    assert others == pytest.approx(numbers, abs=1e-5)
+    for name, weight in first.model.state_dict().items():
+        torch.testing.assert_close(second.model.state_dict()[name], weight, rtol=0, atol=1e-5, msg=name)
 
 
 def test_evaluation_is_shared_out_to_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

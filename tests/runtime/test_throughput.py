@@ -25,6 +25,11 @@ def test_flops_per_token_are_those_that_pytorch_counts() -> None:
         ("NVIDIA A100-SXM4-80GB", 312e12),
         ("NVIDIA L4", 121e12),
         ("NVIDIA L40", None),
+        ("NVIDIA H200", 989.4e12),
+        ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA GeForce RTX 4090", 165.2e12),
+        ("Tesla V100-SXM2-16GB", None),  # has no bfloat16
         ("Quadro RTX 6000", None),
     ],
 )
