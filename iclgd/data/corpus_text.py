@@ -18,7 +18,8 @@ FIELD = "text"
 NUM_CHARACTERS = 2**16  # of a piece
 NUM_BYTES = 2**18  # read at once
 ENDINGS = ("txt", "jsonl")
-LAST_BREAK = re.compile(r"\S*\s+(?=\S)")  # of a text from its end
+# Read from the end: all byte-level tokenizers begin a word with a single space, not all with a line break.
+LAST_SPACE, LAST_WHITE_SPACE = re.compile(r"\S (?=\S)"), re.compile(r"\s+(?=\S)")
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 MOST_SHOWN = 60  # characters of a value in a message
 
@@ -110,11 +111,11 @@ class CorpusText:
 
 
 def cut(chunks: Iterable[str], size: int = NUM_CHARACTERS) -> Iterator[str]:
-    """Yield a text in pieces of at most ``size`` characters, each but the first from white space on where there is any.
+    """Yield a text in pieces of at most ``size`` characters, each but the first from a space on where there is any.
 
     Example:
-        >>> list(cut(["one tw", "o  three"], size=9))
-        ['one two', '  three']
+        >>> list(cut(["one two t", "hree\\nfour"], size=9))
+        ['one two', ' three', '\\nfour']
     """
     rest = ""
     for chunk in chunks:
@@ -129,8 +130,9 @@ def cut(chunks: Iterable[str], size: int = NUM_CHARACTERS) -> Iterator[str]:
 
 
 def _last_break(text: str) -> int:
-    """Return where a text's last white space begins; its length if it has none after a word."""
-    found = LAST_BREAK.match(text[::-1])
+    """Return where a text's last single space is, or else white space begins; its length if it has none after a word."""
+    backwards = text[::-1]
+    found = LAST_SPACE.search(backwards) or LAST_WHITE_SPACE.search(backwards)
     return len(text) - found.end() if found else len(text)
 
 
