@@ -4,13 +4,18 @@ from pathlib import Path
 
 import torch
 
-WORDS = "the a cold warm rain wind sun falls blows shines all day and night , . café 好 <|endoftext|> \n \n\n 1999".split(" ")
+WORDS = [
+    *("the", "a", "cold", "warm", "rain", "wind", "sun", "falls", "blows", "shines", "all", "day", "and", "night"),
+    *(",", ".", "café", "好", "<|endoftext|>", "1999"),
+]
+WHITE_SPACE = ["\n", "\n\n", " ", "\t"]
 
 
 def text(num_words: int, seed: int = 0) -> str:
     """Return random words, in which white space of all kinds and a control token's name stand, too."""
-    draws = torch.randint(len(WORDS), (num_words,), generator=torch.Generator().manual_seed(seed))
-    return " ".join(WORDS[index] for index in draws.tolist())
+    words = [*WORDS, *WHITE_SPACE]
+    draws = torch.randint(len(words), (num_words,), generator=torch.Generator().manual_seed(seed))
+    return " ".join(words[index] for index in draws.tolist())
 
 
 def write_corpus(folder: Path, train: str | bytes, validation: str | bytes, ending: str = "txt") -> Path:

@@ -51,14 +51,15 @@ class CorpusText:
 
     def __init__(self, data_dir: str, hub_config: str | None, split: str, has_documents: bool = True) -> None:
         self.data_dir, self.hub_config, self.split, self.has_documents = data_dir, hub_config, split, has_documents
-        folder = Path(data_dir).expanduser()
         try:
+            folder = Path(data_dir).expanduser()
             self.path = self._file(folder) if folder.is_dir() else None
             if self.path is None and (folder.exists() or not HUB_NAME.fullmatch(data_dir)):
                 beside = [str(each) for each in folder.parent.glob("*/")]
                 raise CorpusError(f"task.data_dir: {data_dir} is no folder{did_you_mean(folder, beside)}")
-        except OSError as error:
-            raise CorpusError(f"task.data_dir: {data_dir} cannot be read ({error.strerror or error})") from None
+        except (OSError, RuntimeError) as error:  # RuntimeError: ~NAME of nobody
+            reason = getattr(error, "strerror", None) or error
+            raise CorpusError(f"task.data_dir: {data_dir} cannot be read ({reason})") from None
 
     def _file(self, folder: Path) -> Path:
         names = [f"{self.split}.{ending}" for ending in ENDINGS]
@@ -130,7 +131,7 @@ def cut(chunks: Iterable[str], size: int = NUM_CHARACTERS) -> Iterator[str]:
 
 
 def _last_break(text: str) -> int:
-    """Return where a text's last single space is, or else white space begins; its length if it has none after a word."""
+    """Return where a text's last single space is, or else its last white space begins, or else its length."""
     backwards = text[::-1]
     found = LAST_SPACE.search(backwards) or LAST_WHITE_SPACE.search(backwards)
     return len(text) - found.end() if found else len(text)

@@ -104,7 +104,7 @@ def test_a_damaged_file_is_refused_in_one_line_that_says_what_to_do(path: Path, 
 
 
 def test_another_tokenizers_file_and_a_smaller_vocabulary_are_refused(path: Path) -> None:
-    with pytest.raises(TokenFileError, match="train.safetensors: was made by another tokenizer; remove the folder"):
+    with pytest.raises(TokenFileError, match="was made by another tokenizer; remove the folder"):
         TokenFile(path, "abd", 300)
     with pytest.raises(TokenFileError, match="has token 299, and the vocabulary has 299 tokens; remove the folder"):
         TokenFile(path, "abc", 299)
