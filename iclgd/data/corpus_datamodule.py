@@ -23,6 +23,7 @@ class ShuffledWindows:
     """The windows of a training text, each once in an epoch, in an order that depends on the seed and the epoch alone.
 
     An epoch's windows lie side by side from a random place on, so that their borders differ from those of others.
+    Of the text's end, less than a window may be in none.
 
     Args:
         tokens: the text, longer than a window.
