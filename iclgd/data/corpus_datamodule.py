@@ -70,7 +70,8 @@ class CorpusDataModule(LightningDataModule):
         batch_size: training sequences per step, over all devices together; a multiple of their number.
         steps_per_epoch: training steps between two evaluations.
         num_evaluation_sequences: how many of the training's length are evaluated on between training steps; of other
-            lengths as many as give the same text. The last evaluation, after training, is on all of the text.
+            lengths as many as give the same text, and one for each process at the least. The last evaluation, after
+            training, is on all of the text.
         num_processes: over all of which sequences are divided.
         accumulation: parts of a process's sequences of a step, which are trained on one after the other.
 
@@ -139,9 +140,9 @@ class CorpusDataModule(LightningDataModule):
         return [self.evaluation(length, self.corpus.validation.num_tokens) for length in self.lengths]
 
     def evaluation(self, length: int, num_tokens: int) -> "EvaluationBatches":
-        """Return this rank's part of the sequences that lie side by side in the first tokens."""
+        """Return this rank's part of the sequences that lie side by side in the first tokens; each has one at least."""
         (rank, num_ranks), device = self._placement()
-        num_windows = min(num_tokens, self.corpus.validation.num_tokens - 1) // length
+        num_windows = max(num_ranks, min(num_tokens, self.corpus.validation.num_tokens - 1) // length)
         first, last = (num_windows * index // num_ranks for index in (rank, rank + 1))
         at_once = max(1, NUM_LOGITS_AT_ONCE // (length * self.corpus.vocabulary_size))
         return EvaluationBatches(self.corpus.validation, length, range(first, last), at_once, device)

@@ -135,6 +135,13 @@ def test_between_training_steps_each_length_is_evaluated_on_the_same_beginning(c
         assert rows[:, 1:].flatten().tolist() == list(range(1, 5 * LENGTH // length * length + 1))
 
 
+def test_each_process_has_a_sequence_of_each_length(corpus: Corpus) -> None:
+    for rank in range(2):
+        data = CorpusDataModule(corpus, LENGTH, [40], 0, BATCH, 6, num_evaluation_sequences=2, num_processes=2)
+        data.trainer = data_on(corpus, rank, 2).trainer
+        assert [batch.tokens[:, 0].tolist() for batch in data.val_dataloader()[1]] == [[40 * rank]]
+
+
 def test_the_trainings_own_length_is_the_first_and_none_comes_twice(corpus: Corpus) -> None:
     data = CorpusDataModule(corpus, LENGTH, [4, LENGTH, 4], 0, BATCH, 6, 5)
     assert data.lengths == (LENGTH, 4)
