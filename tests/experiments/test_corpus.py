@@ -141,7 +141,8 @@ def test_the_model_of_a_run_is_one_for_load_run_and_the_text_pipeline(
             f"model.name={with_momentum.path}/model",
             name,
             "demonstrations.num=2",
-            "evaluation.controls=[]",
+            "evaluation={controls: [], other_task: null, num_replicates: 100}",
+            "task.num_queries=16",
             "tracking.mode=disabled",
         )
         assert code == 0, err
