@@ -7,7 +7,6 @@ import pytest
 from tokenizers import Tokenizer
 
 from iclgd.data.corpus_text import CorpusError, CorpusText, cut
-from iclgd.data.json_lines import Row
 from tests.corpora import text, write_corpus
 from tests.tokenizers import KINDS
 
@@ -74,17 +73,23 @@ def test_checksums_tell_texts_and_documents_apart(tmp_path: Path) -> None:
 
 
 def test_a_data_set_on_the_hub_is_read_by_its_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, ...]] = []
+    import datasets
 
-    def read_hub(*arguments: Any) -> Any:
-        asked.append(arguments)
-        return iter([Row("somebody/texts, train row 1", {"text": "rain"})])
+    asked, texts = [], [f"day {number}" for number in range(2500)]
 
-    monkeypatch.setattr("iclgd.data.corpus_text.read_hub", read_hub)
-    corpus = CorpusText("somebody/texts", "raw", "train")
-    assert [piece.text for piece in corpus.pieces()] == ["rain", ""]
-    assert asked == [("somebody/texts", "raw", "train")]
+    def load_dataset(*arguments: Any, **keys: Any) -> datasets.Dataset:
+        asked.append((arguments, keys))
+        return datasets.Dataset.from_dict({"id": range(2500), "text": texts})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    corpus = CorpusText("somebody/texts", "raw", "train", has_documents=False)
+    assert [piece.text for piece in corpus.pieces()] == texts
+    assert asked == [(("somebody/texts", "raw"), {"split": "train"})]
     assert corpus.name == "somebody/texts, train"
+    texts[1500] = None
+    with pytest.raises(CorpusError) as error:
+        list(corpus.pieces())
+    assert str(error.value) == ("somebody/texts, train row 1501: field 'text' must be a text; it has: id, text")
 
 
 GOOD = "rain"
