@@ -97,6 +97,10 @@ def open_corpus(config: CorpusConfig, cache: Path, load_tokenizer: LoadTokenizer
     """
     texts = {split: CorpusText(config.data_dir, config.hub_config, split, config.documents) for split in SPLITS}
     given = None if config.tokenizer == BPE else load_tokenizer(config.tokenizer)
+    if given is not None and not given.is_fast:
+        raise CorpusError(
+            f"task.tokenizer: {config.tokenizer} is written in Python; a fast one, with a tokenizer.json, is needed"
+        )
     kind = f"{BPE} {config.vocabulary_size or BPE_VOCABULARY_SIZE}" if given is None else checksum_of(given)
     made_from = [FORMAT, kind, *(text.checksum() for text in texts.values())]
     folder = cache / hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.data.corpus import Corpus
 from iclgd.data.corpus_text import CorpusError
 from iclgd.data.few_shot_language import TokenBatch
-from iclgd.data.language_datamodule import TrainingBatches
 from iclgd.data.seeding import named_generator
 from iclgd.data.token_file import TokenFile
+from iclgd.data.training_steps import TrainingSteps
 
 NUM_LOGITS_AT_ONCE = 2**26  # when evaluating: 256 MiB in single precision; more if two sequences have more
 
@@ -23,6 +22,7 @@ class ShuffledWindows:
     """The windows of a training text, each once in an epoch, in an order that depends on the seed and the epoch alone.
 
     An epoch's windows lie side by side from a random place on, so that their borders differ from those of others.
+    Of the text's end, less than a window may be in none.
 
     Args:
         tokens: the text, longer than a window.
@@ -58,7 +58,7 @@ class ShuffledWindows:
         return self._starts
 
 
-class CorpusDataModule(LightningDataModule):
+class CorpusDataModule(TrainingSteps):
     """Shuffled windows to train on; to evaluate on, windows of several lengths, one dataloader for each.
 
     Args:
@@ -66,12 +66,13 @@ class CorpusDataModule(LightningDataModule):
         length: tokens to predict in a training sequence.
         lengths: the same of evaluation sequences; the training's own is evaluated, first, in any case.
         seed: of the run.
-        batch_size: training sequences per step, over all devices together; a multiple of their number.
-        steps_per_epoch: training steps between two evaluations.
+        batch_size: see :class:`TrainingSteps`.
+        steps_per_epoch: likewise.
         num_evaluation_sequences: how many of the training's length are evaluated on between training steps; of other
-            lengths as many as give the same text. The last evaluation, after training, is on all of the text.
+            lengths as many as give the same text, and one for each process at the least. The last evaluation, after
+            training, is on all of the text.
         num_processes: over all of which sequences are divided.
-        accumulation: parts of a process's sequences of a step, which are trained on one after the other.
+        accumulation: see :class:`TrainingSteps`.
 
     Raises:
         CorpusError: if the validation text is shorter than one sequence for each process.
@@ -89,13 +90,10 @@ class CorpusDataModule(LightningDataModule):
         num_processes: int = 1,
         accumulation: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, steps_per_epoch, accumulation)
         self.corpus = corpus
         self.windows = ShuffledWindows(corpus.train, length, seed)
         self.lengths = tuple(dict.fromkeys([length, *lengths]))
-        self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
-        self.accumulation = accumulation
         self.num_evaluated = num_evaluation_sequences * length
         for each in self.lengths:
             if (there := corpus.validation.num_tokens) <= each * num_processes:
@@ -121,14 +119,6 @@ class CorpusDataModule(LightningDataModule):
         part = slice(self.batch_size * rank // num_ranks, self.batch_size * (rank + 1) // num_ranks)
         return self.windows.batch(step, self.batch_size, part).to(device)
 
-    def train_dataloader(self) -> TrainingBatches:
-        """Return the next epoch: the steps until the next evaluation."""
-        trainer = self.trainer
-        assert trainer is not None
-        first = trainer.global_step
-        steps = range(first, min(first + self.steps_per_epoch, trainer.max_steps))
-        return TrainingBatches(self.training_batch, steps, self.accumulation)
-
     def val_dataloader(self) -> list["EvaluationBatches"]:
         """Return this rank's part of the evaluation sequences of each length."""
         return [self.evaluation(length, self.num_evaluated) for length in self.lengths]
@@ -149,15 +139,6 @@ class CorpusDataModule(LightningDataModule):
         num_batches = -(-num_windows // (num_ranks * at_once))
         first, last = (num_windows * index // num_ranks for index in (rank, rank + 1))
         return EvaluationBatches(self.corpus.validation, length, range(first, last), num_batches, device)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the batch where it is: on the device."""
-        return batch
-
-    def _placement(self) -> tuple[tuple[int, int], torch.device]:
-        trainer = self.trainer
-        assert trainer is not None
-        return (trainer.global_rank, trainer.world_size), trainer.strategy.root_device
 
 
 class EvaluationBatches:

@@ -18,7 +18,8 @@ FIELD = "text"
 NUM_CHARACTERS = 2**16  # of a piece
 NUM_BYTES = 2**18  # read at once
 ENDINGS = ("txt", "jsonl")
-LAST_BREAK = re.compile(r"\S*\s+(?=\S)")  # of a text from its end
+# Read from the end: all byte-level tokenizers begin a word with a single space, not all with a line break.
+LAST_SPACE, LAST_WHITE_SPACE = re.compile(r"\S (?=\S)"), re.compile(r"\s+(?=\S)")
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 MOST_SHOWN = 60  # characters of a value in a message
 
@@ -50,14 +51,15 @@ class CorpusText:
 
     def __init__(self, data_dir: str, hub_config: str | None, split: str, has_documents: bool = True) -> None:
         self.data_dir, self.hub_config, self.split, self.has_documents = data_dir, hub_config, split, has_documents
-        folder = Path(data_dir).expanduser()
         try:
+            folder = Path(data_dir).expanduser()
             self.path = self._file(folder) if folder.is_dir() else None
             if self.path is None and (folder.exists() or not HUB_NAME.fullmatch(data_dir)):
                 beside = [str(each) for each in folder.parent.glob("*/")]
                 raise CorpusError(f"task.data_dir: {data_dir} is no folder{did_you_mean(folder, beside)}")
-        except OSError as error:
-            raise CorpusError(f"task.data_dir: {data_dir} cannot be read ({error.strerror or error})") from None
+        except (OSError, RuntimeError) as error:  # RuntimeError: ~NAME of nobody
+            reason = getattr(error, "strerror", None) or error
+            raise CorpusError(f"task.data_dir: {data_dir} cannot be read ({reason})") from None
 
     def _file(self, folder: Path) -> Path:
         names = [f"{self.split}.{ending}" for ending in ENDINGS]
@@ -110,11 +112,11 @@ class CorpusText:
 
 
 def cut(chunks: Iterable[str], size: int = NUM_CHARACTERS) -> Iterator[str]:
-    """Yield a text in pieces of at most ``size`` characters, each but the first from white space on where there is any.
+    """Yield a text in pieces of at most ``size`` characters, each but the first from a space on where there is any.
 
     Example:
-        >>> list(cut(["one tw", "o  three"], size=9))
-        ['one two', '  three']
+        >>> list(cut(["one two t", "hree\\nfour"], size=9))
+        ['one two', ' three', '\\nfour']
     """
     rest = ""
     for chunk in chunks:
@@ -129,8 +131,9 @@ def cut(chunks: Iterable[str], size: int = NUM_CHARACTERS) -> Iterator[str]:
 
 
 def _last_break(text: str) -> int:
-    """Return where a text's last white space begins; its length if it has none after a word."""
-    found = LAST_BREAK.match(text[::-1])
+    """Return where a text's last single space is, or else its last white space begins, or else its length."""
+    backwards = text[::-1]
+    found = LAST_SPACE.search(backwards) or LAST_WHITE_SPACE.search(backwards)
     return len(text) - found.end() if found else len(text)
 
 

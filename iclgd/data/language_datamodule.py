@@ -1,16 +1,14 @@
 """Fresh sequences of a language for each training step, and a fixed set to evaluate on."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 from transformers import PreTrainedTokenizerFast
 
 from iclgd.data.datamodules import Batches
 from iclgd.data.few_shot_language import VOCABULARY, FewShotLanguageConfig, TokenBatch, make_tokenizer
 from iclgd.data.seeding import named_generator
+from iclgd.data.training_steps import TrainingSteps
 
 NUM_EVALUATED_AT_ONCE = 64
 SHORTEST_SHARE = 5  # the first sequences have a fifth of the demonstrations
@@ -51,39 +49,17 @@ def training_batch(
     return batch.part(slice(batch_size * rank // num_ranks, batch_size * (rank + 1) // num_ranks))
 
 
-class TrainingBatches:
-    """A dataloader over the training steps between two evaluations; a batch is drawn when it is asked for.
-
-    Args:
-        draw: returns the batch of a step.
-        steps: which steps.
-        accumulation: equal parts of a step's batch, one after the other.
-    """
-
-    def __init__(self, draw: Callable[[int], TokenBatch], steps: range, accumulation: int = 1) -> None:
-        self.draw = draw
-        self.steps = steps
-        self.accumulation = accumulation
-
-    def __len__(self) -> int:
-        return len(self.steps) * self.accumulation
-
-    def __iter__(self) -> Iterator[TokenBatch]:
-        for batch in map(self.draw, self.steps):
-            yield from batch.split(len(batch.tokens) // self.accumulation)
-
-
-class LanguageDataModule(LightningDataModule):
+class LanguageDataModule(TrainingSteps):
     """Fresh training batches, drawn where they are used, and one fixed set of evaluation sequences.
 
     Args:
         language: what to draw.
         seed: of the run.
-        batch_size: training sequences per step, over all devices together; a multiple of their number.
-        steps_per_epoch: training steps between two evaluations.
+        batch_size: see :class:`TrainingSteps`.
+        steps_per_epoch: likewise.
         num_evaluation_sequences: size of the evaluation set.
         growth_steps: in which training sequences grow to their full length.
-        accumulation: parts of a device's sequences of a step, which are trained on one after the other.
+        accumulation: see :class:`TrainingSteps`.
     """
 
     def __init__(
@@ -96,14 +72,11 @@ class LanguageDataModule(LightningDataModule):
         growth_steps: int = 0,
         accumulation: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, steps_per_epoch, accumulation)
         self.language = language
         self.seed = seed
-        self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_sequences = num_evaluation_sequences
         self.growth_steps = growth_steps
-        self.accumulation = accumulation
 
     @property
     def vocabulary_size(self) -> int:
@@ -123,14 +96,6 @@ class LanguageDataModule(LightningDataModule):
         shard, device = self._placement()
         return training_batch(self.language, self.seed, step, self.batch_size, self.growth_steps, device, shard)
 
-    def train_dataloader(self) -> TrainingBatches:
-        """Return the next epoch."""
-        trainer = self.trainer
-        assert trainer is not None
-        first = trainer.global_step
-        steps = range(first, min(first + self.steps_per_epoch, trainer.max_steps))
-        return TrainingBatches(self.training_batch, steps, self.accumulation)
-
     def val_dataloader(self) -> Batches[TokenBatch]:
         """Return this rank's part of the evaluation sequences."""
         (rank, num_ranks), device = self._placement()
@@ -140,12 +105,3 @@ class LanguageDataModule(LightningDataModule):
     def test_dataloader(self) -> Batches[TokenBatch]:
         """Return the same as :meth:`val_dataloader`."""
         return self.val_dataloader()
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the batch where it was drawn: on the device."""
-        return batch
-
-    def _placement(self) -> tuple[tuple[int, int], torch.device]:
-        trainer = self.trainer
-        assert trainer is not None
-        return (trainer.global_rank, trainer.world_size), trainer.strategy.root_device

@@ -1,7 +1,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -281,11 +281,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     hub = SimpleNamespace(rows=[{"sentence": "rain ", "label": 0, "idx": 7}], asked=[], reachable=True)
 
-    def load_dataset(*arguments: Any, **keys: Any) -> Iterator[dict[str, Any]]:
+    def load_dataset(*arguments: Any, **keys: Any) -> datasets.Dataset:
         hub.asked.append((arguments, keys, datasets.config.HF_HUB_OFFLINE))
         if isinstance(hub.rows, Exception):
             raise hub.rows
-        return iter(hub.rows)
+        return datasets.Dataset.from_list(hub.rows)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)

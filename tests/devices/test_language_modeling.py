@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd import config as configs
 from iclgd.experiments.language_modeling import Config, prepare, write_model
@@ -22,13 +23,14 @@ SMALL = [
 ]
 
 
-def train(accelerator: str, precision: str) -> tuple[Config, LanguageModelingModule, dict[str, float]]:
+def train(accelerator: str, precision: str) -> tuple[Tokenizer, LanguageModelingModule, dict[str, float]]:
     prepare_process(num_threads=1)
     overrides = [*SMALL, f"trainer.accelerator={accelerator}", f"trainer.precision={precision}"]
     config = configs.load(ROOT / "configs" / "language_modeling" / "embedded_model.yaml", overrides)
     assert isinstance(config, Config)
     data, module = prepare(config)
-    return config, module, train_and_test(make_trainer(config.trainer, None, [], []), module, data, None)
+    numbers = train_and_test(make_trainer(config.trainer, None, [], []), module, data, None)
+    return data.make_tokenizer(config.model.context_length), module, numbers
 
 
 @pytest.mark.usefixtures("same_tasks")
@@ -36,8 +38,8 @@ def train(accelerator: str, precision: str) -> tuple[Config, LanguageModelingMod
 def test_the_gpu_trains_as_the_cpu(precision: str, gpu: Gpu, tmp_path: Path) -> None:
     _, _, numbers = train("cpu", precision)
     with gpu.there():
-        config, module, found = train("gpu", precision)
-        write_model(module.model, config, tmp_path / "model")
+        tokenizer, module, found = train("gpu", precision)
+        write_model(module.model, tokenizer, tmp_path / "model")
     kernels = {"32-true": 1e-3, "bf16-mixed": 0.02}[precision] if gpu.is_real else 1e-5
     losses = {name: value for name, value in numbers.items() if "loss" in name}
     assert {name: found[name] for name in losses} == pytest.approx(losses, rel=kernels)
