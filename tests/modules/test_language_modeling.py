@@ -134,7 +134,7 @@ def test_training_lowers_the_loss() -> None:
     config = small("trainer.max_steps=60", "evaluation.every_num_steps=60", "training.learning_rate=3.0e-3")
     data, module = prepare(config)
     with torch.no_grad():
-        before = next_token_losses(module.model, data.evaluation_batch().tokens, is_text=False).mean().item()
+        before = next_token_losses(module.model, data.evaluation_batch().tokens).mean().item()
     _, metrics = train(config)
     assert metrics["val/loss"] < before - 0.5
 
