@@ -78,6 +78,17 @@ def trainer_steps(
     training.result()
 
 
+def on_own_thread(steps: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Take each step on another thread, always the same one: the Trainer's steps cannot but be taken so.
+
+    Threads get memory from places of their own, whose ways of giving it back to the system differ; a step may take some
+    percent longer on one than on another.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        while (loss := pool.submit(next, steps, None).result()) is not None:
+            yield loss
+
+
 def take_turns(
     loops: dict[str, Iterator[Tensor]], num_steps: int, num_turns: int, num_warm_up: int, device: torch.device
 ) -> dict[str, list[Timing]]:

@@ -142,7 +142,7 @@ class LanguageModelingModule(LightningModule):
         self._losses.append(loss.detach())
         targets = batch.tokens[:, 1:]
         self.num_tokens += targets.numel()
-        self.num_flops += targets.numel() * self._flops_per_token(targets.shape[1])
+        self.num_flops += targets.numel() * self.flops_per_token(targets.shape[1])
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
@@ -234,7 +234,8 @@ class LanguageModelingModule(LightningModule):
         positions = gpt2_positions(self.model)
         return [weight for weight in self.model.parameters() if weight.dim() > 1 and weight is not positions]
 
-    def _flops_per_token(self, num_tokens: int) -> int:
+    def flops_per_token(self, num_tokens: int) -> int:
+        """Return the model's operations of training on a token of a sequence of so many."""
         config = self.model.config
         return model_flops_per_token(self._num_weights, config.n_layer, config.n_embd, num_tokens)
 
