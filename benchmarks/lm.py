@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._step_by_step import StandStill, Timing, on_own_thread, take_turns, trainer_steps
+from benchmarks._step_by_step import StandStill, Timing, share_memory_among_threads, take_turns, trainer_steps
 from benchmarks.peers import nanogpt
 from benchmarks.regression import positive
 from iclgd import config as configs
@@ -86,7 +86,7 @@ def our_steps(config: Config) -> Iterator[Tensor]:
 def plain_steps(config: Config) -> Iterator[Tensor]:
     """Train the same model on the same batches in a bare loop."""
     data, module = prepare(config)
-    return on_own_thread(bare_steps(NextTokenLoss(module.model.train()), our_batches(data, config), config))
+    return bare_steps(NextTokenLoss(module.model.train()), our_batches(data, config), config)
 
 
 def peer_steps(config: Config, batches: Batches) -> Iterator[Tensor]:
@@ -94,7 +94,7 @@ def peer_steps(config: Config, batches: Batches) -> Iterator[Tensor]:
     data, module = prepare(config)
     model = nanogpt.GPT(config.model, data.vocabulary_size)
     model.copy_from(module.model)
-    return on_own_thread(bare_steps(model, batches, config))
+    return bare_steps(model, batches, config)
 
 
 def bare_steps(model: nn.Module, batches: Batches, config: Config) -> Iterator[Tensor]:
@@ -178,10 +178,10 @@ def function_steps(config: Config, length: int, has_momentum: bool) -> Iterator[
         setattr(layer, ATTRIBUTE, Momentum(MomentumConfig(model.momentum), model.num_heads))
     dtype = torch.bfloat16 if config.trainer.precision.startswith("bf16") else torch.float32
     shape = (config.training.batch_size, model.num_heads, length, model.hidden_size // model.num_heads)
-    parts = [torch.randn(shape, dtype=dtype, device=device_of(config), requires_grad=True) for _ in range(3)]
+    query, key, value = (torch.randn(shape, dtype=dtype, device=device_of(config), requires_grad=True) for _ in "qkv")
     while True:
-        result, _ = attend(layer, *parts, None)
-        torch.autograd.grad(result, parts, torch.ones_like(result))
+        result, _ = attend(layer, query, key, value, None)
+        torch.autograd.grad(result, (query, key, value), torch.ones_like(result))
         yield result.detach()
 
 
@@ -274,6 +274,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main() -> int:
     options = parse(sys.argv[1:])
     prepare_process(options.threads)
+    share_memory_among_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["ICLGD_RUNS"] = name  # where corpora are kept
