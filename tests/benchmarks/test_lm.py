@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks import lm
 from benchmarks._step_by_step import StandStill, Timing, take_turns, trainer_steps
 from benchmarks.peers import nanogpt
-from iclgd.experiments.language_modeling import Config
+from iclgd.experiments.language_modeling import Config, prepare
 
 # As iclgd.runtime.process.prepare_process does; the second one comes where Slurm is installed.
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning.pytorch", "ignore:The `srun` command is available")
@@ -84,7 +84,8 @@ def test_the_peers_windows_are_of_its_file(tmp_path: Path) -> None:
 def test_the_peer_is_given_the_text_of_our_training(config: Config, tmp_path: Path) -> None:
     lm.write_tokens(tmp_path / "tokens.bin", config)
     tokens = np.fromfile(tmp_path / "tokens.bin", np.uint16).tolist()
-    first, following = next(lm.our_batches(lm.prepare(config)[0], config))
+    first, following = next(lm.our_batches(prepare(config)[0], config))
+    assert prepare(config)[1].fused  # the peer's AdamW is
     windows = {tuple(tokens[start : start + 17]) for start in range(len(tokens))}
     for sequence in torch.cat([first, following[:, -1:]], 1).tolist():
         assert tuple(sequence) in windows
