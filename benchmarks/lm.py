@@ -1,7 +1,8 @@
 """Tokens per second of language model training: our Trainer, a plain loop, nanoGPT's recipe, momentum attention.
 
-All in one process, a few steps of each in turn; the medians and their ratios count. One JSON line each. Before anything
-is timed, it is checked that the loops take the same training steps.
+Also the attention functions alone. All in one process, a few steps of each in turn; the medians and their ratios count.
+One JSON line each, on GPUs that we know with the share of their arithmetic that the model needs. Before anything is
+timed, it is checked that the loops take the same training steps.
 """
 
 import argparse
@@ -24,15 +25,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._step_by_step import StandStill, Timing, take_turns, trainer_steps
+from benchmarks._step_by_step import StandStill, Timing, share_memory_among_threads, take_turns, trainer_steps
 from benchmarks.peers import nanogpt
 from benchmarks.regression import positive
 from iclgd import config as configs
 from iclgd.data.corpus_datamodule import CorpusDataModule
 from iclgd.experiments.language_modeling import Config, prepare
+from iclgd.models.momentum import ATTRIBUTE, Momentum, MomentumConfig, attend
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.progress import TrainingProgress
 from iclgd.runtime.recording import MetricsRecorder, Stopwatch
+from iclgd.runtime.throughput import utilization
 from iclgd.runtime.trainer import make_trainer
 
 CONFIG = Path(__file__).parents[1] / "configs" / "language_modeling" / "embedded_model.yaml"
@@ -49,8 +52,9 @@ SIZES = {  # of the model and of a step
     ),
 }
 NUM_WORDS = 200_000  # of the generated text
-NUM_WARM_UP = 3  # first steps, not timed
+LENGTHS = (256, 1024)  # of sequences, for the attention functions alone
 NUM_CHECKED = 4  # steps in which the loops must agree
+NUM_CHECKED_SEQUENCES = 2  # of each of them: double precision takes its time
 TOLERANCE = 1e-5  # of their losses; the model's logits are in single precision in any case
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # tokens and those that follow, (B, T)
@@ -97,6 +101,8 @@ def bare_steps(model: nn.Module, batches: Batches, config: Config) -> Iterator[T
     """Train a model in a bare loop."""
     precision = config.trainer.precision
     model.to(device_of(config), torch.double if precision == "64-true" else None)
+    if config.trainer.compile:
+        model.compile()
     return nanogpt.steps(model, batches, config.training, config.trainer.max_steps, precision == "bf16-mixed")
 
 
@@ -119,8 +125,9 @@ def check_loops(config: Config) -> float:
 
     In double precision, without the decay of weights: the peer lets positions decay, too.
     """
-    training = replace(config.training, weight_decay=0.0, warmup_steps=0, schedule="constant")
-    trainer = replace(config.trainer, precision="64-true", max_steps=NUM_CHECKED)
+    size = min(NUM_CHECKED_SEQUENCES, config.training.batch_size)
+    training = replace(config.training, batch_size=size, weight_decay=0.0, warmup_steps=0, schedule="constant")
+    trainer = replace(config.trainer, precision="64-true", compile=False, max_steps=NUM_CHECKED)
     config = replace(config, training=training, trainer=trainer)
     data, _ = prepare(config)
     ours, plain, peer = (
@@ -157,6 +164,25 @@ def attention_loops(config: Config) -> dict[str, Iterator[Tensor]]:
         name: our_steps(replace(config, model=replace(config.model, attention=name)))
         for name in ("momentum", "softmax")
     }
+
+
+def function_loops(config: Config, length: int) -> dict[str, Iterator[Tensor]]:
+    """Return attention with momentum and plain attention alone, as one layer has them, on sequences of a length."""
+    return {name: function_steps(config, length, name == "momentum") for name in ("momentum", "softmax")}
+
+
+def function_steps(config: Config, length: int, has_momentum: bool) -> Iterator[Tensor]:
+    """Attend and compute the gradients of queries, keys and values, over and over; yield the results."""
+    model, layer = config.model, nn.Module()
+    if has_momentum:
+        setattr(layer, ATTRIBUTE, Momentum(MomentumConfig(model.momentum), model.num_heads))
+    dtype = torch.bfloat16 if config.trainer.precision.startswith("bf16") else torch.float32
+    shape = (config.training.batch_size, model.num_heads, length, model.hidden_size // model.num_heads)
+    query, key, value = (torch.randn(shape, dtype=dtype, device=device_of(config), requires_grad=True) for _ in "qkv")
+    while True:
+        result, _ = attend(layer, query, key, value, None)
+        torch.autograd.grad(result, (query, key, value), torch.ones_like(result))
+        yield result.detach()
 
 
 def report(timings: dict[str, list[Timing]], benchmark: str, num_tokens: int) -> list[dict[str, Any]]:
@@ -216,11 +242,14 @@ def load(options: argparse.Namespace, folder: Path) -> Config:
         f"task={{name: corpus, data_dir: {folder}}}",
         *SIZES[options.size],
         "training={growth_steps: 0, warmup_steps: 10}",
-        f"trainer.max_steps={NUM_WARM_UP + options.turns * options.steps}",
+        f"trainer.max_steps={options.warm_up + options.turns * options.steps}",
+        f"trainer.compile={options.compile}",
         f"trainer.precision={options.precision}",
         f"trainer.accelerator={options.accelerator}",
         f"trainer.num_threads={options.threads}",
     ]
+    if options.batch_size is not None:
+        keys.append(f"training.batch_size={options.batch_size}")
     config = configs.load(CONFIG, keys)
     assert isinstance(config, Config)
     return config
@@ -228,11 +257,14 @@ def load(options: argparse.Namespace, folder: Path) -> Config:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="iclgd bench lm", description=__doc__)
-    what = ("training", "attention")
+    what = ("training", "attention", "function")
     parser.add_argument("--what", nargs="+", choices=what, default=what, help="(default: all)")
     parser.add_argument("--size", choices=SIZES, default="tiny", help="of the model (default: tiny)")
     parser.add_argument("--turns", type=positive, default=15, help="of each loop (default: 15)")
     parser.add_argument("--steps", type=positive, default=1, help="training steps of a turn (default: 1)")
+    parser.add_argument("--warm-up", type=positive, default=3, help="first steps, not timed (default: 3)")
+    parser.add_argument("--batch-size", type=positive, help="(default: that of the size)")
+    parser.add_argument("--compile", action="store_true", help="make kernels of the models with torch.compile")
     parser.add_argument("--precision", default="bf16-mixed", help="of all loops (default: bf16-mixed)")
     parser.add_argument("--accelerator", default="cpu", help="cpu or gpu (default: cpu)")
     parser.add_argument("--threads", type=positive, default=1, help="of PyTorch (default: 1)")
@@ -242,6 +274,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main() -> int:
     options = parse(sys.argv[1:])
     prepare_process(options.threads)
+    share_memory_among_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["ICLGD_RUNS"] = name  # where corpora are kept
@@ -254,20 +287,31 @@ def main() -> int:
 
 def measure(config: Config, options: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of what is asked for."""
-    num_tokens = options.steps * config.training.batch_size * config.task.num_tokens
 
-    def timed(loops: dict[str, Iterator[Tensor]], benchmark: str) -> list[dict[str, Any]]:
-        timings = take_turns(loops, options.steps, options.turns, NUM_WARM_UP, device_of(config))
-        return report(timings, benchmark, num_tokens)
+    def timed(loops: dict[str, Iterator[Tensor]], benchmark: str, length: int) -> list[dict[str, Any]]:
+        timings = take_turns(loops, options.steps, options.turns, options.warm_up, device_of(config))
+        return report(timings, f"{options.size}/{benchmark}", options.steps * config.training.batch_size * length)
+
+    length = config.task.num_tokens
+    flops_per_token = prepare(config)[1].flops_per_token(length)
+
+    def share(record: dict[str, Any]) -> dict[str, float]:
+        flops = record["tokens_per_second"] * flops_per_token
+        share = utilization(flops, device_of(config), config.trainer.precision)
+        return {} if share is None else {"model_flops_utilization": round(share, 4)}
 
     if "training" in options.what:
         difference = check_loops(config)
         tokens = folder / "tokens.bin"
         write_tokens(tokens, config)
-        for record in timed(training_loops(config, tokens), f"{options.size}/training"):
-            yield {**record, "largest_difference_of_losses": float(f"{difference:.1e}")}
+        for record in timed(training_loops(config, tokens), "training", length):
+            yield {**record, **share(record), "largest_difference_of_losses": float(f"{difference:.1e}")}
     if "attention" in options.what:
-        yield from timed(attention_loops(config), f"{options.size}/attention")
+        for record in timed(attention_loops(config), "attention", length):
+            yield {**record, **share(record)}
+    if "function" in options.what:
+        for each in LENGTHS:
+            yield from timed(function_loops(config, each), f"function_{each}", each)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,12 @@ def prepare(config: Config) -> Prepared:
     data = _data(config)
     lengths = data.lengths if isinstance(data, CorpusDataModule) else ()
     module = LanguageModelingModule(
-        _model(config, data), config.training, config.task.name, lengths, config.trainer.compile
+        _model(config, data),
+        config.training,
+        config.task.name,
+        lengths,
+        config.trainer.compile,
+        fused=isinstance(config.task, CorpusConfig),  # the embedded model keeps the bits that it was trained to
     )
     return data, module
 

@@ -93,6 +93,7 @@ class LanguageModelingModule(LightningModule):
         task_name: of the language.
         lengths: of the sequences that each evaluation dataloader has, in tokens to predict, if there are several.
         compiled: whether kernels are made of model and loss to train.
+        fused: whether AdamW takes its step in one kernel on a CPU, too: faster, and rounds differently.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class LanguageModelingModule(LightningModule):
         task_name: str,
         lengths: Sequence[int] = (),
         compiled: bool = False,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         self.task_name = task_name
@@ -110,7 +112,10 @@ class LanguageModelingModule(LightningModule):
         self.loss_watch = LossWatch()
         self.lengths = lengths
         self.num_tokens = self.num_flops = 0  # that this process has learned to predict since it was started, and spent
-        self._training_losses = torch.compile(next_token_losses) if compiled else next_token_losses
+        self.fused = fused
+        self._each_loss, self._mean_loss = (
+            torch.compile(function) if compiled else function for function in (next_token_losses, mean_loss)
+        )
         self._num_weights = sum(weight.numel() for weight in self._decaying())
         self._losses: list[Tensor] = []  # of the steps since the last evaluation
         self._sums: dict[int, dict[str, Tensor]] = {}  # of each evaluation dataloader
@@ -128,13 +133,16 @@ class LanguageModelingModule(LightningModule):
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
         """Return the objective on a batch."""
-        losses = self._training_losses(self.model, batch.tokens, batch.is_label is None)
-        loss = losses.mean()
-        if batch.is_label is not None:
-            loss = loss + self.training_config.label_weight * losses[batch.is_label[:, 1:]].mean()
+        loss: Tensor
+        if batch.is_label is None:
+            loss = self._mean_loss(self.model, batch.tokens)
+        else:
+            losses = self._each_loss(self.model, batch.tokens)
+            loss = losses.mean() + self.training_config.label_weight * losses[batch.is_label[:, 1:]].mean()
         self._losses.append(loss.detach())
-        self.num_tokens += losses.numel()
-        self.num_flops += losses.numel() * self._flops_per_token(losses.shape[1])
+        targets = batch.tokens[:, 1:]
+        self.num_tokens += targets.numel()
+        self.num_flops += targets.numel() * self.flops_per_token(targets.shape[1])
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
@@ -160,7 +168,7 @@ class LanguageModelingModule(LightningModule):
             lr=1.0,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
-            fused=True if decaying[0].is_cuda else None,
+            fused=True if self.fused or decaying[0].is_cuda else None,
         )
         schedule = LambdaLR(optimizer, lambda step: config.learning_rate_at(step, self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -226,7 +234,8 @@ class LanguageModelingModule(LightningModule):
         positions = gpt2_positions(self.model)
         return [weight for weight in self.model.parameters() if weight.dim() > 1 and weight is not positions]
 
-    def _flops_per_token(self, num_tokens: int) -> int:
+    def flops_per_token(self, num_tokens: int) -> int:
+        """Return the model's operations of training on a token of a sequence of so many."""
         config = self.model.config
         return model_flops_per_token(self._num_weights, config.n_layer, config.n_embd, num_tokens)
 
@@ -251,9 +260,14 @@ def losses_of(logits: Tensor, tokens: Tensor, is_text: bool) -> Tensor:
     return F.cross_entropy(logits.mT, targets, reduction="none")  # rounds as when the embedded model was trained
 
 
-def next_token_losses(model: GPT2LMHeadModel, tokens: Tensor, is_text: bool) -> Tensor:
-    """Return the same without keeping the logits, as training needs it."""
-    return losses_of(next_logits(model, tokens), tokens, is_text)
+def next_token_losses(model: GPT2LMHeadModel, tokens: Tensor) -> Tensor:
+    """Return the loss of each token after the first, (B, T - 1), where some are labels; tokens are (B, T)."""
+    return losses_of(next_logits(model, tokens), tokens, is_text=False)
+
+
+def mean_loss(model: GPT2LMHeadModel, tokens: Tensor) -> Tensor:
+    """Return the mean loss of text, from tokens (B, T): without each token's own, which would take a pass more."""
+    return F.cross_entropy(next_logits(model, tokens).flatten(0, 1), tokens[:, 1:].flatten())
 
 
 def shown_numbers(num_demonstrations: int) -> list[int]:

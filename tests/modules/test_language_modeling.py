@@ -107,6 +107,19 @@ def test_the_trainer_takes_the_steps_of_a_plain_loop(precision: str) -> None:
         torch.testing.assert_close(trained.model.state_dict()[name], weight, rtol=1e-4, atol=1e-6)
 
 
+def test_a_step_in_one_kernel_is_the_same_step() -> None:
+    config = small("trainer.precision=64-true")
+    trained, _ = train(config)
+    data, module = prepare(config)
+    assert not module.fused  # the language of the embedded model
+    module.fused = True
+    trainer = make_trainer(config.trainer, None, [], [])
+    trainer.fit(module, data)
+    assert all(group["fused"] for group in trainer.optimizers[0].param_groups)
+    for name, weight in module.model.state_dict().items():
+        torch.testing.assert_close(trained.model.state_dict()[name], weight, rtol=1e-9, atol=1e-12)
+
+
 def test_what_is_logged() -> None:
     config = small()
     module, metrics = train(config)
@@ -156,7 +169,7 @@ def test_training_lowers_the_loss() -> None:
     config = small("trainer.max_steps=60", "evaluation.every_num_steps=60", "training.learning_rate=3.0e-3")
     data, module = prepare(config)
     with torch.no_grad():
-        before = next_token_losses(module.model, data.evaluation_batch().tokens, is_text=False).mean().item()
+        before = next_token_losses(module.model, data.evaluation_batch().tokens).mean().item()
     _, metrics = train(config)
     assert metrics["val/loss"] < before - 0.5
 

@@ -14,7 +14,7 @@ def test_flops_per_token_are_those_that_pytorch_counts() -> None:
     module.model.set_attn_implementation("eager")  # all products are counted, those that a mask hides too
     with FlopCounterMode(display=False) as counter:
         module.model(tokens[:, :-1]).logits.sum().backward()
-    assert module._flops_per_token(24) * 3 * 24 == counter.get_total_flops()
+    assert module.flops_per_token(24) * 3 * 24 == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(
