@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,6 +25,15 @@ tracking: {mode: disabled}
 
 def pytest_report_header() -> str:
     return f"browser: {CHROMIUM or 'no Chromium found, tests marked browser are deselected (apt-get install chromium)'}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Import all there is without the garbage collector, which would look at it again and again; and never after."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
