@@ -14,6 +14,7 @@ from iclgd.sweeps.file import schema
 from iclgd.sweeps.launch import online
 from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions
 from tests.conftest import ROOT
+from tests.forked import Forked
 from tests.sweeps.conftest import start_sweep
 from tests.sweeps.test_faults import events, finish, survivors, wait_for, worker_pids
 from tests.wandb_server import WandbServer
@@ -75,16 +76,16 @@ def start(environment: dict[str, str], record: Path, tmp_path: Path) -> Iterator
 
 
 def test_every_point_is_a_finished_run(
-    server: WandbServer, sweeps: Sweeps, environment: dict[str, str], start: Start, cli: Cli, tmp_path: Path
+    server: WandbServer, sweeps: Sweeps, environment: dict[str, str], cli: Cli, tmp_path: Path
 ) -> None:
     del environment["QUICK_RECORD"]  # real trials
     file, folder = tmp_path / "x.yaml", tmp_path / "D"
     file.write_text(REAL)
-    code, out, err = finish(start(file, "--workers", 2, "--count", 2, "--dir", folder))
+    code, out, err = Forked("sweep", file, "--workers", 1, "--count", 2, "--dir", folder, **environment).result()
     assert code == 0, err
     assert err.splitlines()[0] == f"engine: W&B ({server.url} answers)"
     (sweep,) = sweeps.values()
-    assert len(sweep.agents) == 2
+    assert len(sweep.agents) == 1
     runs = sweeps.runs(sweep.name)
     assert sorted(run.config["training"]["learning_rate"] for run in runs) == [0.00001, 0.003]
     for run in runs:
