@@ -1,4 +1,5 @@
 import gc
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's libraries are imported
 
 import pytest
 import torch
+from PIL import Image
 
 from iclgd.runtime.signals import stop_requests
 
@@ -65,6 +67,14 @@ def _one_thread() -> Iterator[None]:
 def _not_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the signal of an earlier test, which a process hears once and for good."""
     monkeypatch.setattr(stop_requests, "is_requested", False)
+
+
+@pytest.fixture
+def quick_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures, but lay out no pixels, which takes most of a small run's time: for tests of everything else."""
+    file = io.BytesIO()
+    Image.new("L", (4, 4)).save(file, "PNG")
+    monkeypatch.setattr("iclgd.report.figures.image", lambda figure, ending: file.getvalue())
 
 
 @pytest.fixture
