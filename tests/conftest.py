@@ -1,3 +1,5 @@
+import gc
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's libraries are imported
 
 import pytest
 import torch
+from PIL import Image
 
 from iclgd.runtime.signals import stop_requests
 
@@ -24,6 +27,15 @@ tracking: {mode: disabled}
 
 def pytest_report_header() -> str:
     return f"browser: {CHROMIUM or 'no Chromium found, tests marked browser are deselected (apt-get install chromium)'}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Import all there is without the garbage collector, which would look at it again and again; and never after."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,6 +67,14 @@ def _one_thread() -> Iterator[None]:
 def _not_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the signal of an earlier test, which a process hears once and for good."""
     monkeypatch.setattr(stop_requests, "is_requested", False)
+
+
+@pytest.fixture
+def quick_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures, but lay out no pixels, which takes most of a small run's time: for tests of everything else."""
+    file = io.BytesIO()
+    Image.new("L", (4, 4)).save(file, "PNG")
+    monkeypatch.setattr("iclgd.report.figures.image", lambda figure, ending: file.getvalue())
 
 
 @pytest.fixture

@@ -18,10 +18,7 @@ TWO_NODES = ["trainer.num_nodes=2", "trainer.strategy=ddp"]
 
 def start_two_nodes(*commands: Sequence[object]) -> list[subprocess.Popen[str]]:
     """Start one process on each of two nodes, which are both this computer, as a user without a launcher would."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    both = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    both = {**os.environ, "OMP_NUM_THREADS": "1", **free_address()}
     return [
         subprocess.Popen(
             [*ICLGD, *map(str, command)],
@@ -32,6 +29,13 @@ def start_two_nodes(*commands: Sequence[object]) -> list[subprocess.Popen[str]]:
         )
         for rank, command in enumerate(commands * (2 // len(commands)))
     ]
+
+
+def free_address() -> dict[str, str]:
+    """Return where processes can meet that nobody else has started."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(found.getsockname()[1])}
 
 
 def results(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:

@@ -14,6 +14,7 @@ from tests.processes import signal_now
 from tests.test_experiment import Cli, numbers, run_directory
 from tests.test_experiment_stopping import _own_handlers, at_step, only_run  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("quick_images")
 SHORT = ["trainer.max_steps=6", "evaluation.every_num_steps=2", "evaluation.num_tasks=20", "training.batch_size=8"]
 STOPPED_AT, MAX_STEPS = 4, 6
 

@@ -3,8 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descen
 from iclgd.models.transformer import TransformerConfig
 from iclgd.tracking.run_directory import RunDirectory
 from tests.conftest import ROOT
+from tests.forked import Forked
 
 Cli = Callable[..., tuple[int, str, str]]
 TIMES = {"train/steps_per_second"}
@@ -99,21 +98,19 @@ def test_same_seed_same_numbers_other_seed_other_numbers(cli: Cli, small_config:
 def test_a_killed_run_resumes_to_the_same_numbers(cli: Cli, small_config: Path, tmp_path: Path) -> None:
     length = ["trainer.max_steps=410", "training.num_seeds=2", "training.schedule=cosine"]
     uninterrupted = run_directory(cli("run", small_config, *length)[1])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "iclgd.cli", "run", str(small_config), *length], stderr=subprocess.PIPE
-    )
+    forked = Forked("run", small_config, *length)
     others = {uninterrupted.path}
     deadline = time.monotonic() + 120
     killed = None
     while killed is None:
-        assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
+        assert forked.process.exitcode is None, forked.result()
         assert time.monotonic() < deadline
         for path in (tmp_path / "runs" / "small").glob("[0-9]*"):
             if path not in others and len(RunDirectory(path).read_metrics()) >= 5:
-                process.send_signal(signal.SIGKILL)
+                forked.process.kill()
                 killed = RunDirectory(path)
         time.sleep(0.005)
-    process.communicate()
+    assert forked.result()[0] == -signal.SIGKILL
     assert killed.read_summary() is None
     done = killed.read_metrics()[-1]["step"]
     assert 60 <= done < 410
@@ -175,10 +172,10 @@ def test_a_diverged_run_says_so(cli: Cli, small_config: Path) -> None:
 def test_two_processes_give_the_numbers_of_one(cli: Cli, small_config: Path, tmp_path: Path) -> None:
     overrides = ["evaluation.num_tasks=201", "seed=2", "model.num_layers=2", "training.num_seeds=2"]
     one = run_directory(cli("run", small_config, *overrides)[1])
-    command = [sys.executable, "-m", "iclgd.cli", "run", str(small_config), *overrides, "trainer.devices=2"]
-    done = subprocess.run([*command, "trainer.strategy=ddp"], capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    two = run_directory(done.stdout)
+    two_processes = ["trainer.devices=2", "trainer.strategy=ddp"]  # the second one is a fresh one
+    code, out, err = Forked("run", small_config, *overrides, *two_processes).result()
+    assert code == 0, err
+    two = run_directory(out)
     assert json.loads((two.path / "environment.json").read_text())["world_size"] == 2
     assert len(list((tmp_path / "runs" / "small").iterdir())) == 2  # one directory for both processes
     expected = numbers(one)

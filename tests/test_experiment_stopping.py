@@ -19,6 +19,7 @@ from tests.experiments.test_embedded import EMBEDDED, LANGUAGE, SMALL_LANGUAGE
 from tests.processes import ICLGD, SECONDS, assert_interrupted, results, signal_now, wait_for_metrics
 from tests.test_experiment import Cli, numbers, run_directory
 
+pytestmark = pytest.mark.usefixtures("quick_images")
 SMALL_TEXT = ["task.num_queries=16", "demonstrations.num=4", "evaluation={controls: [], other_task: null}"]
 SPEEDS = {"train/tokens_per_second", "queries_per_second", "peak_memory_bytes"}
 

@@ -12,10 +12,12 @@ import pytest
 from iclgd import config as configs
 from tests.conftest import ROOT
 from tests.experiments.test_embedded import EMBEDDED, LANGUAGE, SMALL_LANGUAGE
+from tests.forked import Forked
 from tests.processes import (
     SECONDS,
     TWO_NODES,
     assert_interrupted,
+    free_address,
     results,
     run_two_nodes,
     start_two_nodes,
@@ -78,7 +80,9 @@ def test_a_signal_to_one_process_before_they_meet_ends_both(small_config: Path, 
 
 def test_different_configs_are_refused_by_both(small_config: Path) -> None:
     command = ["run", small_config, *TWO_NODES]
-    first, second = results(start_two_nodes([*command, "seed=1"], [*command, "seed=2"]))
+    address = free_address()
+    nodes = [Forked(*command, f"seed={rank + 1}", NODE_RANK=str(rank), **address) for rank in range(2)]
+    first, second = (node.result() for node in nodes)
     line = f"iclgd: all processes of a run need the same config, but seed is 1 on rank 0 ({HOST}) and 2 on rank 1"
     for code, out, err in (first, second):
         assert (code, out) == (2, "")

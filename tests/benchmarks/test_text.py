@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from benchmarks import text
 from benchmarks._text_floor import floating_point_operations
 from benchmarks.peers import text_loop
 from iclgd.data.prompts import Prompts
+from tests.forked import Forked
 
 # As iclgd.runtime.process.prepare_process does; the second one comes where Slurm is installed.
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning.pytorch", "ignore:The `srun` command is available")
@@ -77,16 +77,15 @@ def test_medians_and_ratios_are_pairwise() -> None:
 
 def test_the_benchmark_prints_a_json_line_with_the_ratio() -> None:
     sizes = ["--demonstrations", "4", "--queries", "8", "--peer-queries", "2", "--repeats", "2"]
-    command = [sys.executable, "-m", "iclgd.cli", "bench", "text", "--models", "tiny", *sizes]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (record,) = (json.loads(line) for line in done.stdout.splitlines())
+    code, out, err = Forked("--models", "tiny", *sizes, main=lambda _: text.main()).result()
+    assert code == 0, err
+    (record,) = (json.loads(line) for line in out.splitlines())
     assert (record["benchmark"], record["queries"], record["demonstrations"]) == ("text/tiny", 8, 4)
     assert (record["repeats"], record["peer_ran_queries"], len(record["ratios"])) == (2, 2, 2)
     assert record["ours_is_times_as_fast"] > 1
     assert record["ours_without_finetuning_is_times_as_fast"] > 1
     assert record["largest_difference_from_peer"] < 1e-6
-    table = done.stderr.splitlines()[-2:]
+    table = err.splitlines()[-2:]
     assert "without finetuning" in table[0]
     assert str(record["ours_is_times_as_fast"]) in table[1]
 

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from transformers import (
 
 from iclgd.runs.run import load_run
 from iclgd.tracking.run_directory import RunDirectory
+from tests.forked import Forked
 from tests.language_models import (
     LAYERS,
     LONG_ANSWERS,
@@ -32,6 +31,7 @@ from tests.language_models import (
     tiny_tokenizer,
     write_task,
 )
+from tests.processes import free_address
 
 Cli = Callable[..., tuple[int, str, str]]
 NUM_QUERIES = 23  # that the task has
@@ -273,11 +273,14 @@ def test_dropped_demonstrations_are_noted(cli: Cli, config: Path) -> None:
 
 def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path: Path) -> None:
     expected = summary(cli("run", config, controls("untrained", "shuffled_labels")))
-    command = [sys.executable, "-m", "iclgd.cli", "run", str(config), controls("untrained", "shuffled_labels")]
-    ddp = ["trainer.devices=2", "trainer.strategy=ddp"]
-    done = subprocess.run([*command, *ddp], capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    two = run_directory(done.stdout)
+    command = ["run", config, controls("untrained", "shuffled_labels"), "trainer.devices=2", "trainer.strategy=ddp"]
+    address = free_address()
+    (code, out, err), second = (
+        process.result() for process in [Forked(*command, LOCAL_RANK=str(rank), **address) for rank in range(2)]
+    )
+    assert code == 0, err
+    assert second[:2] == (0, ""), second
+    two = run_directory(out)
     assert json.loads((two.path / "environment.json").read_text())["world_size"] == 2
     assert len(list((tmp_path / "runs" / "small").iterdir())) == 2  # one directory for both processes
     rows = check_predictions(two, (None, "untrained", "shuffled_labels"))
@@ -285,7 +288,7 @@ def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path:
     for row, alone in zip(rows, load_run(one).predictions, strict=True):
         assert row["scores"] == pytest.approx(alone["scores"], abs=1e-5)
         assert {**row, "scores": None} == {**alone, "scores": None}
-    assert summary((0, done.stdout, done.stderr)) == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    assert summary((0, out, err)) == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 
 def refused(cli: Cli, tmp_path: Path, *arguments: object) -> str:

@@ -1,6 +1,7 @@
 """All metrics over two processes that have unequal shares."""
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,11 @@ def _measure_on_one_rank(rank: int, rendezvous: str, folder: str) -> None:
 
 
 def test_metrics_add_up_over_processes(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_measure_on_one_rank, args=(str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: those of libraries that idle
+        torch.multiprocessing.start_processes(  # forks have imported everything
+            _measure_on_one_rank, (str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=2, start_method="fork"
+        )
     of_text = {name: measured(name).compute() for name in CASES}
     of_tasks = {metric.__name__: in_numpy(metric, *arguments(metric)) for metric in METRICS}
     for rank in (0, 1):

@@ -10,6 +10,7 @@ import pytest
 from iclgd.tracking.run_directory import RunDirectory
 from tests.test_experiment import Cli, numbers, run_directory
 
+pytestmark = pytest.mark.usefixtures("quick_images")
 STRETCH = [
     "evaluation.every_num_steps=4",
     "evaluation.num_tasks=20",

@@ -14,6 +14,7 @@ from iclgd.sweeps.launch.local import share
 from iclgd.sweeps.trials.claims import raws_of
 from iclgd.sweeps.trials.storage import open_sweep
 from tests.conftest import ROOT
+from tests.forked import Forked
 from tests.sweeps.conftest import MakeSweep
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -110,13 +111,13 @@ def run(environment: dict[str, str], *arguments: object) -> subprocess.Completed
 
 
 def test_from_start_to_best(cli: Cli, quick_environment: dict[str, str], tmp_path: Path) -> None:
-    done = run(quick_environment, SMOKE, "--workers", 2)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == "engine: local (no API key is configured)"
-    assert done.stderr.splitlines()[-1].startswith("4 of 4 trials done")
-    folder = Path(done.stdout.splitlines()[-1])
+    code, out, err = Forked("sweep", SMOKE, "--workers", 2, **quick_environment).result()
+    assert code == 0, err
+    assert err.splitlines()[0] == "engine: local (no API key is configured)"
+    assert err.splitlines()[-1].startswith("4 of 4 trials done")
+    folder = Path(out.splitlines()[-1])
     assert folder.parent == tmp_path / "runs" / "sweeps" / "smoke"
-    assert "4 of 4 trials done, 0 running" in done.stdout
+    assert "4 of 4 trials done, 0 running" in out
     code, shown, _ = cli("sweep", "status", folder)
     assert code == 0
     assert "training.learning_rate=0.003 seed=0" in shown

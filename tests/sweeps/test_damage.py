@@ -27,6 +27,7 @@ from tests.test_damage import damaged, one_line_at_most
 from tests.test_experiment import Cli, numbers
 from tests.test_experiment_stopping import at_step
 
+pytestmark = pytest.mark.usefixtures("quick_images")
 SHORT = "trainer.max_steps=4, evaluation.every_num_steps=2, evaluation.num_tasks=20, training.batch_size=8"
 SWEEP = f"""\
 method: METHOD

@@ -14,6 +14,7 @@ from iclgd.sweeps.file import schema
 from iclgd.sweeps.launch import online
 from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions
 from tests.conftest import ROOT
+from tests.forked import Forked
 from tests.sweeps.conftest import start_sweep
 from tests.sweeps.test_faults import events, finish, survivors, wait_for, worker_pids
 from tests.wandb_server import WandbServer
@@ -74,29 +75,25 @@ def start(environment: dict[str, str], record: Path, tmp_path: Path) -> Iterator
     assert not survivors(record), "processes are left"
 
 
-def test_every_point_is_a_finished_run(
-    server: WandbServer, sweeps: Sweeps, environment: dict[str, str], start: Start, cli: Cli, tmp_path: Path
+def test_a_point_is_a_finished_run(
+    server: WandbServer, sweeps: Sweeps, environment: dict[str, str], cli: Cli, tmp_path: Path
 ) -> None:
-    del environment["QUICK_RECORD"]  # real trials
+    del environment["QUICK_RECORD"]  # a real trial
     file, folder = tmp_path / "x.yaml", tmp_path / "D"
     file.write_text(REAL)
-    code, out, err = finish(start(file, "--workers", 2, "--count", 2, "--dir", folder))
+    code, out, err = Forked("sweep", file, "--count", 1, "--dir", folder, **environment).result()
     assert code == 0, err
     assert err.splitlines()[0] == f"engine: W&B ({server.url} answers)"
     (sweep,) = sweeps.values()
-    assert len(sweep.agents) == 2
-    runs = sweeps.runs(sweep.name)
-    assert sorted(run.config["training"]["learning_rate"] for run in runs) == [0.00001, 0.003]
-    for run in runs:
-        assert (run.state, run.exit_code, run.config["seed"]) == ("finished", 0, 0)
-        assert "loss/transformer" in run.summary
-        assert (folder / "runs" / "debug" / run.name / "summary.json").exists()
+    assert len(sweep.agents) == 1
+    (run,) = sweeps.runs(sweep.name)
+    assert run.config["training"]["learning_rate"] == 0.00001
+    assert (run.state, run.exit_code, run.config["seed"]) == ("finished", 0, 0)
+    assert "loss/transformer" in run.summary
+    assert (folder / "runs" / "debug" / run.name / "summary.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir() if path.name in ("wandb", "runs")) == []
-    best = min(runs, key=lambda run: float(run.summary["loss/transformer"]))
-    setting = (
-        f"training.learning_rate={'1e-05' if best.config['training']['learning_rate'] < 0.001 else '0.003'} seed=0"
-    )
-    assert f"2 of 2 trials done, 0 running, best {best.summary['loss/transformer']:.6g} ({setting})" in out
+    setting = "training.learning_rate=1e-05 seed=0"
+    assert f"1 of 1 trials done, 0 running, best {run.summary['loss/transformer']:.6g} ({setting})" in out
     assert out.splitlines()[-1] == str(folder)
 
     code, shown, err = cli("sweep", "status", folder)
@@ -104,7 +101,7 @@ def test_every_point_is_a_finished_run(
     assert setting in shown
     code, shown, err = cli("sweep", "best", folder)
     assert code == 0, err
-    assert shown.startswith(f"# loss/transformer = {best.summary['loss/transformer']!r} ({setting})\n")
+    assert shown.startswith(f"# loss/transformer = {run.summary['loss/transformer']!r} ({setting})\n")
     assert yaml.safe_load(shown)["seed"] == 0
 
 
@@ -117,13 +114,15 @@ def make(file: Path, path: Path) -> SweepFolder:
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_trial_that_fails_is_named(sweeps: Sweeps, start: Start, tmp_path: Path, record: Path) -> None:
+def test_a_trial_that_fails_is_named(sweeps: Sweeps, start: Start, cli: Cli, tmp_path: Path, record: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(QUICK + "  tracking.project: {values: [raise, ok]}\n  seed: {values: [0, 1]}\n")
-    again = (file, "--resume", "--dir", make(file, tmp_path / "D").path)
+    folder = make(file, tmp_path / "D").path
+    again = (file, "--resume", "--dir", folder)
     code, out, err = finish(start(*again, "--workers", 2))
     assert code == 1
     (sweep,) = sweeps.values()
+    assert len(sweep.agents) == 2
     assert len(sweep.handed_out) == 4
     failed = [run for run, point in sweep.handed_out.items() if point["tracking.project"] == "raise"]
     assert len(failed) == 2
@@ -132,6 +131,10 @@ def test_a_trial_that_fails_is_named(sweeps: Sweeps, start: Start, tmp_path: Pat
     assert "it broke" in err
     assert "iclgd: 2 of 4 trials failed; go on with: iclgd sweep" in err
     assert "2 of 4 trials done, 0 running, 2 failed, best " in out
+    code, shown, err = cli("sweep", "best", folder)  # of the two that are done
+    assert code == 0, err
+    assert "# loss/transformer: mean 1.5, " in shown
+    assert "# best single trial: 0.9801 (" in shown
     code, _, err = finish(start(*again))  # they get another chance, once
     assert code == 1
     assert events(record, "begins") == Counter(dict.fromkeys(sweep.handed_out, 1) | dict.fromkeys(failed, 2))
