@@ -299,7 +299,7 @@ def test_bad_configs_are_refused(override: str, message: str) -> None:
 
 def test_compiling_without_a_compiler_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-compiler")
-    with pytest.raises(InputError, match="trainer.compile=true needs a C\\+\\+ compiler, and no-compiler is not there"):
+    with pytest.raises(InputError, match=r"trainer.compile=true needs a C\+\+ compiler, and no-compiler is not there"):
         prepare(small("trainer.compile=true"))
     prepare(small())
 
