@@ -46,7 +46,8 @@ class ComparisonResult:
         config: the resolved config, as ``iclgd run`` would have it.
         summary: every number under its summary name, as in a run's ``summary.json``.
         predictions: a row for each query in each setting, as in a run's ``predictions.jsonl``: ``control`` (``None``:
-            the comparison itself), ``query``, ``setting``, ``text``, ``label``, ``choice`` and ``scores`` by answer.
+            the comparison itself), ``draw``, ``query``, ``setting``, ``text``, ``label``, ``choice`` and ``scores`` by
+            answer; where ``setting`` is ``in_context`` also ``likeness``, by measure.
         notes: what a run says about its prompts.
 
     Example:
@@ -96,6 +97,7 @@ def compare(
     controls: Sequence[str] = (),
     other_task: str | Path | None = None,
     num_queries: int | None = None,
+    num_draws: int = DemonstrationsConfig.num_draws,
     seed: int = 0,
     overrides: Sequence[str] = (),
 ) -> ComparisonResult:
@@ -113,6 +115,7 @@ def compare(
         controls: any of ``untrained``, ``shuffled_labels`` and ``other_task``.
         other_task: a task's name or file, for that control.
         num_queries: how many are asked; ``None``: all, at most 2000.
+        num_draws: of demonstrations, the numbers being means over them.
         seed: of random weights, bootstrap and baselines.
         overrides: further keys of the config, as on the command line: ``"demonstrations.seed=1"``.
 
@@ -137,6 +140,7 @@ def compare(
         "task.name": json.dumps(task.name if isinstance(task, TextTask) else str(task)),
         "task.num_queries": "null" if num_queries is None else num_queries,
         "demonstrations.num": num_demonstrations,
+        "demonstrations.num_draws": num_draws,
         "finetune.learning_rate": learning_rate,
         "evaluation.controls": json.dumps(list(controls)),
         "evaluation.other_task": "null" if other_task is None else json.dumps(str(other_task)),
@@ -150,7 +154,7 @@ def compare(
             say(f"note: {note}")
         summary = text.execute(RunContext.alone(config), prepared)
     module = prepared[1]
-    rows = prediction_rows([(item.name, item.prompts) for item in module.comparisons], module.answers)
+    rows = prediction_rows(module.answered())
     return ComparisonResult(config, summary, list(rows), tuple(prepared[2]))
 
 

@@ -10,8 +10,20 @@ import yaml
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers import models as token_models
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTJConfig,
+    GPTJForCausalLM,
     GPTNeoConfig,
     GPTNeoForCausalLM,
     GPTNeoXConfig,
@@ -28,13 +40,14 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    SiglipVisionConfig,
     XGLMConfig,
     XGLMForCausalLM,
 )
 
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel, wrap
-from tests.momentum import FIXED, LEARNED, give_momentum
+from tests.momentum import FIXED, LEARNED, give_momentum, set_eager
 
 VOCABULARY = 320
 HIDDEN, HEADS, HEAD_SIZE, LAYERS = 32, 4, 8, 3
@@ -63,6 +76,27 @@ _GPT_NEO = {
 }
 _OPT = {**_MODERN, "ffn_dim": 64, "word_embed_proj_dim": 16}  # embeddings smaller than the layers, as OPT 350M has
 _XGLM = {"d_model": HIDDEN, "num_layers": LAYERS, "attention_heads": HEADS, "ffn_dim": 64, **_SPECIAL}
+_GEMMA3 = {
+    **_GROUPED,
+    "head_dim": HEAD_SIZE,
+    "query_pre_attn_scalar": 1,  # queries and keys are of length 1, but for their weights
+    "sliding_window": WINDOW,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+}
+_GEMMA2 = {
+    **_GEMMA3,
+    "query_pre_attn_scalar": HEAD_SIZE // 2,
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 9.0,
+}
+_TOWER = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 1}
+_WITH_IMAGES = {
+    "text_config": Gemma3TextConfig(**_GEMMA3).to_dict(),
+    "vision_config": SiglipVisionConfig(**_TOWER, image_size=28, patch_size=14).to_dict(),
+    "mm_tokens_per_image": 4,
+}
+_BLOOM = {"hidden_size": HIDDEN, "n_layer": LAYERS, "n_head": HEADS, **_SPECIAL}
+_FALCON = {**_MODERN, "ffn_hidden_size": 64}
 
 _ARCHITECTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "gpt2": (GPT2LMHeadModel, GPT2Config, _GPT2),
@@ -74,10 +108,22 @@ _ARCHITECTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "gpt_neox": (GPTNeoXForCausalLM, GPTNeoXConfig, _MODERN),
     "xglm": (XGLMForCausalLM, XGLMConfig, {**_XGLM, "max_position_embeddings": 512}),
     "gpt_neo": (GPTNeoForCausalLM, GPTNeoConfig, _GPT_NEO),
+    "gptj": (GPTJForCausalLM, GPTJConfig, {**_GPT2, "rotary_dim": 4}),
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config, _GEMMA2),
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, _GEMMA3),
+    "gemma3_images": (Gemma3ForConditionalGeneration, Gemma3Config, _WITH_IMAGES),
+    "bloom": (BloomForCausalLM, BloomConfig, _BLOOM),
+    "falcon": (FalconForCausalLM, FalconConfig, {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon_alibi": (FalconForCausalLM, FalconConfig, {**_FALCON, "alibi": True, "multi_query": False, "bias": True}),
 }
 # With momentum attention: the same of all heads, and each head's own beside values that heads share.
 _WITH_MOMENTUM = {"gpt2_momentum": ("gpt2", FIXED), "llama_momentum": ("llama", LEARNED)}
 ARCHITECTURES = [*_ARCHITECTURES, *_WITH_MOMENTUM]
+# Which compute in single precision, in part, whatever they are told.
+SINGLE = ("xglm", "gpt_neo", "gptj", "gemma2", "bloom")
+LINEAR_BIASES = ("bloom", "falcon_alibi")
+# Whose attention is not chosen by name, or has one name alone.
+ONE_IMPLEMENTATION = ("gpt_neo", "xglm", "gptj", "gemma2", "bloom", "falcon", "falcon_alibi")
 
 TEXTS = ["rain all day", "the sun", "a cold wind", "warm", "the rain and the sun", "wind"]
 ANSWERS = ["bad", "good"]
@@ -120,6 +166,56 @@ def tiny_model(name: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
 def tiny(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> LanguageModel:
     """Return the same, wrapped."""
     return wrap(name, tiny_model(name, seed, **changes).to(dtype))
+
+
+def has_window(name: str, layer: int) -> bool:
+    """Say whether a layer of a model has a sliding window, of ``WINDOW`` tokens."""
+    if name.startswith("gemma"):
+        return layer != 1
+    return name == "mistral" or (name == "gpt_neo" and layer % 2 == 1)
+
+
+def shown_attention(model: PreTrainedModel, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return what transformers' eager attention shows of each layer, ``(B, H, T, T)``.
+
+    Falcon's is no reference as it is: it adds its linear biases twice, of which one is in the mask, and adds a mask of
+    booleans as numbers.
+    """
+
+    def plain_mask(_module: Any, inputs: Any, keywords: dict[str, Any]) -> Any:
+        mask = keywords["attention_mask"]
+        allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
+        smallest = torch.finfo(torch.float32).min
+        keywords["attention_mask"] = torch.zeros_like(allowed, dtype=torch.float32).masked_fill(~allowed, smallest)
+        return inputs, keywords
+
+    kind = model.config.model_type
+    if kind not in ("gpt_neo", "gptj", "bloom"):
+        set_eager(model)
+    handles = []
+    if kind == "falcon":
+        layers = [layer.self_attention for layer in model.transformer.h]
+        handles = [layer.register_forward_pre_hook(plain_mask, with_kwargs=True) for layer in layers]
+    with torch.no_grad():
+        shown: tuple[torch.Tensor, ...] = model(input_ids=tokens, use_cache=False, output_attentions=True).attentions
+    for handle in handles:
+        handle.remove()
+    return shown
+
+
+def with_caps_and_biases(name: str, products: torch.Tensor) -> torch.Tensor:
+    """Return the scores of the last position ``(B, H, S)`` that scaled inner products make in one of ``ARCHITECTURES``.
+
+    Caps as in Gemma 2's report (arXiv 2408.00118), biases as in Press et al. 2022 (arXiv 2108.12409); Falcon scales
+    those too.
+    """
+    if name == "gemma2":
+        return 5.0 * (products / 5.0).tanh()
+    if name in LINEAR_BIASES:
+        slopes = torch.tensor([2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8], dtype=products.dtype)
+        slopes = slopes / (HEAD_SIZE**0.5 if name == "falcon_alibi" else 1)
+        return products - slopes[:, None] * torch.arange(products.shape[-1] - 1, -1, -1)
+    return products
 
 
 def tiny_double(name: str, seed: int = 0) -> LanguageModel:

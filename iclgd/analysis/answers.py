@@ -1,15 +1,17 @@
 """What is answered to every query in every setting: collected over batches and processes, as the rows of a file."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from iclgd.analysis.observe import NO_ANSWER, Observation
+from iclgd.analysis.query_values import gather_queries
 from iclgd.data.prompts import Prompts
 
-Place = tuple[int, str]  # the index of a comparison, and a setting
+IN_CONTEXT = "in_context"  # the setting whose row has the likenesses: it is in all of them
+DIGITS = 7  # of a likeness
 
 
 class Answers(NamedTuple):
@@ -25,10 +27,8 @@ class Answers(NamedTuple):
     scores: Tensor
     choices: Tensor
 
-    def sorted(self) -> "Answers":
-        """Return them in the queries' order."""
-        order = self.indices.argsort()
-        return Answers(*(each[order] for each in self))
+
+Place = tuple[int, str]  # the index of a comparison, and a setting
 
 
 class CollectedAnswers:
@@ -44,35 +44,48 @@ class CollectedAnswers:
 
     def gathered(self, num_processes: int) -> dict[Place, Answers]:
         """Return those of all processes, which call this together, each query once, in order, on the CPU."""
-        mine = {place: _joined(parts) for place, parts in self._parts.items()}
-        everyone = [mine] * num_processes
-        if num_processes > 1:
-            torch.distributed.all_gather_object(everyone, mine)
-        return {place: _joined([of[place] for of in everyone]).sorted() for place in mine}
+        return {place: Answers(*columns) for place, columns in gather_queries(self._parts, num_processes).items()}
 
 
-def prediction_rows(
-    comparisons: Sequence[tuple[str, Prompts]], answers: dict[Place, Answers]
-) -> Iterator[dict[str, Any]]:
-    """Yield a row for each query in each setting.
-
-    A row has ``control`` (``None``: the comparison itself), ``query`` (its number among the run's), ``setting``,
-    ``text`` (the prompt), ``label`` and ``choice`` (answers; ``None`` where no answer can be chosen) and ``scores``, by
-    answer.
+class Answered(NamedTuple):
+    """What a comparison, or a control, was asked and answered.
 
     Args:
-        comparisons: name and prompts of each.
-        answers: see :meth:`CollectedAnswers.gathered`.
+        name: of the control; empty for the comparison itself.
+        draw: the number of the draw of demonstrations, from 0.
+        prompts: its queries.
+        settings: answers by setting, each query once, in order.
+        likenesses: measures by name, each over layers, (Q,).
     """
-    for index, (name, prompts) in enumerate(comparisons):
+
+    name: str
+    draw: int
+    prompts: Prompts
+    settings: Mapping[str, Answers]
+    likenesses: Mapping[str, Tensor]
+
+
+def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each query in each setting, after each draw of demonstrations.
+
+    A row has ``control`` (``None``: the comparison itself), ``draw`` (the number of the draw, from 0), ``query`` (its
+    number among the run's), ``setting``, ``text`` (the prompt), ``label`` and ``choice`` (answers; ``None`` where no
+    answer can be chosen) and ``scores``, by answer. That of the setting ``in_context`` has ``likeness``: each measure
+    of how like finetuning it is, a mean over layers, with 7 digits; ``None`` if that is not finite.
+
+    Args:
+        comparisons: in their order.
+    """
+    for name, draw, prompts, settings, likenesses in comparisons:
         texts = prompts.answer_texts
-        of_settings = {setting: of for (comparison, setting), of in answers.items() if comparison == index}
-        columns = [zip(of.scores.tolist(), of.choices.tolist(), strict=True) for of in of_settings.values()]
-        queries = zip(prompts.query_texts, prompts.labels, *columns, strict=True)
-        for query, (text, label, *of_query) in enumerate(queries):
-            for setting, (scores, choice) in zip(of_settings, of_query, strict=True):
-                yield {
+        columns = [zip(of.scores.tolist(), of.choices.tolist(), strict=True) for of in settings.values()]
+        likeness = zip(*(values.tolist() for values in likenesses.values()), strict=True)
+        queries = zip(prompts.query_texts, prompts.labels, likeness, *columns, strict=True)
+        for query, (text, label, alike, *of_query) in enumerate(queries):
+            for setting, (scores, choice) in zip(settings, of_query, strict=True):
+                row = {
                     "control": name or None,
+                    "draw": draw,
                     "query": query,
                     "setting": setting,
                     "text": text,
@@ -80,7 +93,10 @@ def prediction_rows(
                     "choice": None if choice == NO_ANSWER else texts[choice],
                     "scores": dict(zip(texts, scores, strict=True)),
                 }
+                if setting == IN_CONTEXT:
+                    row["likeness"] = dict(zip(likenesses, map(_shortened, alike), strict=True))
+                yield row
 
 
-def _joined(parts: Sequence[Answers]) -> Answers:
-    return Answers(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+def _shortened(value: float) -> float | None:
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None

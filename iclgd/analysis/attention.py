@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from iclgd.analysis.precision import at_least_single
+from iclgd.analysis.scoring import PLAIN, Scoring
 from iclgd.models import momentum
-from iclgd.vendors.transformers import sdpa_mask
+from iclgd.vendors.transformers import capped_attention_forward, sdpa_mask
 
 NAME = "iclgd"
-UNKNOWN = ("softcap", "s_aux", "position_bias")  # arguments that change the scores in ways that are not captured
+UNKNOWN = ("s_aux", "position_bias")  # arguments that change the scores in ways that are not captured
 
 
 class UnknownAttentionError(Exception):
@@ -30,8 +31,10 @@ class Observer(Protocol):
     def context_of(self, module: nn.Module) -> tuple[Tensor, Tensor] | None:
         """Return the keys and values that a layer attends to before its own, shape ``(1, G, N, E)`` each."""
 
-    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
-        """Take note of scaled queries ``(B, H, T, E)``, own keys and values ``(B, G, T, E)``, and of the mask.
+    def see(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scoring: Scoring
+    ) -> None:
+        """Take note of scaled queries ``(B, H, T, E)``, own keys and values ``(B, G, T, E)``, mask and scoring.
 
         The mask is true where attention is allowed, shape ``(B or 1, 1, T, N + T)``; ``None``: to everything before.
         """
@@ -59,7 +62,7 @@ def attend(
     """Return the attention's result, shape ``(B, T, H, E)``; arguments are those of transformers' functions.
 
     Raises:
-        UnknownAttentionError: for models whose scores are more than scaled inner products.
+        UnknownAttentionError: for models whose scores are more than scaled inner products, with a cap perhaps.
     """
     if unknown := [name for name in UNKNOWN if kwargs.get(name) is not None]:
         raise UnknownAttentionError(f"attention with {unknown[0]}")
@@ -70,25 +73,43 @@ def attend(
     is_causal = kwargs.get("is_causal")
     if attention_mask is None and not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
         raise UnknownAttentionError("attention to later tokens")
-    observer = OBSERVER.get()
-    if observer is None:
-        return _plain(module, query, key, value, attention_mask, dropout, scaling, kwargs)
+    softcap: float | None = kwargs.get("softcap")
+    scoring = PLAIN if softcap is None else Scoring(softcap)
+    observer, context = OBSERVER.get(), None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    observer.see(module, query * scale, key, value, attention_mask)
-    context = observer.context_of(module)
-    if context is None:
-        return _plain(module, query, key, value, attention_mask, dropout, scaling, kwargs)
-    result = attend_with_context(query * scale, key, value, context, attention_mask)
-    added = momentum.added_values(module, value, attention_mask, query.shape[1], query.shape[2], context[1])
+    if observer is not None:
+        observer.see(module, query * scale, key, value, attention_mask, scoring)
+        context = observer.context_of(module)
+    if context is not None:
+        result = attend_with_context(query * scale, key, value, context, attention_mask, scoring)
+    elif softcap is not None:
+        result = _attend_capped(module, query, key, value, attention_mask, scale, softcap)
+    else:
+        return momentum.attend(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+    added = momentum.added_values(
+        module, value, attention_mask, query.shape[1], query.shape[2], None if context is None else context[1]
+    )
     return result if added is None else result + added, None
 
 
-def _plain(*arguments: Any) -> tuple[Tensor, None]:
-    return momentum.attend(*arguments[:-1], **arguments[-1])
+def _attend_capped(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, softcap: float
+) -> Tensor:
+    """Return causal attention of capped scores, shape ``(B, T, H, E)``: PyTorch's own attention has no caps."""
+    if mask is None:
+        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]
+    added = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
+    result: Tensor = capped_attention_forward(module, query, key, value, added, scaling=scale, softcap=softcap)[0]
+    return result
 
 
 def attend_with_context(
-    query: Tensor, key: Tensor, value: Tensor, context: tuple[Tensor, Tensor], mask: Tensor | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    context: tuple[Tensor, Tensor],
+    mask: Tensor | None,
+    scoring: Scoring = PLAIN,
 ) -> Tensor:
     """Return softmax attention to a context shared by the batch, and causally to the own tokens.
 
@@ -101,6 +122,7 @@ def attend_with_context(
         value: own, likewise.
         context: keys and values before them, shape ``(1, G, N, E)`` each.
         mask: true where attention is allowed, shape ``(B or 1, 1, T, N + T)``; ``None``: everywhere.
+        scoring: with a cap of the scores, where there is one.
 
     Returns:
         shape ``(B, T, H, E)``.
@@ -109,8 +131,9 @@ def attend_with_context(
     num_groups, num_context = key.shape[1], context[0].shape[-2]
     grouped = query.view(batch, num_groups, -1, length, size)
     folded = grouped.transpose(0, 1).reshape(num_groups, -1, size)  # (G, B * H / G * T, E)
-    past = at_least_single(folded.matmul(context[0][0].transpose(-1, -2)))  # (G, B * H / G * T, N)
-    own = at_least_single(grouped.matmul(key.unsqueeze(2).transpose(-1, -2)))  # (B, G, H / G, T, T)
+    past = scoring.capped(folded.matmul(context[0][0].transpose(-1, -2)))  # (G, B * H / G * T, N)
+    own = scoring.capped(grouped.matmul(key.unsqueeze(2).transpose(-1, -2)))  # (B, G, H / G, T, T)
+    past, own = at_least_single(past), at_least_single(own)
     if mask is not None:
         own = own.masked_fill(~mask[..., num_context:].unsqueeze(2), -torch.inf)
         if not (allowed := mask[..., :num_context]).all():  # a window that is shorter than the prompt

@@ -11,7 +11,8 @@ from torch.func import functional_call
 
 from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.precision import at_least_single
-from iclgd.analysis.watching import is_registered, watch
+from iclgd.analysis.scoring import Scoring
+from iclgd.analysis.watching import block_output, is_registered, watch
 from iclgd.messages import all_lines
 from iclgd.models.attention_layers import AttentionLayer
 from iclgd.models.language import LanguageModel, LanguageModelError
@@ -25,7 +26,8 @@ class Captured:
     """What one forward pass showed, one entry a layer.
 
     B prompts of at most T tokens, a context of N tokens, H heads of size E, hidden size C. "Last" is the position
-    that was asked for, for each prompt. Scores are scaled and before the softmax: ``HIDDEN_SCORE`` where the mask
+    that was asked for, for each prompt. Scores are scaled and before the softmax, with soft caps, and with linear
+    biases by the distance from the last position (:mod:`iclgd.analysis.scoring`): ``HIDDEN_SCORE`` where the mask
     that the model itself used hides a token from the last one, such as one outside a sliding window. What stands behind
     the last position is not to be looked at.
 
@@ -73,7 +75,7 @@ def capture(
 
     where the primed keys and values are those that the finetuned projections make of the same inputs. Both changes
     are made to one layer, at one input and one query: those of the in-context pass. Both sums are over the tokens that
-    the layer's mask lets the last position see.
+    the layer's mask lets the last position see, and :math:`k \cdot q` is without soft caps and linear biases.
 
     Args:
         model: in whose forward pass to look.
@@ -97,7 +99,9 @@ def capture(
     observer = _Observer(model, last, context, finetuned, demonstration_tokens)
     with contextlib.ExitStack() as stack:
         for index, layer in enumerate(model.layers):
-            stack.callback(layer.module.register_forward_hook(observer.finish(index), with_kwargs=True).remove)
+            stack.callback(block_output(layer.module).register_forward_hook(observer.keep_output).remove)
+            if finetuned is not None:
+                stack.callback(layer.module.register_forward_hook(observer.repeat(index), with_kwargs=True).remove)
         stack.enter_context(watch(model, observer))
         yield observer.captured
     _check(model, observer.captured.queries)
@@ -200,7 +204,9 @@ class _QueryObserver:
     def context_of(self, module: nn.Module) -> None:
         """See :class:`iclgd.analysis.attention.Observer`."""
 
-    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
+    def see(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scoring: Scoring
+    ) -> None:
         """See :class:`iclgd.analysis.attention.Observer`."""
         self.queries.append(query.detach().transpose(1, 2).flatten(2))
 
@@ -225,7 +231,9 @@ class _StatesObserver:
     def context_of(self, module: nn.Module) -> None:
         """See :class:`iclgd.analysis.attention.Observer`."""
 
-    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
+    def see(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scoring: Scoring
+    ) -> None:
         """See :class:`iclgd.analysis.attention.Observer`."""
         (self.second if self.is_repeated else self.first).append((query, key, value))
         if self.is_repeated:
@@ -264,7 +272,9 @@ class _Observer:
         index = self.index[id(module)]
         return self.context.keys[index], self.context.values[index]
 
-    def see(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
+    def see(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scoring: Scoring
+    ) -> None:
         """See :class:`iclgd.analysis.attention.Observer`."""
         key, value = self._of_heads(key.detach()), self._of_heads(value.detach())
         if self.is_repeated:
@@ -277,26 +287,32 @@ class _Observer:
         self.visible, context_visible = self._what_is_visible(mask, key.shape[2])
         self.captured.visible.append(self.visible)
         is_behind = torch.arange(key.shape[2], device=key.device) > self.last[:, None]
-        scores = torch.einsum("bhe,bhte->bht", last, key)
+        num_context = 0 if self.context is None else self.context.length
+        scores = scoring.capped(torch.einsum("bhe,bhte->bht", last, key))
+        scores = scoring.biased(scores, num_context + self.last, num_context)
         self.captured.scores.append(_without_hidden(scores, self.visible | is_behind, HIDDEN_SCORE))
         if self.context is not None:
-            self._see_context(self.index[id(module)], last, context_visible)
+            self._see_context(self.index[id(module)], last, context_visible, scoring)
         if self.finetuned is not None:
             self.base_attention = self._linear_attention(last, key, value)
 
-    def finish(self, index: int) -> Any:
-        """Return the hook that runs after a layer's attention."""
+    def keep_output(self, _module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+        """Take note of an attention block's output: the hook that runs after it."""
+        hidden = (output[0] if isinstance(output, tuple) else output).detach()
+        self.captured.outputs.append(hidden[torch.arange(len(hidden), device=hidden.device), self.last])
 
-        def hook(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            hidden = (output[0] if isinstance(output, tuple) else output).detach()
-            self.captured.outputs.append(hidden[torch.arange(len(hidden), device=hidden.device), self.last])
-            if self.finetuned is not None:
-                self.is_repeated = True
-                try:
-                    with contextlib.suppress(_SeenEnoughError):
-                        functional_call(module, self.finetuned[index], inputs, kwargs)
-                finally:
-                    self.is_repeated = False
+    def repeat(self, index: int) -> Any:
+        """Return the hook that runs a layer's attention once more, with finetuned projections."""
+        assert self.finetuned is not None
+        parameters = self.finetuned[index]
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
+            self.is_repeated = True
+            try:
+                with contextlib.suppress(_SeenEnoughError):
+                    functional_call(module, parameters, inputs, kwargs)
+            finally:
+                self.is_repeated = False
 
         return hook
 
@@ -309,12 +325,13 @@ class _Observer:
         own = torch.arange(length, device=self.last.device) <= self.last[:, None]
         return own, own.new_ones(batch, num_context)
 
-    def _see_context(self, index: int, last: Tensor, visible: Tensor) -> None:
+    def _see_context(self, index: int, last: Tensor, visible: Tensor, scoring: Scoring) -> None:
         assert self.context is not None
         keys, values = (self._of_heads(part[index]) for part in (self.context.keys, self.context.values))
         scores = torch.einsum("bhe,hne->bhn", last, keys[0])
         self.captured.context_visible.append(visible)
-        self.captured.context_scores.append(_without_hidden(scores, visible, HIDDEN_SCORE))
+        of_softmax = scoring.biased(scoring.capped(scores), self.context.length + self.last, 0)
+        self.captured.context_scores.append(_without_hidden(of_softmax, visible, HIDDEN_SCORE))
         if self.finetuned is not None:
             scores = _without_hidden(scores, visible, 0.0)
             if self.demonstration_tokens is not None:

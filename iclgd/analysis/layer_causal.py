@@ -90,6 +90,9 @@ def find_readout(model: LanguageModel, layers: list[nn.Module]) -> list[nn.Modul
 
         stack.callback(layers[-1].register_forward_hook(after_last_layer).remove)
         logits = model.model(input_ids=ids, use_cache=False).logits
+    cap: float | None = getattr(model.model.config.get_text_config(decoder=True), "final_logit_softcapping", None)
+    if cap is not None:
+        called.append(SoftCap(cap))
     try:
         is_found = torch.equal(_through(called, hidden[0]), logits)
     except (RuntimeError, TypeError):
@@ -99,6 +102,22 @@ def find_readout(model: LanguageModel, layers: list[nn.Module]) -> list[nn.Modul
             f"finetune.method=layer_causal: {type(model.model).__name__} has no plain readout of its layers"
         )
     return called
+
+
+class SoftCap(nn.Module):
+    """Keeps logits between -c and c, as Gemma 2 does (arXiv 2408.00118, section 2).
+
+    Args:
+        cap: c.
+    """
+
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return ``c * tanh(logits / c)``."""
+        return (logits / self.cap).tanh() * self.cap
 
 
 def _through(modules: list[nn.Module], hidden: Tensor) -> Tensor:

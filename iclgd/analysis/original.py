@@ -2,10 +2,10 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from iclgd.data.prompts import DemonstrationsConfig, Prompts, build_prompts, select_demonstrations, shuffle_labels
 from iclgd.data.seeding import named_generator
@@ -15,6 +15,7 @@ from iclgd.models.language import LanguageModel, untrained_twin
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+T = TypeVar("T")
 ANY_LENGTH = sys.maxsize  # for models without a limit of their own
 
 
@@ -32,6 +33,7 @@ class Original:
         seed: of random weights.
         other_task: a task's name or file; ``None`` without the control that needs it.
         data_dir: the folder with the tasks' data, or ``None``.
+        kept: what controls need of every draw of demonstrations, made once: a model, another task's rows.
     """
 
     model: LanguageModel
@@ -43,6 +45,21 @@ class Original:
     seed: int
     other_task: str | None = None
     data_dir: str | None = None
+    kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def drawn_again(self, draw: int, rows: Sequence[TextExample]) -> "Original":
+        """Return the same comparison with another draw of demonstrations.
+
+        Args:
+            draw: its number; the seed is that much above the config's.
+            rows: from which they are drawn.
+
+        Raises:
+            PromptError: if there are not enough rows.
+        """
+        config = dataclasses.replace(self.config, seed=self.config.seed + draw, num_draws=1)
+        demonstrations = select_demonstrations(rows, config, self.task.answers)
+        return dataclasses.replace(self, demonstrations=demonstrations, config=config)
 
     def prompts(
         self, demonstrations: Sequence[TextExample] | None = None, shown_task: TextTask | None = None
@@ -64,7 +81,7 @@ class Original:
 
     def with_random_weights(self) -> tuple[LanguageModel, Prompts]:
         """Return a model of the same shape with random weights, and the same prompts."""
-        return untrained_twin(self.model, self.seed), self.prompts()
+        return self._once("untrained", lambda: untrained_twin(self.model, self.seed)), self.prompts()
 
     def with_shuffled_labels(self) -> tuple[LanguageModel, Prompts]:
         """Return the model, and prompts whose demonstrations have one another's labels."""
@@ -81,8 +98,15 @@ class Original:
         other, task = load_task(self.other_task), self.task
         if dataclasses.replace(other, name=task.name, version=task.version, description=task.description) == task:
             raise TextTaskError("evaluation.other_task must be another task than task.name; both have the same content")
-        rows = load_examples(other, "train", _subfolder(self.data_dir, other.name))
+        folder = _subfolder(self.data_dir, other.name)
+        rows = self._once("other_task", lambda: load_examples(other, "train", folder))
         return self.model, self.prompts(select_demonstrations(rows, self.config, other.answers), other)
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        if name not in self.kept:
+            self.kept[name] = make()
+        found: T = self.kept[name]
+        return found
 
 
 def _subfolder(data_dir: str | None, name: str) -> str | None:

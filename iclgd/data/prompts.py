@@ -42,6 +42,8 @@ class DemonstrationsConfig:
     """Demonstrations in the context."""
     seed: int = 0
     """Seed with which they are drawn."""
+    num_draws: int = 1
+    """Draws of demonstrations, with seeds from that one on; the numbers are means over them."""
     selection: str = "random"
     """Which training rows are drawn."""
     permutation: int = 0
@@ -59,6 +61,10 @@ class DemonstrationsConfig:
         for typed, meant in (("\\n", "\n"), ("\\t", "\t")):  # in a shell '\n' stays a backslash and n
             object.__setattr__(self, "separator", self.separator.replace(typed, meant))
         checks.one_of(SELECTIONS, "demonstrations", self, "selection")
+        most = 1 if self.selection == "first" else checks.LARGEST_SEED - self.seed + 1
+        if not 1 <= self.num_draws <= most:
+            wanted = "1 with demonstrations.selection=first, which draws nothing" if most == 1 else f"from 1 to {most}"
+            raise ValueError(f"demonstrations.num_draws must be {wanted}, got {self.num_draws}")
         checks.one_of(OVERFLOWS, "demonstrations", self, "overflow")
         checks.one_of(START_TOKENS, "demonstrations", self, "start_token")
 

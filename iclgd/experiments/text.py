@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.analysis.original import Original
-from iclgd.data.prompts import DemonstrationsConfig, select_demonstrations
+from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.protocol import Experiment, RunContext
@@ -97,25 +97,28 @@ def prepare(
         model, tokenizer = pretrained
     if config.trainer.precision == "64-true":
         model.model.double()  # as the Trainer will: what cannot be run so is found now
-    demonstrations = select_demonstrations(rows, config.demonstrations, task.answers)
     original = Original(
         model,
         tokenizer,
         task,
-        demonstrations,
+        (),
         queries,
         config.demonstrations,
         config.seed,
         config.evaluation.other_task,
         config.task.data_dir,
     )
-    comparisons = [Comparison("", model, original.prompts())]
-    comparisons += [Comparison(name, *CONTROLS[name].build(original)) for name in config.evaluation.controls]
+    comparisons = []
+    for draw in range(config.demonstrations.num_draws):
+        drawn = original.drawn_again(draw, rows)
+        comparisons.append(Comparison("", model, drawn.prompts(), draw))
+        comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
         _check_tokens(item)
     data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
     module = DualFormModule(comparisons, config.finetune, config.evaluation, config.seed)
-    return data, module, list(comparisons[0].prompts.notes)
+    notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
+    return data, module, list(dict.fromkeys(notes))
 
 
 def read_task(
@@ -157,8 +160,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         trainer.fit(module, data)
         trainer.test(module, data, verbose=False)
     if directory is not None:
-        compared = [(item.name, item.prompts) for item in module.comparisons]
-        write_predictions(directory, prediction_rows(compared, module.answers))
+        write_predictions(directory, prediction_rows(module.answered()))
     speed = len(data.prompts[0].queries) / module.seconds
     peak_memory = _peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
     return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
@@ -190,7 +192,7 @@ EXPERIMENT = Experiment(
     config=Config,
     prepare=prepare,
     execute=execute,
-    needs_memory="evaluation.batch_size or demonstrations.num, or take a smaller model",
+    needs_memory="evaluation.batch_size, demonstrations.num or demonstrations.num_draws, or take a smaller model",
     may_be_undefined=tuple(name for name, entry in TEXT_METRICS.items() if entry.may_be_undefined),
     figures=FIGURES,
     title=of_text,

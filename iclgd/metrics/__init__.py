@@ -22,6 +22,7 @@ from iclgd.metrics.accuracy import Accuracy, Rec2FTP, WilsonInterval, put_right,
 from iclgd.metrics.alignment import PredictionL2, SensitivityCosine, SensitivityL2
 from iclgd.metrics.bootstrap import Bootstrap, Resampling, bootstrap_weights
 from iclgd.metrics.copying import Copying
+from iclgd.metrics.crossed import crossed_mean_interval, crossed_share_interval
 from iclgd.metrics.loss import HalfMeanSquaredError
 from iclgd.metrics.mean import MeanMetric, QueryMean
 from iclgd.metrics.random_baselines import random_scores, random_updates
@@ -52,6 +53,8 @@ __all__ = [
     "WilsonInterval",
     "bootstrap_weights",
     "cosine",
+    "crossed_mean_interval",
+    "crossed_share_interval",
     "demonstration_attention",
     "example_sums",
     "finetuned_scores",

@@ -19,7 +19,7 @@ from iclgd.metrics.shapes import check_layout
 NORMAL_QUANTILE = 1.959963984540054  # of 0.975
 
 
-def wilson_interval(share: Tensor, count: Tensor) -> Tensor:
+def wilson_interval(share: Tensor, count: Tensor, quantile: float = NORMAL_QUANTILE) -> Tensor:
     r"""Return the 95% interval of a share by inverting the score test; Wilson 1927.
 
     .. math:: \frac{1}{1 + z^2 / n} \Big(p + \frac{z^2}{2 n}
@@ -28,6 +28,7 @@ def wilson_interval(share: Tensor, count: Tensor) -> Tensor:
     Args:
         share: p, of all queries.
         count: n; the interval of none is NaN.
+        quantile: z, the normal distribution's if not said.
 
     Returns:
         low and high, shape ``(2,)``, float64.
@@ -37,7 +38,7 @@ def wilson_interval(share: Tensor, count: Tensor) -> Tensor:
         tensor([0.2065, 1.0000], dtype=torch.float64)
     """
     share, count = share.double(), count.double()
-    ratio = NORMAL_QUANTILE**2 / count
+    ratio = quantile**2 / count
     centre = (share + ratio / 2) / (1 + ratio)
     reach = (share * (1 - share) * ratio + ratio**2 / 4).sqrt() / (1 + ratio)
     low = torch.where(share == 0, share, centre - reach)  # exactly, not up to rounding
@@ -57,6 +58,11 @@ class Share(ValueMean):
     @abstractmethod
     def values(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return 1, 0 or NaN for each query that counts, ``(N,)``, float64; nothing is remembered."""
+
+    def counted(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return which queries count, boolean, ``(B,)``; arguments as of :meth:`values`. By default all."""
+        answers = next(iter((*args, *kwargs.values())))
+        return torch.ones(len(answers), dtype=torch.bool, device=answers.device)
 
     def compute(self) -> Tensor:
         """Return the share of everything added so far."""
@@ -92,6 +98,9 @@ class WilsonInterval(Interval):
         """Add a batch."""
         values = self.metric.checked_values(*args, **kwargs)
         self._add(values.sum(0), len(values))
+        counted = self.metric.counted(*args, **kwargs)
+        self.terms = values.new_zeros(len(counted)).masked_scatter(counted, values)
+        self.counts = counted.double()
 
     def compute(self) -> Tensor:
         """Return the share, low and high."""
@@ -191,6 +200,10 @@ class Rec2FTP(Share):
         right = put_right(zero_shot_correct, finetuned_correct)
         recalled = torch.where(right.isnan(), right, in_context_correct.double())
         return recalled[right != 0]  # also where it is not known
+
+    def counted(self, zero_shot_correct: Tensor, in_context_correct: Tensor, finetuned_correct: Tensor) -> Tensor:
+        """Return where finetuning puts a query right, or may do so."""
+        return put_right(zero_shot_correct, finetuned_correct) != 0
 
 
 def _check_answers(**answers: Tensor) -> None:

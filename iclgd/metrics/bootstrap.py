@@ -159,6 +159,7 @@ class Bootstrap(Interval):
         self._add(values.sum(0), len(values))
         self.replicate_totals = self.replicate_totals + weights.T @ values
         self.replicate_counts = self.replicate_counts + weights.sum(0)
+        self.terms, self.counts = values.mean(1), torch.ones_like(values[:, 0])
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Add a batch, and return what it alone would give."""

@@ -181,4 +181,12 @@ class QueryMean(ValueMean):
 
 
 class Interval(RunningMean):
-    """A mean with its 95% interval, by wrapping a metric: ``compute`` has mean, low and high in its last dimension."""
+    """A mean with its 95% interval, by wrapping a metric: ``compute`` has mean, low and high in its last dimension.
+
+    Attributes:
+        terms: of the batch that was added last: what each query adds to the sum, the mean of its layers, ``(B,)``.
+        counts: likewise how often it counts in the mean, 1 or 0, ``(B,)``.
+    """
+
+    terms: Tensor
+    counts: Tensor

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from iclgd.vendors.transformers import CodeGenAttention, Conv1D
+from iclgd.vendors.transformers import CodeGenAttention, Conv1D, FalconAttention
 
 SEPARATE = ("q_proj", "k_proj", "v_proj")
 BLOCKS = "c_attn"  # GPT-2: queries, keys and values one after the other, along the columns of a Conv1D
@@ -59,10 +59,22 @@ def find_projections(attention: nn.Module, num_heads: int, num_key_value_heads: 
     if isinstance(attention, CodeGenAttention):
         size = len(attention.qkv_proj.weight) // CODEGEN_GROUPS // 3
         return [KeyValueProjection(f"{GROUPED}.weight", attention.qkv_proj.weight, 0, CODEGEN_GROUPS, size)]
+    if isinstance(attention, FalconAttention):
+        return _falcon_projections(attention)
     for name, kind in ((BLOCKS, Conv1D), (PER_HEAD, nn.Linear), (GROUPED, nn.Linear)):
         if isinstance(fused := children.get(name), kind):
             return _fused_projections(name, fused, num_heads, num_key_value_heads)
     return None
+
+
+def _falcon_projections(attention: FalconAttention) -> list[KeyValueProjection]:
+    """Return the parts of Falcon's projection: groups of queries, each with a key and a value behind it."""
+    num_groups = 1 if attention.multi_query and not attention.new_decoder_architecture else attention.num_kv_heads
+    num_queries = attention.num_heads // num_groups * attention.head_dim
+    return [
+        KeyValueProjection(f"{PER_HEAD}.{kind}", parameter, 0, num_groups, num_queries)
+        for kind, parameter in attention.query_key_value.named_parameters(recurse=False)
+    ]
 
 
 def _fused_projections(

@@ -10,12 +10,14 @@ from iclgd.analysis.attention_capture import check_capture
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.observe import Observation, observe
+from iclgd.analysis.query_values import QueryValues
 from iclgd.analysis.watching import make_watchable
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch
+from iclgd.metrics import Resampling
 from iclgd.models.language import LanguageModel
 from iclgd.modules.finiteness import finetuning_failure
-from iclgd.modules.similarities import EvaluationConfig, FinetuningAttention, Similarities
+from iclgd.modules.similarities import FinetuningAttention, Similarities
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,18 @@ class Comparison:
         name: of the control; empty for the comparison itself.
         model: the base model, which may be shared with other comparisons.
         prompts: demonstrations and queries; all comparisons have the same queries.
+        draw: the number of the draw of demonstrations, from 0.
     """
 
     name: str
     model: LanguageModel
     prompts: Prompts
+    draw: int = 0
+
+    @property
+    def prefix(self) -> str:
+        """Return how the summary names of its numbers begin."""
+        return f"{self.name}/" if self.name else ""
 
 
 class ComparisonState:
@@ -40,13 +49,14 @@ class ComparisonState:
         training_queries: of each demonstration before its step, for each layer, (T, H * E).
         finetuning_failure: from where on finetuning is not finite; ``None`` if it is.
         similarities: everything that is measured.
+        values: what single queries add to the measures that are means, in batches.
         not_finite: in each setting, how often each layer, and last the scores, were not finite, (L + 1,).
 
     Args:
         comparison: what is compared.
         method: of finetuning.
-        evaluation: the ``evaluation`` part of the config.
-        seed: of bootstrap and random baselines.
+        resampling: of the bootstrap, shared by all comparisons.
+        random_updates: see :class:`~iclgd.modules.similarities.EvaluationConfig`.
 
     Raises:
         LanguageModelError: if the model's attention cannot be captured or the finetuning method is not for it.
@@ -56,17 +66,15 @@ class ComparisonState:
     context: Context
     attention: FinetuningAttention
 
-    def __init__(self, comparison: Comparison, method: str, evaluation: EvaluationConfig, seed: int) -> None:
-        self.name, self.model, self.prompts = comparison.name, comparison.model, comparison.prompts
-        self.prefix = f"{self.name}/" if self.name else ""
+    def __init__(self, comparison: Comparison, method: str, resampling: Resampling, random_updates: str) -> None:
+        self.comparison, self.model, self.prompts = comparison, comparison.model, comparison.prompts
         check_capture(self.model)
         make_watchable(self.model)
-        self.similarities = Similarities(
-            self.model.num_layers, evaluation.num_replicates, seed, evaluation.random_updates
-        )
+        self.similarities = Similarities(self.model.num_layers, resampling, random_updates)
         self.loss: Callable[[Tensor], Tensor] = make_loss(self.model, method)
         self.training_queries: list[list[Tensor]] = []
         self.finetuning_failure: str | None = None
+        self.values: list[QueryValues] = []
         self.not_finite: dict[str, Tensor] = {}
 
     def start(self) -> None:
@@ -121,12 +129,8 @@ class ComparisonState:
         self._look("in-context", in_context)
         if self.finetuning_failure is None:  # otherwise it has been said
             self._look("finetuned", finetuned)
-        self.similarities.update(batch, zero_shot, in_context, finetuned, self.attention)
+        self.values.append(self.similarities.update(batch, zero_shot, in_context, finetuned, self.attention))
         return {"zero_shot": zero_shot, "in_context": in_context, "finetuned": finetuned}
-
-    def results(self) -> dict[str, float]:
-        """Return every number under its summary name; processes must call it together."""
-        return {f"{self.prefix}{name}": value for name, value in self.similarities.results().items()}
 
     def _look(self, setting: str, seen: Observation) -> None:
         """Count where a setting is not finite, without waiting for the device."""

@@ -7,12 +7,15 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from iclgd.analysis.answers import Answers, CollectedAnswers, Place
+from iclgd.analysis.answers import Answered, Answers, CollectedAnswers, Place
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.analysis.observe import Observation
+from iclgd.analysis.query_values import QueryValues, gather_queries
 from iclgd.data.text_datamodule import Demonstration, QueryBatch
+from iclgd.metrics import Resampling
 from iclgd.modules.comparison import Comparison as Comparison
 from iclgd.modules.comparison import ComparisonState
+from iclgd.modules.draws import of_draw, over_draws
 from iclgd.modules.finiteness import first_failure
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.recording import wait_for
@@ -24,11 +27,14 @@ class DualFormModule(LightningModule):
 
     ``fit`` takes each demonstration once, in order. It is the same on all processes: nothing is averaged. ``test``
     sees each query zero-shot, after the demonstrations and with the finetuned weights; queries may be divided among
-    processes. After testing, ``results`` has the summary and ``answers`` every query's answer in every setting. Logs
-    ``finetune/loss``, each demonstration's before its step.
+    processes. After testing, ``results`` has the summary, and :meth:`answered` every query's answer in every setting.
+    Logs ``finetune/loss``, each demonstration's before its step; of several draws their mean.
+
+    Of several draws of demonstrations the summary has means, and each draw's own numbers below ``draw_00/``. All draws'
+    finetuned parts and contexts are in memory together: so a query is seen zero-shot once.
 
     Args:
-        comparisons: the comparison itself and its controls.
+        comparisons: the comparison itself and its controls, of each draw of demonstrations.
         finetune: the ``finetune`` part of the config.
         evaluation: the ``evaluation`` part of the config.
         seed: of bootstrap and random baselines.
@@ -43,13 +49,18 @@ class DualFormModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False  # one step of plain gradient descent, on parts of some weights
         self.learning_rate = finetune.learning_rate
-        self.comparisons = [ComparisonState(item, finetune.method, evaluation, seed) for item in comparisons]
+        resampling = Resampling(evaluation.num_replicates, seed)  # replicates of all comparisons are the same queries
+        self.comparisons = [
+            ComparisonState(item, finetune.method, resampling, evaluation.random_updates) for item in comparisons
+        ]
+        self.num_draws = len({item.draw for item in comparisons})
         # Lightning is told of what it has to bring to a device.
         self.models = nn.ModuleList({id(item.model.model): item.model.model for item in comparisons}.values())
         self.similarities = nn.ModuleList(item.similarities for item in self.comparisons)
         self.results: dict[str, float] = {}
         self.collected = CollectedAnswers()
         self.answers: dict[Place, Answers] = {}
+        self.values: dict[int, QueryValues] = {}  # of each comparison, by its index
         self.seconds = 0.0
 
     def configure_optimizers(self) -> None:
@@ -69,11 +80,13 @@ class DualFormModule(LightningModule):
         """Stop the clock, and log each example's loss before its step."""
         wait_for(self.device)
         self.seconds += time.perf_counter() - self._started
-        losses = {item.prefix: item.finetuned.losses for item in self.comparisons}
-        for step in range(max(map(len, losses.values()))):
-            of_step = {f"{prefix}finetune/loss": of[step].item() for prefix, of in losses.items() if step < len(of)}
+        for step in range(max(len(item.finetuned.losses) for item in self.comparisons)):
+            of_step: dict[str, list[float]] = {}
+            for item in self.comparisons:
+                for loss in item.finetuned.losses[step : step + 1]:
+                    of_step.setdefault(f"{item.comparison.prefix}finetune/loss", []).append(loss.item())
             for logger in self.loggers:
-                logger.log_metrics(of_step, step=step)
+                logger.log_metrics({name: sum(of) / len(of) for name, of in of_step.items()}, step=step)
         for item in self.comparisons:
             item.end_learning()
             if (failure := item.finetuning_failure) is not None:
@@ -84,6 +97,7 @@ class DualFormModule(LightningModule):
         self._started = time.perf_counter()
         self.collected = CollectedAnswers()
         for item in self.comparisons:
+            item.values = []
             item.read_context()
 
     def test_step(self, batch: QueryBatch, batch_idx: int) -> dict[str, Observation]:
@@ -99,9 +113,11 @@ class DualFormModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Compute the summary over all processes."""
-        for item in self.comparisons:
-            self.results |= item.results()
-        self.answers = self.collected.gathered(self.trainer.world_size)
+        num_processes = self.trainer.world_size
+        self.answers = self.collected.gathered(num_processes)
+        values = {index: item.values for index, item in enumerate(self.comparisons)}
+        self.values = {index: QueryValues(*each) for index, each in gather_queries(values, num_processes).items()}
+        self.results = self._summary([item.similarities.results() for item in self.comparisons])
         for item in self.comparisons:
             for setting, counts in item.not_finite.items():
                 total = self.trainer.strategy.reduce(counts, reduce_op="sum")
@@ -110,8 +126,36 @@ class DualFormModule(LightningModule):
                     self._warn(item, f"scores {setting}", failure)
         self.seconds += time.perf_counter() - self._started
 
+    def answered(self) -> list[Answered]:
+        """Return what each comparison was asked and answered, with its likenesses query by query."""
+        found = []
+        for index, item in enumerate(self.comparisons):
+            settings = {setting: of for (comparison, setting), of in self.answers.items() if comparison == index}
+            means = dict(zip(item.similarities.means, self.values[index].terms.T, strict=True))
+            likenesses = {name: means[name] for name in item.similarities.likenesses}
+            found.append(Answered(item.comparison.name, item.comparison.draw, item.prompts, settings, likenesses))
+        return found
+
+    def _summary(self, results: Sequence[dict[str, float]]) -> dict[str, float]:
+        """Return the numbers of all comparisons: of several draws means, and then each draw's own."""
+        found: dict[str, float] = {}
+        of_draws: dict[str, float] = {}
+        groups: dict[str, list[int]] = {}  # the draws of each control
+        for index, item in enumerate(self.comparisons):
+            groups.setdefault(item.comparison.prefix, []).append(index)
+        for prefix, indices in groups.items():
+            numbers = results[indices[0]]
+            if self.num_draws > 1:
+                of_each, values = [results[each] for each in indices], [self.values[each] for each in indices]
+                numbers = over_draws(self.comparisons[indices[0]].similarities, of_each, values)
+                for index in indices:
+                    begin = of_draw(self.comparisons[index].comparison.draw, prefix)
+                    of_draws |= {f"{begin}{name}": value for name, value in results[index].items()}
+            found |= {f"{prefix}{name}": value for name, value in numbers.items()}
+        return found | of_draws
+
     def _warn(self, item: ComparisonState, what: str, failure: str) -> None:
         if self.trainer.is_global_zero:
-            say(
-                f"warning: {f'{item.name}: ' if item.name else ''}{what}: not finite {failure}; what rests on it is nan"
-            )
+            of, prefix = item.comparison, item.comparison.prefix
+            where = (of_draw(of.draw, prefix) if self.num_draws > 1 else prefix).replace("/", ": ")
+            say(f"warning: {where}{what}: not finite {failure}; what rests on it is nan")

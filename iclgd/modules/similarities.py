@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 from torchmetrics import Metric
 
 from iclgd import checks
 from iclgd.analysis.observe import Observation
+from iclgd.analysis.query_values import QueryValues
 from iclgd.analysis.seen_queries import FinetuningAttention as FinetuningAttention
 from iclgd.analysis.seen_queries import SeenQueries
 from iclgd.data.text_datamodule import QueryBatch
@@ -54,15 +56,13 @@ class Similarities(nn.Module):
 
     Args:
         num_layers: attention layers of the model.
-        num_replicates: of the bootstrap.
-        seed: of the bootstrap and the random baselines.
+        resampling: of the bootstrap, shared by all comparisons; its seed is that of the random baselines too.
         random_updates: one of ``RANDOM_UPDATES``.
     """
 
-    def __init__(self, num_layers: int, num_replicates: int, seed: int, random_updates: str) -> None:
+    def __init__(self, num_layers: int, resampling: Resampling, random_updates: str) -> None:
         super().__init__()
-        self.num_replicates, self.seed, self.random_updates = num_replicates, seed, random_updates
-        resampling = Resampling(num_replicates, seed)
+        self.num_replicates, self.seed, self.random_updates = resampling.num_replicates, resampling.seed, random_updates
         self.metrics = nn.ModuleDict(
             {name: _with_interval(entry.metric(num_layers), resampling) for name, entry in TEXT_METRICS.items()}
         )
@@ -74,8 +74,8 @@ class Similarities(nn.Module):
         in_context: Observation,
         finetuned: Observation,
         attention: FinetuningAttention,
-    ) -> None:
-        """Add a batch of queries, seen in the three settings."""
+    ) -> QueryValues:
+        """Add a batch of queries, seen in the three settings; return what each adds to the means in :attr:`means`."""
         seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, self.seed, self.random_updates)
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)
@@ -84,6 +84,19 @@ class Similarities(nn.Module):
                 metric.update(*arguments, indices=batch.indices)
             else:
                 metric.update(*arguments)
+        means = [self.metrics[name] for name in self.means]
+        terms, counts = (torch.stack([getattr(mean, name) for mean in means], 1) for name in ("terms", "counts"))
+        return QueryValues(batch.indices, terms, counts)
+
+    @property
+    def means(self) -> list[str]:
+        """Return the names of the measures that are means over queries: those with an interval."""
+        return [name for name, metric in self.metrics.items() if isinstance(metric, Interval)]
+
+    @property
+    def likenesses(self) -> list[str]:
+        """Return those of them that every query has, as a mean over layers."""
+        return [name for name, metric in self.metrics.items() if isinstance(metric, Bootstrap)]
 
     def results(self) -> dict[str, float]:
         """Return every number under its summary name; processes must call it together."""

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from iclgd.measures import CONTROLS, TEXT_METRICS
 from iclgd.report.comparisons import REC2FTP, controls_of, estimate_text, why_no_rec2ftp
-from iclgd.report.results import OF_A_LAYER
+from iclgd.report.results import OF_A_DRAW, OF_A_LAYER
 from iclgd.report.tables import by_numbers
 
 SPEED, MEMORY = "queries_per_second", "peak_memory_bytes"
@@ -123,14 +123,18 @@ def _others(summary: dict[str, float]) -> list[str]:
         for name in sorted(summary, key=by_numbers)
         if name not in (SPEED, MEMORY)
         and name not in TEXT_METRICS
-        and not (OF_A_LAYER.search(name) or OF_AN_INTERVAL.search(name))
+        and not (OF_A_DRAW.search(name) or OF_A_LAYER.search(name) or OF_AN_INTERVAL.search(name))
         and name.partition("/")[0] not in CONTROLS
     ]
 
 
 def _caption(summary: dict[str, float], controls: list[str]) -> str | None:
-    """Return speed and memory, and why Rec2FTP may be missing."""
-    lines = []
+    """Return what intervals are over, speed and memory, and why Rec2FTP may be missing."""
+    draws = {match[0] for name in summary if (match := OF_A_DRAW.search(name))}
+    lines = [f"means over {len(draws)} draws of demonstrations"] * bool(draws)
+    if any(OF_AN_INTERVAL.search(name) for name in summary):
+        over = "draws and queries" if draws else "queries, of one draw of demonstrations"
+        lines.append(f"95% intervals are over {over}")
     if SPEED in summary:
         lines.append(f"{summary[SPEED]:.3g} queries per second")
     if MEMORY in summary:

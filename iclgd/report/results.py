@@ -21,6 +21,7 @@ from iclgd.tracking.run_directory import MADE_WITH, RunDirectory
 
 Array = NDArray[Any]
 OF_A_SEED = re.compile(r"/seed_\d+$")
+OF_A_DRAW = re.compile(r"^draw_\d+/")
 OF_A_LAYER = re.compile(r"/layer_\d+")
 TRANSFORMER, MIXTURE = "transformer", "interpolated"  # predictors that are no references
 LARGEST = 1e100  # beyond it axes overflow
@@ -81,7 +82,8 @@ class Results:
     @cached_property
     def labels(self) -> list[str]:
         """Return the right answers of a text run's queries, one for each query."""
-        rows = [row for row in self.read_rows() if row.get("control") is None and row.get("setting") == "zero_shot"]
+        kept = ("control", "setting", "draw")
+        rows = [row for row in self.read_rows() if [row.get(key) or None for key in kept] == [None, "zero_shot", None]]
         return [str(row["label"]) for row in rows if "label" in row]
 
     def curve(self, name: str) -> Curve | None:

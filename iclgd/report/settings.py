@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from iclgd.report.student_t import t_quantile
+from iclgd.student_t import t_quantile
 
 R = TypeVar("R")
 SEEDS = ("seed", "demonstrations.seed")  # keys of configs that are drawn, not chosen

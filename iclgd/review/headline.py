@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from iclgd.report.tables import by_numbers
 from iclgd.review.document import Cell, Table
 from iclgd.review.published import Published, how_other, published
 from iclgd.review.settings import Setting
@@ -49,9 +50,10 @@ KEY_NUMBERS: dict[str, tuple[str, ...]] = {  # of tables that have a row for eac
     "text": ("accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "sim_aou", "kendall", "rec2ftp"),
     "language_modeling": ("val/loss", "val/perplexity"),
 }
+OF_LANGUAGE = ("val/perplexity/", "accuracy/")  # begin more numbers of language models
 MOST_OTHERS = 12  # numbers of an experiment that is not known here
 MOST_SETTINGS = 6  # that headline and verdicts have; a table has more
-PARTS = ("/layer_", "/seed_", "_low", "_high")  # of names that are no headlines
+PARTS = ("draw_", "/layer_", "/seed_", "_low", "_high")  # of names that are no headlines
 
 
 def headline(settings: Sequence[Setting]) -> Table:
@@ -88,8 +90,8 @@ def names_of(setting: Setting) -> list[str]:
     there = list(dict.fromkeys(name for each in setting.repetitions for name in each.numbers))
     if (known := HEADLINES.get(setting.experiment)) is None:
         return [name for name in there if not any(part in name for part in PARTS)][:MOST_OTHERS]
-    accuracies = [name for name in there if setting.experiment == "language_modeling" and name.startswith("accuracy/")]
-    return [name for name in (*known, *accuracies) if name in there]
+    more = [name for name in there if setting.experiment == "language_modeling" and name.startswith(OF_LANGUAGE)]
+    return [name for name in (*known, *sorted(more, key=by_numbers)) if name in there]
 
 
 def _first(known: Sequence[Published], name: str, kind: str, sources: dict[str, None]) -> Cell:

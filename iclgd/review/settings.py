@@ -1,23 +1,29 @@
 """Runs of one section by their settings: those that differ in seeds alone are repetitions of one."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
 
 from iclgd.measures import range_of
 from iclgd.report.comparisons import Estimate, estimate
 from iclgd.report.settings import SEEDS, by_setting, spread
 from iclgd.review.gather import ReviewedRun
 from iclgd.review.texts import shortened
+from iclgd.runs.answered_queries import TOLERANCE_OF_LIKENESS, Answered
+from iclgd.runs.difference_intervals import Array, all_finite, crossed_means
 from iclgd.runs.records import Value
 
 NUM_SEEDS = "training.num_seeds"
-DRAW = "demonstrations.seed"
+DRAW, NUM_DRAWS = "demonstrations.seed", "demonstrations.num_draws"
 # What changes how a run is watched, looked at or computed, and not what it is.
 GROUPS_OF_NO_SETTING = ("analysis", "tracking")
 NO_SETTINGS = (
     NUM_SEEDS,
+    NUM_DRAWS,
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
@@ -25,6 +31,8 @@ NO_SETTINGS = (
     "trainer.num_threads",
     "evaluation.batch_size",
 )
+MOST_DRAWS = 1000  # of a run
+OF_A_DRAW = re.compile(r"draw_(\d+)/(.+)")
 OF_A_SEED = re.compile(r"(.+)/seed_(\d+)")
 MOST_LETTERS_OF_VALUE = 24
 
@@ -74,7 +82,7 @@ class Setting:
     def repetitions(self) -> list[Repetition]:
         """Return what counts as repetitions: seeds of trained models, draws of demonstrations of text runs."""
         if self.experiment == "text":
-            return [Repetition(run, _draw(run), run.summary, {}) for run in self.runs]
+            return [each for run in self.runs for each in _of_draws(run)]
         return [each for run in self.runs for each in _seeds(run)]
 
     @property
@@ -95,10 +103,50 @@ class Setting:
         values = self.values(name)
         if not values:
             return None
+        if len(self.runs) == 1 and self.experiment == "text":  # of its draws a run says it itself
+            return estimate(dict(self.runs[0].summary), name)
         if len(values) == 1:
             (numbers,) = (dict(each.numbers) for each in self.repetitions if name in each.numbers)
             return estimate(numbers, name)
-        return Estimate(*spread(values, range_of(name))[:3])
+        least, largest = range_of(name)
+        if (found := self.crossed(name)) is not None:
+            return Estimate(found.value, max(found.low, least), min(found.high, largest))
+        return Estimate(*spread(values, (least, largest))[:3])
+
+    def crossed(self, name: str, other: str | None = None) -> Estimate | None:
+        """Return a number, or how far it is above another, with a 95 % interval over draws and queries.
+
+        Args:
+            name: of the summary.
+            other: likewise.
+
+        Returns:
+            ``None`` of a single draw, and where not all runs have kept what all draws rest on, of the same queries.
+        """
+        ours, theirs = self._by_query(name), 0.0 if other is None else self._by_query(other)
+        if ours is None or theirs is None or not all_finite(ours, np.asarray(theirs)):
+            return None
+        return Estimate(*crossed_means(np.zeros_like(ours), ours - theirs))
+
+    def _by_query(self, name: str) -> Array | None:
+        """Return a number of each draw and query, ``(K, Q)``, K at least 2."""
+        if self.experiment != "text" or len(self.repetitions) < 2:
+            return None
+        queries = self.answered[0].queries(name)
+        if any(set(queries) != set(each.queries(name)) for each in self.answered):
+            return None
+        found = [each.values(name, queries) for each in self.answered]
+        if not all(each is not None for each in found):
+            return None
+        together: Array = np.concatenate([each for each in found if each is not None])
+        summaries = [run.summary.get(name, math.nan) for run in self.runs]
+        means = [math.nan if each is None else float(each.mean()) for each in found]
+        return together if np.allclose(means, summaries, rtol=0, atol=TOLERANCE_OF_LIKENESS) else None
+
+    @cached_property
+    def answered(self) -> list[Answered]:
+        """Return what each text run has answered, query by query."""
+        return [Answered.read(run.predictions, _draws(run)[0]) for run in self.runs]
 
     def derived(self, of: Callable[[Repetition], float | None]) -> list[float]:
         """Return what a function makes of each repetition, where it makes anything."""
@@ -194,7 +242,7 @@ def _without_repeated(
     repeated: list[ReviewedRun] = []
     for run in reversed(runs):
         others = tuple(run.config.get(key) for key in over if key not in SEEDS)
-        seeds = {(others, _draw(run))} if run.experiment == "text" else {(others, seed) for seed in run.seeds}
+        seeds = {(others, seed) for seed in (_draws(run) if run.experiment == "text" else run.seeds)}
         if seeds & seen:
             repeated.append(run)
         else:
@@ -203,10 +251,23 @@ def _without_repeated(
     return tuple(reversed(kept)), tuple(reversed(repeated))
 
 
-def _draw(run: ReviewedRun) -> int:
-    """Return the number of a text run's draw of demonstrations; the seed of a run has no part in it."""
-    draw = run.config.get(DRAW, 0)
-    return draw if isinstance(draw, int) else 0
+def _draws(run: ReviewedRun) -> list[int]:
+    """Return the seeds of a text run's draws of demonstrations; the seed of a run has no part in it."""
+    first, number = run.config.get(DRAW, 0), run.config.get(NUM_DRAWS, 1)
+    first, number = (first if type(first) is int else 0), (number if type(number) is int else 1)
+    return list(range(first, first + max(1, min(number, MOST_DRAWS))))
+
+
+def _of_draws(run: ReviewedRun) -> list[Repetition]:
+    """Return a text run's numbers for each of its draws."""
+    draws = _draws(run)
+    if len(draws) == 1:
+        return [Repetition(run, draws[0], run.summary, {})]
+    found: dict[int, dict[str, float]] = {place: {} for place in range(len(draws))}
+    for name, value in run.summary.items():
+        if match := OF_A_DRAW.fullmatch(name):
+            found.setdefault(int(match[1]), {})[match[2]] = value
+    return [Repetition(run, draw, found[place], {}) for place, draw in enumerate(draws)]
 
 
 def _seeds(run: ReviewedRun) -> list[Repetition]:

@@ -79,11 +79,11 @@ def queries_table(runs: Sequence[ReviewedRun]) -> Table | None:
 
 
 def _queries(rows: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Mapping[str, Any]]]:
-    """Return the answers of the comparison itself by query and setting; rows of another shape are passed over."""
+    """Return the answers after the first draw by query and setting; rows of another shape are passed over."""
     found: dict[int, dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         query, setting = row.get("query"), row.get("setting")
-        if row.get("control") is None and type(query) is int and setting in SETTINGS:
+        if row.get("control") is None and not row.get("draw") and type(query) is int and setting in SETTINGS:
             found.setdefault(query, {})[str(setting)] = row
     return found
 

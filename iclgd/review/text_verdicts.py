@@ -18,7 +18,7 @@ from iclgd.review.verdict import (
     estimate_text,
     not_finite,
     of_intervals,
-    paired,
+    told,
 )
 
 
@@ -92,13 +92,13 @@ def _likeness(setting: Setting, measure: Measure) -> Verdict | None:
     question = f"{setting.label}: {measure.asks}" if setting.label else measure.asks
     values = setting.values(measure.name)
     number = len(values)
-    if bad := not_finite(values):
+    if not math.isfinite(ours.value) and (bad := not_finite(values)):
         why = "nothing was put right by finetuning" if measure.name == "rec2ftp" else "it diverged, or is not defined"
         return Verdict(
             question, "cannot say", f"{measure.label} is not a finite number in {bad} of {_runs(setting)} ({why})."
         )
     how = (
-        f"Over {counted(number, 'draw')} of demonstrations; differences are paired by draw"
+        f"Over {counted(number, 'draw')} of demonstrations; differences are paired by {_pairs(setting, measure)}"
         if number > 1
         else "Of one draw of demonstrations; intervals are over its queries, and say nothing of other draws"
     )
@@ -138,7 +138,7 @@ def _baseline(setting: Setting, measure: Measure, ours: Estimate) -> Comparison 
     at_random = 100 * chance
     values = setting.values(measure.name)
     if len(values) > 1:
-        return paired([value - at_random for value in values])
+        return told(Estimate(*(each - at_random for each in ours)), len(values))
     relation = of_intervals(ours, Estimate(at_random, at_random, at_random))
     return Comparison(relation, Estimate(ours.value - at_random), 1)
 
@@ -171,6 +171,10 @@ def _finetuning(setting: Setting) -> str:
         return ""
     texts = [f"{name.replace('_', '-')} {estimate_text(setting.estimate(f'accuracy/{name}'))}" for name in SETTINGS]
     return f" Mind that finetuning is not told to be better than zero-shot: accuracy {', '.join(texts)}."
+
+
+def _pairs(setting: Setting, measure: Measure) -> str:
+    return "draw and query" if setting.crossed(measure.name) is not None else "draw"
 
 
 def _runs(setting: Setting) -> str:

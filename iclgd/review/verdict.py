@@ -42,7 +42,8 @@ def compare(setting: Setting, name: str, other: str) -> Comparison | None:
     """Hold a number against another one of the same runs.
 
     Of several repetitions the differences are paired: told are the two if the 95 % interval of the mean difference
-    excludes 0. Of a single one they are told if their own intervals do not overlap.
+    excludes 0; of draws of demonstrations over draws and queries, where runs have kept these. Of a single one they are
+    told if their own intervals do not overlap.
 
     Args:
         setting: whose.
@@ -60,6 +61,8 @@ def compare(setting: Setting, name: str, other: str) -> Comparison | None:
     if not pairs:
         return None
     if len(pairs) > 1:
+        if (crossed := setting.crossed(name, other)) is not None:
+            return told(crossed, len(pairs))
         return paired([first - second for first, second in pairs])
     ours, theirs = setting_estimate(setting, name, other), setting_estimate(setting, other, name)
     difference = Estimate(ours.value - theirs.value)
@@ -81,7 +84,16 @@ def paired(differences: Sequence[float]) -> Comparison:
         >>> paired([1.0, float("nan")]).relation
         'not known'
     """
-    difference = Estimate(*spread(differences)[:3])
+    return told(Estimate(*spread(differences)[:3]), len(differences))
+
+
+def told(difference: Estimate, number: int) -> Comparison:
+    """Say on which side of 0 the interval of a difference lies.
+
+    Args:
+        difference: with its interval.
+        number: of pairs that it is of.
+    """
     relation: Relation = "not told"
     if not all(map(math.isfinite, difference)):
         relation = "not known"
@@ -89,7 +101,7 @@ def paired(differences: Sequence[float]) -> Comparison:
         relation = "above"
     elif difference.high < 0:
         relation = "below"
-    return Comparison(relation, difference, len(differences))
+    return Comparison(relation, difference, number)
 
 
 def of_intervals(ours: Estimate, theirs: Estimate) -> Relation:

@@ -12,7 +12,7 @@ import numpy as np
 
 from iclgd.checks import InputError
 from iclgd.report.comparisons import controls_of, estimate
-from iclgd.report.results import OF_A_LAYER, OF_A_SEED, of_seeds
+from iclgd.report.results import OF_A_DRAW, OF_A_LAYER, OF_A_SEED, of_seeds
 from iclgd.runs.answered_queries import Answered, on_queries
 from iclgd.runs.difference_intervals import (
     Array,
@@ -29,6 +29,7 @@ from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
 ENVIRONMENT = ("version", "commit", "device")  # what is compared of it
 SAME_TASKS = ("seed", "evaluation.num_tasks", "trainer.precision")  # keys, beside the group task
+OF_A_PART = (OF_A_DRAW, OF_A_LAYER, OF_A_SEED)  # of names that are parts of other numbers
 RELATIVE, ABSOLUTE = 1e-3, 1e-7  # between a number of the summary and the same from the weights
 
 
@@ -85,7 +86,8 @@ class _Opened:
     @property
     def answered(self) -> Answered:
         if self._answered is None:
-            self._answered = Answered.read(read_predictions(self.directory))
+            seed = self.config.get("demonstrations.seed")
+            self._answered = Answered.read(read_predictions(self.directory), seed if isinstance(seed, int) else 0)
         return self._answered
 
     @property
@@ -113,10 +115,12 @@ class _Opened:
 def compare_runs(paths: Sequence[str | Path], everything: bool = False) -> RunComparison:
     """Compare complete runs of one experiment with the first of them.
 
-    Accuracies are paired over the queries that both runs saw (score intervals, Tango 1998), losses and alignments over
-    tasks if both runs were evaluated on the same ones (Student's t of the differences; each task is computed again from
-    the weights). Runs of several seeds are paired over seeds if they have the same, else compared by Welch's t. What is
-    left has the interval that follows from both runs' own (Zou & Donner 2008), as if they had nothing in common.
+    Accuracies are paired over the queries that both runs saw (score intervals, Tango 1998), and so are likenesses
+    (Student's t); of several draws of demonstrations both, over draws and queries (:mod:`iclgd.metrics.crossed`).
+    Losses and alignments are paired over tasks if both runs were evaluated on the same ones (Student's t of the
+    differences; each task is computed again from the weights). Runs of several seeds are paired over seeds if they have
+    the same, else compared by Welch's t. What is left has the interval that follows from both runs' own (Zou & Donner
+    2008), as if they had nothing in common.
 
     Args:
         paths: of two or more run directories.
@@ -221,7 +225,7 @@ def _shown(names: Sequence[str], everything: bool) -> list[str]:
     return [
         name
         for name in names
-        if not (OF_A_SEED.search(name) or OF_A_LAYER.search(name) or name in ends or name.startswith(controls))
+        if not (any(part.search(name) for part in OF_A_PART) or name in ends or name.startswith(controls))
     ]
 
 

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from iclgd.metrics import crossed_mean_interval
 from iclgd.report.comparisons import Estimate
-from iclgd.report.student_t import t_quantile
+from iclgd.student_t import t_quantile
 
 Array = NDArray[Any]
 ALPHA = 0.05
@@ -37,6 +39,21 @@ def paired_means(first: Array, second: Array) -> Interval:
     """
     differences = second - first
     return _student(float(differences.mean()), float(differences.var(ddof=1)) / len(first), len(first) - 1.0)
+
+
+def crossed_means(first: Array, second: Array) -> Interval:
+    """Return the difference of two means over the same draws and queries, both drawn at random.
+
+    Args:
+        first: shape ``(K, Q)``, K at least 2.
+        second: of the same draws and queries, ``(K, Q)``.
+
+    Example:
+        >>> one, other = np.array([[1.0, 2.0], [1.0, 3.0]]), np.array([[2.0, 3.5], [2.5, 4.0]])
+        >>> "{:.2f} [{:.2f}, {:.2f}]".format(*crossed_means(one, other))
+        '1.25 [-0.79, 3.29]'
+    """
+    return Interval(*crossed_mean_interval(torch.from_numpy(second - first)).tolist())
 
 
 def unpaired_means(first: Array, second: Array) -> Interval:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NUM_IN_LINE, NUM_IN_TABLE = 2, 16  # headline numbers that a run shows of itself
 PARTS = ("/layer_", "/seed_")  # of names that are no headlines
+OF_DRAWS = "draw_"  # begins the names of single draws of demonstrations
 INTERVALS = ("_low", "_high")
 
 
@@ -122,8 +123,10 @@ class Run:
     def predictions(self) -> list[dict[str, Any]]:
         """Return the answers of a text run, a row for each query in each setting; of other runs there are none.
 
-        A row has ``control`` (``None`` for the comparison itself), ``query``, ``setting``, ``text``, ``label``,
-        ``choice`` and ``scores``, the mean log-probability of each answer's tokens.
+        A row has ``control`` (``None`` for the comparison itself), ``draw`` (of the demonstrations, from 0), ``query``,
+        ``setting``, ``text``, ``label``, ``choice`` and ``scores``, the mean log-probability of each answer's tokens;
+        where ``setting`` is ``in_context`` also ``likeness``, measures by name as means over layers. Older runs have
+        neither ``draw`` nor ``likeness``.
         """
         return read_predictions(self._directory)
 
@@ -167,7 +170,7 @@ class Run:
 
     @property
     def _headlines(self) -> dict[str, str]:
-        whole = [name for name in self.summary if not any(part in name for part in PARTS)]
+        whole = [name for name in self.summary if not (name.startswith(OF_DRAWS) or any(p in name for p in PARTS))]
         return {name: f"{self.summary[name]:.6g}" for name in whole if not name.endswith(INTERVALS)}
 
     def __repr__(self) -> str:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 NUM_QUERIES = 1000  # of the table; predictions.jsonl has all
 NUM_CHARACTERS = 1000  # of a text in it
-OF_A_PART = re.compile(r"/(?:layer|seed)_\d+")  # of names that are no headlines
-OF_A_LAYER = re.compile(r"(.+)/layer_(\d+)((?:/seed_\d+)?)")
+OF_A_PART = re.compile(r"^draw_\d+/|/(?:layer|seed)_\d+")  # of names that are no headlines
+OF_A_LAYER = re.compile(r"(?!draw_\d+/)(.+)/layer_(\d+)((?:/seed_\d+)?)")
 ENDS = ("_low", "_high")  # of an interval
 BASELINE = "_random"  # a measure's random baseline is called so
 SETTINGS = ("zero_shot", "in_context", "finetuned")
@@ -121,15 +121,15 @@ def queries(predictions: Path) -> Sheet | None:
         predictions: the file ``predictions.jsonl``.
     """
     rows = []
-    for (control, number), group in itertools.islice(itertools.groupby(_lines(predictions), _query), NUM_QUERIES):
+    for (control, draw, number), group in itertools.islice(itertools.groupby(_lines(predictions), _query), NUM_QUERIES):
         settings = {str(line.get("setting")): line for line in group}
         first = next(iter(settings.values()))
-        row: list[Cell] = [_text(control or ""), number, _text(first.get("text")), _text(first.get("label"))]
+        row: list[Cell] = [_text(control or ""), draw, number, _text(first.get("text")), _text(first.get("label"))]
         for setting in SETTINGS:
             row += _answer(settings.get(setting))
         rows.append(row)
     of_settings = [f"{setting} {what}" for setting in SETTINGS for what in ("choice", "right", "scores")]
-    return Sheet(["control", "query", "text", "label", *of_settings], rows) if rows else None
+    return Sheet(["control", "draw", "query", "text", "label", *of_settings], rows) if rows else None
 
 
 def _answer(line: dict[str, Any] | None) -> list[Cell]:
@@ -143,8 +143,9 @@ def _answer(line: dict[str, Any] | None) -> list[Cell]:
     )
 
 
-def _query(line: dict[str, Any]) -> tuple[str | None, int]:
-    return line["control"], line["query"]
+def _query(line: dict[str, Any]) -> tuple[str | None, int, int]:
+    draw = line.get("draw")  # older runs do not have it
+    return line["control"], draw if isinstance(draw, int) else 0, line["query"]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -13,11 +13,17 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward as sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask as sdpa_mask
 from transformers.models.auto.auto_factory import _get_model_class
+from transformers.models.bloom.modeling_bloom import BloomAttention as BloomAttention
 from transformers.models.codegen.modeling_codegen import CodeGenAttention as CodeGenAttention
+from transformers.models.falcon.modeling_falcon import FalconAttention as FalconAttention
+from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb as rotate_falcon
+from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention as GPTNeoSelfAttention
 from transformers.models.gptj.modeling_gptj import GPTJAttention as GPTJAttention
 from transformers.models.xglm.modeling_xglm import XGLMAttention as XGLMAttention
 from transformers.pytorch_utils import Conv1D as Conv1D
+
+capped_attention_forward = eager_attention_forward  # the one that takes a cap for the scores
 
 # Attention outside transformers' registry whose modules have a method that is given queries, all keys and values, and
 # the mask: with this factor of the scores.
@@ -30,7 +36,11 @@ METHOD = "_attn"
 # Such attention without one: it is seen through its projections, with this factor.
 WITH_PROJECTIONS: dict[type, Callable[[Any], float]] = {XGLMAttention: lambda module: module.scaling}
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
-UNREGISTERED = (*WITH_METHOD, *WITH_PROJECTIONS)
+# Such attention that parts what one fused projection makes by a method of this name.
+WITH_PARTING: dict[type, str] = {BloomAttention: "_reshape", FalconAttention: "_split_heads"}
+UNREGISTERED = (*WITH_METHOD, *WITH_PROJECTIONS, *WITH_PARTING)
+# The part within such attention whose result has no residual in it yet, if that is not the module's.
+OUTPUTS: dict[type, str] = {BloomAttention: "dense"}
 
 
 def attention_implementation(model: PreTrainedModel) -> str:
@@ -75,6 +85,39 @@ class WithParts:
 def has_recurrent_state(model: PreTrainedModel) -> bool:
     """Say whether a model has more to hand on to the next token than keys and values."""
     return bool(getattr(model, "_is_stateful", False))
+
+
+def adds_biases_twice(module: nn.Module) -> bool:
+    """Say whether an attention module adds its linear biases beside a mask that has them, as Falcon's eager one does.
+
+    Which one it is has been chosen when the model was made, for good.
+    """
+    config: Any = getattr(module, "config", None)
+    return isinstance(module, FalconAttention) and config.alibi and config._attn_implementation != "sdpa"
+
+
+def parted(module: nn.Module, parts: Any, keywords: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Return scaled queries ``(B, H, T, E)``, keys and values ``(B, G, T, E)``, and what is added to the scores.
+
+    Args:
+        module: of ``WITH_PARTING``.
+        parts: what its method has returned.
+        keywords: with which the module was called.
+
+    Returns:
+        what is added last, shape ``(B, H, N + T)``; ``None``: nothing.
+    """
+    query, key, value = parts
+    added = keywords["alibi"]
+    if isinstance(module, FalconAttention):
+        query, key, value = (part.transpose(1, 2) for part in parts)
+        if added is None:
+            query, key = rotate_falcon(query, key, *keywords["position_embeddings"])
+        else:
+            added = added * module.inv_norm_factor
+    if added is not None:
+        added = added.view(len(query), query.shape[1], -1)
+    return query * module.inv_norm_factor, key, value, added
 
 
 def windows(module: GPTNeoSelfAttention, start: int, stop: int) -> Tensor:

@@ -6,17 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
     DiffLlamaConfig,
     DiffLlamaForCausalLM,
     DynamicCache,
-    FalconConfig,
-    FalconForCausalLM,
     FalconH1Config,
     FalconH1ForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
     MambaConfig,
@@ -37,28 +31,22 @@ from tests.language_models import (
     HEAD_SIZE,
     HEADS,
     HIDDEN,
+    ONE_IMPLEMENTATION,
+    SINGLE,
     WINDOW,
+    has_window,
     query_batch,
     query_tokens,
     random_model,
     random_tokens,
+    shown_attention,
     tiny,
     tiny_double,
+    with_caps_and_biases,
 )
-from tests.momentum import set_eager
 
 LENGTHS = [9, 5, 7]
-SINGLE = ("xglm", "gpt_neo")  # which compute in single precision, in part, whatever they are told
 SIZES = {"vocab_size": 50, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
-GEMMA2 = Gemma2Config(
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=8,
-    intermediate_size=32,
-    **SIZES,
-)
 GPT_OSS = GptOssConfig(
     hidden_size=32,
     num_hidden_layers=2,
@@ -79,15 +67,12 @@ STATES = {"hidden_size": 32, "num_hidden_layers": 2}
 NOT_REGISTERED = "cannot be watched: its attention does not go through transformers' registry of attention functions"
 OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, **SIZES}
 REFUSED: list[tuple[type[PreTrainedModel], Any, str]] = [
-    (BloomForCausalLM, BloomConfig(hidden_size=32, n_layer=2, n_head=4, **SIZES), NOT_REGISTERED),
-    (FalconForCausalLM, FalconConfig(**MODERN, new_decoder_architecture=False, multi_query=False), NOT_REGISTERED),
     (OpenAIGPTLMHeadModel, OpenAIGPTConfig(n_positions=64, **OLD), NOT_REGISTERED),
     (
         DiffLlamaForCausalLM,
         DiffLlamaConfig(**MODERN, intermediate_size=32),
         "DiffLlamaForCausalLM cannot be watched: its 2 attention layers call transformers' attention functions 4 times",
     ),
-    (Gemma2ForCausalLM, GEMMA2, "attention with softcap cannot be captured"),
     (GptOssForCausalLM, GPT_OSS, "attention with s_aux cannot be captured"),
 ]
 
@@ -157,9 +142,7 @@ def test_a_captured_forward_pass_is_the_plain_one_bit_for_bit(name: str, dtype: 
 def test_the_softmax_of_scores_is_the_attention_that_transformers_shows(name: str) -> None:
     model, batch = tiny_double(name), query_batch(LENGTHS)
     _, captured = captured_forward(model, batch.tokens, batch.lengths - 1)
-    if name != "gpt_neo":
-        set_eager(model.model)
-    shown = plain_forward(model, batch.tokens, output_attentions=True).attentions
+    shown = shown_attention(model.model, batch.tokens)
     distances = []
     for scores, weights in zip(captured.scores, shown, strict=True):
         assert scores.shape == (3, HEADS, 9)
@@ -186,7 +169,10 @@ def test_scores_are_scaled_queries_times_keys(name: str) -> None:
         queries = captured.queries[index]
         assert queries.shape == (3, HEADS * HEAD_SIZE)
         scores = torch.einsum("bhe,bhte->bht", queries.view(3, HEADS, HEAD_SIZE), keys)
-        assert largest_difference([captured.scores[index]], [scores]) < (1e-6 if name in SINGLE else 1e-12)
+        for row, length in enumerate(LENGTHS):
+            own = captured.scores[index][row, :, :length]
+            expected = with_caps_and_biases(name, scores[row, None, :, :length])[0]
+            assert largest_difference([own], [expected]) < (1e-6 if name in SINGLE else 1e-12)
         assert everywhere[index].shape == (3, 9, HEADS * HEAD_SIZE)
         assert torch.equal(everywhere[index][torch.arange(3), batch.lengths - 1], queries)
 
@@ -196,7 +182,9 @@ def test_outputs_are_those_of_the_attention_modules(name: str) -> None:
     model, batch = tiny(name), query_batch(LENGTHS)
     seen: list[Tensor] = []
     handles = [
-        layer.module.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+        (layer.module.dense if name == "bloom" else layer.module).register_forward_hook(  # before the residual
+            lambda _module, _inputs, output: seen.append(output if isinstance(output, Tensor) else output[0])
+        )
         for layer in model.layers
     ]
     plain_forward(model, batch.tokens)
@@ -222,17 +210,15 @@ def test_padding_changes_nothing(name: str) -> None:
         assert largest_difference(scores, [layer[0] for layer in alone.scores]) < 2e-6
 
 
-@pytest.mark.parametrize("name", ["mistral", "gpt_neo"])
+@pytest.mark.parametrize("name", ["mistral", "gpt_neo", "gemma2", "gemma3", "gemma3_images"])
 def test_scores_outside_a_sliding_window_are_no_scores(name: str) -> None:
-    model, tokens = tiny(name), random_tokens(2, 2 * WINDOW)
+    model, tokens = tiny_double(name), random_tokens(2, 2 * WINDOW)
     last = torch.tensor([2 * WINDOW - 1, WINDOW + 3])
     logits, captured = captured_forward(model, tokens, last)
     assert torch.equal(logits, plain_forward(model, tokens).logits)
-    if name != "gpt_neo":
-        model.model.set_attn_implementation("eager")
-    shown = plain_forward(model, tokens, output_attentions=True).attentions
+    shown = shown_attention(model.model, tokens)
     for index, weights in enumerate(shown):
-        is_local = name == "mistral" or index % 2 == 1
+        is_local = has_window(name, index)
         for row, end in enumerate((last + 1).tolist()):
             start = end - WINDOW if is_local else 0
             scores = captured.scores[index][row, :, :end]
@@ -257,7 +243,7 @@ def test_half_precision_shows_nearly_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_nothing_is_left_after_the_block(name: str, implementation: str) -> None:
     model, batch = tiny(name), query_batch(LENGTHS)
-    if name not in ("gpt_neo", "xglm"):
+    if name not in ONE_IMPLEMENTATION:
         model.model.set_attn_implementation(implementation)
     implementation = model.model.config._attn_implementation
     captured_forward(model, batch.tokens, batch.lengths - 1)
@@ -331,6 +317,13 @@ def test_attention_that_cannot_be_seen_is_refused(kind: type[PreTrainedModel], c
     assert_nothing_is_left(model, implementation)
     tokens = torch.ones(1, 3, dtype=torch.long)
     plain_forward(model, tokens)  # still works
+
+
+def test_eager_linear_biases_of_falcon_are_refused() -> None:
+    model = tiny("falcon_alibi")
+    model.model.config._attn_implementation = "eager"  # as it is chosen when a model is made
+    with pytest.raises(LanguageModelError, match="eager attention that adds its linear biases twice cannot be capt"):
+        check_capture(model)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

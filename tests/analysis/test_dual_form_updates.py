@@ -19,7 +19,9 @@ from tests.language_models import (
     HEAD_SIZE,
     HEADS,
     HIDDEN,
+    SINGLE,
     WINDOW,
+    has_window,
     query_batch,
     query_tokens,
     random_context,
@@ -113,7 +115,7 @@ def keys_and_values(module: nn.Module, index: int, call: tuple[tuple[Any, ...], 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_updates_from_attention_modules_with_other_weights(name: str) -> None:
     model, batch = tiny_double(name), query_batch(LENGTHS)
-    tolerance = 1e-4 if name in ("xglm", "gpt_neo") else 1e-10  # which use single precision
+    tolerance = 1e-4 if name in SINGLE else 1e-10  # which use single precision
     finetuned = finetuned_parameters(model)
     captured = captured_updates(model, batch, finetuned, DEMONSTRATION_TOKENS)
     changed = [copy.deepcopy(layer.module) for layer in model.layers]
@@ -140,8 +142,7 @@ def test_updates_from_attention_modules_with_other_weights(name: str) -> None:
             keys, values = keys_and_values(layer.module, index, calls[index])
             new_keys, new_values = keys_and_values(changed[index], index, calls[index])
             expected_context, expected_weights = (torch.zeros(HEADS, HEAD_SIZE, dtype=keys.dtype) for _ in range(2))
-            is_local = name == "mistral" or (name == "gpt_neo" and index % 2 == 1)
-            first = tokens.shape[1] - WINDOW if is_local else 0
+            first = tokens.shape[1] - WINDOW if has_window(name, index) else 0
             places = DEMONSTRATION_TOKENS[first <= DEMONSTRATION_TOKENS]
             for head in range(HEADS):
                 shown = keys[head, places], values[head, places]

@@ -25,6 +25,7 @@ from tests.language_models import (
 EXAMPLES = [tuple(random_tokens(length, seed=length).tolist()) for length in (7, 9, 5, 2)]
 KEYS_AND_VALUES = ("k_proj", "v_proj", "c_attn", "query_key_value", "qkv_proj")
 LEARNING_RATE = 0.1
+IN_ONE = ("gpt2", "gpt_neox", "phi3", "bloom", "falcon", "falcon_alibi")  # keys and values in one matrix
 
 
 def zero_queries(name: str, tensor: Tensor) -> Tensor:
@@ -34,18 +35,20 @@ def zero_queries(name: str, tensor: Tensor) -> Tensor:
     if "qkv_proj" in name:
         return tensor[:HIDDEN]
     if "query_key_value" in name:
-        return tensor.view(HEADS, 3, HEAD_SIZE, *tensor.shape[1:])[:, 0]
+        num_groups = HEADS if len(tensor) == 3 * HIDDEN else 2  # each with its queries, a key and a value
+        return tensor.view(num_groups, -1, HEAD_SIZE, *tensor.shape[1:])[:, :-2]
     return tensor[:0]
+
+
+def is_changed(name: str) -> bool:
+    """Say whether a parameter has keys or values of text."""
+    return any(part in name for part in KEYS_AND_VALUES) and "vision_tower" not in name
 
 
 def sgd(model: LanguageModel, examples: list[tuple[int, ...]], learning_rate: float) -> dict[str, Tensor]:
     """Return all weights of a copy that PyTorch trains."""
     twin = copy.deepcopy(model.model)
-    named = {
-        name: parameter.requires_grad_(True)
-        for name, parameter in twin.named_parameters()
-        if any(part in name for part in KEYS_AND_VALUES)
-    }
+    named = {name: parameter.requires_grad_(True) for name, parameter in twin.named_parameters() if is_changed(name)}
     optimizer = torch.optim.SGD(named.values(), lr=learning_rate)
     for example in examples:
         ids = torch.tensor([example])
@@ -87,8 +90,7 @@ def test_steps_are_those_of_torchs_sgd(name: str) -> None:
         # Its loss is in single precision.
         assert (change - expected_change).abs().max() <= 1e-5 * max(expected_change.abs().max(), 1e-3)
         moved += bool(expected_change.abs().max() > 1e-4) and weight.ndim == 2
-    is_in_one = architecture(name) in ("gpt2", "gpt_neox", "phi3")
-    assert moved == model.num_layers * (1 if is_in_one else 2)
+    assert moved == model.num_layers * (1 if architecture(name) in IN_ONE else 2)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,7 +101,7 @@ def test_only_keys_and_values_move(name: str, method: str) -> None:
     with finetune(model, method).applied():
         after = weights_of(model)
     for key, weight in after.items():
-        if any(part in key for part in KEYS_AND_VALUES):
+        if is_changed(key):
             queries = zero_queries(key, weight)
             assert torch.equal(queries, zero_queries(key, before[key]))
             if queries.numel():

@@ -35,6 +35,7 @@ from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.observe import Observation, observe
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch
+from iclgd.metrics import Resampling
 from iclgd.models.language import LanguageModel, wrap
 from iclgd.modules.similarities import FinetuningAttention, Similarities
 from tests.language_models import query_batch, query_tokens, random_model, random_tokens
@@ -201,7 +202,7 @@ def test_contexts_that_differ_in_hidden_tokens_give_equal_numbers(name: str) -> 
     alone = observe(model, batch, ((11,), (12, 13)), (0,))
     assert all(not each.context_visible[..., :-num_same].any() for each in seen if each.context_visible is not None)
     for each in seen:
-        similarities = Similarities(1, 5, seed=0, random_updates="gaussian")
+        similarities = Similarities(1, Resampling(5, seed=0), "gaussian")
         similarities.update(batch, alone, each, alone, attention)
         results.append(similarities.results())
     for part, value in vars(seen[0]).items():

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 from tokenizers import normalizers
-from transformers import BloomConfig, BloomForCausalLM, CohereConfig, CohereForCausalLM, MptConfig, MptForCausalLM
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
+)
 
 from iclgd.runs.run import load_run
 from iclgd.tracking.run_directory import RunDirectory
@@ -323,7 +330,7 @@ def test_a_class_without_rows_cannot_be_balanced(cli: Cli, config: Path, tmp_pat
 
 REASONS = {
     "mpt": "has 0 attention layers whose key and value projections are known, not the 2 of its config",
-    "bloom": "cannot be watched: its attention does not go through transformers' registry of attention functions",
+    "openai-gpt": "cannot be watched: its attention does not go through transformers' registry of attention functions",
 }
 
 
@@ -331,7 +338,7 @@ def test_models_whose_attention_is_unknown_are_refused(cli: Cli, config: Path, t
     sizes = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
     models = {
         "mpt": random_model(MptForCausalLM, MptConfig(d_model=32, n_layers=2, n_heads=4, **sizes)),
-        "bloom": random_model(BloomForCausalLM, BloomConfig(hidden_size=32, n_layer=2, n_head=4, **sizes)),
+        "openai-gpt": random_model(OpenAIGPTLMHeadModel, OpenAIGPTConfig(n_embd=32, n_layer=2, n_head=4, **sizes)),
     }
     for name, model in models.items():
         folder = save(tmp_path / name, model, tiny_tokenizer())

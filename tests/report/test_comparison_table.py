@@ -51,7 +51,17 @@ def test_rows_are_measures_and_columns_controls() -> None:
         ["sim_aou", "0.186 [0.17, 0.20]", "0.186 [0.17, 0.20]"],
         ["sim_aou_random", "-0.0001 [-0.005, 0.004]", "-0.0001 [-0.005, 0.004]"],
     ]
-    assert table.caption == "12.3 queries per second\npeak memory 3,584 MiB"
+    assert str(table.caption).splitlines() == [
+        "95% intervals are over queries, of one draw of demonstrations",
+        "12.3 queries per second",
+        "peak memory 3,584 MiB",
+    ]
+    several = comparison_table(SUMMARY | {"draw_00/sim_aou": 0.2, "draw_01/sim_aou": 0.1}, "sst2")
+    assert len(cells(several)) == len(cells(table))
+    assert str(several.caption).splitlines()[:2] == [
+        "means over 2 draws of demonstrations",
+        "95% intervals are over draws and queries",
+    ]
 
 
 def test_without_intervals_there_are_values_alone() -> None:

@@ -137,7 +137,7 @@ def test_a_table_takes_so_many_queries_and_no_more_is_read(tmp_path: Path) -> No
         file.write(b"{not JSON\n" * 10)
     found = queries(path)
     assert found is not None
-    assert [row[1] for row in found.rows] == list(range(NUM_QUERIES))
+    assert [row[2] for row in found.rows] == list(range(NUM_QUERIES))
 
 
 def test_hostile_texts_are_what_they_were_but_for_their_length(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from iclgd.vendors.transformers import (
     METHOD,
+    OUTPUTS,
     PROJECTIONS,
     WITH_METHOD,
+    WITH_PARTING,
     WITH_PROJECTIONS,
     Conv1D,
     FilledLayer,
@@ -89,6 +92,12 @@ def test_transformers_is_as_we_take_it(tmp_path: Path) -> None:
 
     for kind in WITH_METHOD:
         assert callable(getattr(kind, METHOD, None)), f"{kind.__name__} attends by another method: it is not watched"
+    for name in ("bloom", "falcon", "falcon_alibi"):
+        layers = [module for module in tiny_model(name).modules() if type(module) in WITH_PARTING]
+        assert layers, f"{name} has another class of attention: it is not watched"
+        assert callable(getattr(layers[0], WITH_PARTING[type(layers[0])], None)), f"{name} parts its heads otherwise"
+        assert hasattr(layers[0], OUTPUTS.get(type(layers[0]), "dense")), f"{name}'s outputs are elsewhere"
+        assert layers[0].inv_norm_factor == pytest.approx(HEAD_SIZE**-0.5), f"{name} scales its queries otherwise"
     xglm, neo = tiny_model("xglm"), tiny_model("gpt_neo")
     attention = xglm.model.layers[0].self_attn
     assert type(attention) in WITH_PROJECTIONS, "XGLM has another class of attention: it is not watched"

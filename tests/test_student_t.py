@@ -1,7 +1,7 @@
 import pytest
 from scipy.stats import t
 
-from iclgd.report.student_t import t_quantile
+from iclgd.student_t import t_quantile
 
 
 @pytest.mark.parametrize("degrees", [1, 1.3, 2, 2.7, 3, 9, 29.5, 999, 3000.5, 1e6])
