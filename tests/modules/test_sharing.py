@@ -58,7 +58,7 @@ def assert_equal(first: RunDirectory, second: RunDirectory, tolerance: float) ->
         if tolerance and name.endswith("c_attn.bias"):
             queries, _, values = zip(*(each.chunk(3) for each in pair), strict=True)
             pair = [torch.cat(each) for each in zip(queries, values, strict=True)]
-        torch.testing.assert_close(*pair, rtol=0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close({name: pair[0]}, {name: pair[1]}, rtol=0, atol=tolerance)  # says the name
 
 
 def assert_same_training(one: RunDirectory | None, two: dict[str, RunDirectory]) -> None:
