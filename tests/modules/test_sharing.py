@@ -40,7 +40,11 @@ def run_on_two_processes(config: Config, runs: Path) -> dict[str, RunDirectory]:
 
 
 def assert_equal(first: RunDirectory, second: RunDirectory, tolerance: float) -> None:
-    """Compare the weights and the losses of two runs."""
+    """Compare the weights and the losses of two runs.
+
+    Keys' biases change no attention: their gradient is 0 but for rounding, which Adam makes steps of, so these are left
+    out, unless all is to be the same exactly.
+    """
     assert (
         [row["step"] for row in first.read_metrics()] == [row["step"] for row in second.read_metrics()] == [0, 10, 20]
     )
@@ -50,7 +54,11 @@ def assert_equal(first: RunDirectory, second: RunDirectory, tolerance: float) ->
     weights, others = (load_file(each.path / "model" / "model.safetensors") for each in (first, second))
     assert weights.keys() == others.keys()
     for name, weight in weights.items():
-        torch.testing.assert_close(others[name], weight, rtol=0, atol=tolerance, msg=name)
+        pair = [others[name], weight]
+        if tolerance and name.endswith("c_attn.bias"):
+            queries, _, values = zip(*(each.chunk(3) for each in pair), strict=True)
+            pair = [torch.cat(each) for each in zip(queries, values, strict=True)]
+        torch.testing.assert_close({name: pair[0]}, {name: pair[1]}, rtol=0, atol=tolerance)  # says the name
 
 
 def assert_same_training(one: RunDirectory | None, two: dict[str, RunDirectory]) -> None:
