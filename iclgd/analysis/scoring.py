@@ -17,6 +17,7 @@ class Scoring:
             ``(B or 1, H, N + T)``; ``None``: nothing.
 
     Example:
+        >>> import torch
         >>> Scoring(softcap=2.0).capped(torch.tensor([0.0, 100.0]))
         tensor([0., 2.])
     """

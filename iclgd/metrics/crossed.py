@@ -37,7 +37,7 @@ def crossed_variance(values: Tensor) -> tuple[float, float]:
 
     Example:
         >>> crossed_variance(torch.tensor([[1.0, 2.0, 6.0], [2.0, 3.0, 7.0]]))
-        (2.583333333333333, 2.15...)
+        (2.583333333333..., 2.396508...)
     """
     check_shape("values", values, "(K, Q), K at least 2", values.dim() == 2 and len(values) > 1 and values.numel() > 0)
     values = values.double()
@@ -73,7 +73,7 @@ def crossed_mean_interval(values: Tensor) -> Tensor:
 
     Example:
         >>> crossed_mean_interval(torch.tensor([[0.5, 0.6, 0.7], [0.5, 0.7, 0.6]]))
-        tensor([0.6000, 0.3849, 0.8151], dtype=torch.float64)
+        tensor([0.6000, 0.4243, 0.7757], dtype=torch.float64)
     """
     values = values.double()
     mean = values.mean()
@@ -107,7 +107,7 @@ def crossed_share_interval(terms: Tensor, counts: Tensor) -> Tensor:
     Example:
         >>> right = torch.tensor([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 1.0]])
         >>> crossed_share_interval(right, torch.ones(2, 4))
-        tensor([0.7500, 0.3635, 0.9415], dtype=torch.float64)
+        tensor([0.7500, 0.1772, 0.9766], dtype=torch.float64)
     """
     check_same_shape(terms=terms, counts=counts)
     terms, counts = terms.double(), counts.double()

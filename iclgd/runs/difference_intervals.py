@@ -51,7 +51,7 @@ def crossed_means(first: Array, second: Array) -> Interval:
     Example:
         >>> one, other = np.array([[1.0, 2.0], [1.0, 3.0]]), np.array([[2.0, 3.5], [2.5, 4.0]])
         >>> "{:.2f} [{:.2f}, {:.2f}]".format(*crossed_means(one, other))
-        '1.25 [-0.79, 3.29]'
+        '1.25 [-1.93, 4.43]'
     """
     return Interval(*crossed_mean_interval(torch.from_numpy(second - first)).tolist())
 

@@ -31,7 +31,7 @@ def model_flops_per_token(num_weights: int, num_layers: int, hidden_size: int, n
 
     Example:
         >>> model_flops_per_token(124_318_464, 12, 768, 1024) / 1e9  # GPT-2
-        0.859149...
+        0.859156992
     """
     return 6 * num_weights + 12 * num_layers * hidden_size * num_tokens
 
