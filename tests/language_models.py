@@ -1,7 +1,7 @@
 """Language models that are small, random and saved as Hugging Face saves them, and a text task for them."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +309,18 @@ def write_task(
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(keys))
     return path
+
+
+def assert_close_weights(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor], tolerance: float) -> None:
+    """Compare the weights of two trained GPT-2.
+
+    Keys' biases change no attention: their gradient is 0 but for rounding, which Adam makes steps of, so these are left
+    out where there is any tolerance.
+    """
+    assert one.keys() == other.keys()
+    for name in one:
+        pair = [one[name], other[name]]
+        if tolerance and name.endswith("c_attn.bias"):
+            queries, _, values = zip(*(each.chunk(3) for each in pair), strict=True)
+            pair = [torch.cat(each) for each in zip(queries, values, strict=True)]
+        torch.testing.assert_close({name: pair[0]}, {name: pair[1]}, rtol=0, atol=tolerance)  # says the name

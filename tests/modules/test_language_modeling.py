@@ -29,6 +29,7 @@ from iclgd.modules.language_modeling import (
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
+from tests.language_models import assert_close_weights
 
 EMBEDDED = ROOT / "configs" / "language_modeling" / "embedded_model.yaml"
 WIKITEXT2 = ROOT / "configs" / "language_modeling" / "wikitext2_tiny.yaml"
@@ -318,6 +319,7 @@ def test_compiling_without_a_compiler_is_refused_at_once(monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # PyTorch's own compiler uses it
 @pytest.mark.parametrize("attention", ["softmax", "momentum"])
 def test_a_compiled_model_takes_the_same_steps(attention: str) -> None:
     (first, numbers), (second, others) = (
@@ -325,8 +327,7 @@ def test_a_compiled_model_takes_the_same_steps(attention: str) -> None:
         for compiled in ("false", "true")
     )
     assert others == pytest.approx(numbers, abs=1e-5)
-    for name, weight in first.model.state_dict().items():
-        torch.testing.assert_close(second.model.state_dict()[name], weight, rtol=0, atol=1e-5, msg=name)
+    assert_close_weights(first.model.state_dict(), second.model.state_dict(), tolerance=1e-5)
 
 
 def test_evaluation_is_shared_out_to_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from iclgd import config as configs
@@ -17,6 +16,7 @@ from iclgd.experiment import run
 from iclgd.experiments.language_modeling import Config, prepare
 from iclgd.tracking.run_directory import RunDirectory
 from tests.conftest import ROOT
+from tests.language_models import assert_close_weights
 from tests.modules.sharing import STRATEGIES
 from tests.modules.test_language_modeling import small, small_corpus, write_corpus
 
@@ -42,8 +42,7 @@ def run_on_two_processes(config: Config, runs: Path) -> dict[str, RunDirectory]:
 def assert_equal(first: RunDirectory, second: RunDirectory, tolerance: float) -> None:
     """Compare the weights and the losses of two runs.
 
-    Keys' biases change no attention: their gradient is 0 but for rounding, which Adam makes steps of, so these are left
-    out, unless all is to be the same exactly.
+    Keys' biases are left out, see :func:`assert_close_weights`, unless all is to be the same exactly.
     """
     assert (
         [row["step"] for row in first.read_metrics()] == [row["step"] for row in second.read_metrics()] == [0, 10, 20]
@@ -52,13 +51,7 @@ def assert_equal(first: RunDirectory, second: RunDirectory, tolerance: float) ->
         losses = [[row.get(name, 0.0) for row in each.read_metrics()] for each in (first, second)]
         assert losses[0] == pytest.approx(losses[1], rel=0, abs=tolerance), name
     weights, others = (load_file(each.path / "model" / "model.safetensors") for each in (first, second))
-    assert weights.keys() == others.keys()
-    for name, weight in weights.items():
-        pair = [others[name], weight]
-        if tolerance and name.endswith("c_attn.bias"):
-            queries, _, values = zip(*(each.chunk(3) for each in pair), strict=True)
-            pair = [torch.cat(each) for each in zip(queries, values, strict=True)]
-        torch.testing.assert_close({name: pair[0]}, {name: pair[1]}, rtol=0, atol=tolerance)  # says the name
+    assert_close_weights(weights, others, tolerance)
 
 
 def assert_same_training(one: RunDirectory | None, two: dict[str, RunDirectory]) -> None:
