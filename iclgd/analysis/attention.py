@@ -66,13 +66,10 @@ def attend(
     """
     if unknown := [name for name in UNKNOWN if kwargs.get(name) is not None]:
         raise UnknownAttentionError(f"attention with {unknown[0]}")
-    if attention_mask is not None and attention_mask.dtype != torch.bool:
-        raise UnknownAttentionError("attention with a mask that is added to the scores")
+    if reason := momentum.beyond_causal(module, attention_mask, kwargs):
+        raise UnknownAttentionError(reason)
     if attention_mask is not None and attention_mask.shape[1] != 1:
         raise UnknownAttentionError("attention with a mask of its own for each head")
-    is_causal = kwargs.get("is_causal")
-    if attention_mask is None and not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
-        raise UnknownAttentionError("attention to later tokens")
     softcap: float | None = kwargs.get("softcap")
     scoring = PLAIN if softcap is None else Scoring(softcap)
     observer, context = OBSERVER.get(), None

@@ -39,7 +39,12 @@ class TrainingSteps(LightningDataModule, ABC):
         batch_size: training sequences per step, over all devices together; a multiple of their number.
         steps_per_epoch: training steps between two evaluations.
         accumulation: parts of a device's sequences of a step, which are trained on one after the other.
+
+    Attributes:
+        lengths: of the sequences that each evaluation dataloader has, in tokens to predict, where they are several.
     """
+
+    lengths: tuple[int, ...] = ()
 
     def __init__(self, batch_size: int, steps_per_epoch: int, accumulation: int = 1) -> None:
         super().__init__()

@@ -101,12 +101,11 @@ def prepare(config: Config) -> Prepared:
     check_compiler(config.trainer)
     check(_memory_needs(config), config.trainer.lightning_accelerator == "gpu")
     data = _data(config)
-    lengths = data.lengths if isinstance(data, CorpusDataModule) else ()
     module = LanguageModelingModule(
         _model(config, data),
         config.training,
         config.task.name,
-        lengths,
+        data.lengths,
         config.trainer.compile,
         fused=isinstance(config.task, CorpusConfig),  # the embedded model keeps the bits that it was trained to
     )

@@ -8,6 +8,7 @@ the sum too: padding, what lies outside a sliding window, other documents of a p
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +107,9 @@ def attend(
         InputError: for attention that is more than softmax of scaled inner products to what is before.
     """
     if momentum_of(module) is not None:
-        _check(module, attention_mask, kwargs)
+        unknown = [f"attention with {name}" for name in UNKNOWN if kwargs.get(name) is not None]
+        if reason := next(iter(unknown), None) or beyond_causal(module, attention_mask, kwargs):
+            raise InputError(f"momentum attention does not know {reason}")
     result: Tensor = sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
     )[0]
@@ -114,14 +117,20 @@ def attend(
     return result if added is None else result + added, None
 
 
-def _check(module: nn.Module, attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:
-    if unknown := [name for name in UNKNOWN if kwargs.get(name) is not None]:
-        raise InputError(f"momentum attention does not know attention with {unknown[0]}")
+def beyond_causal(module: nn.Module, attention_mask: Tensor | None, kwargs: Mapping[str, Any]) -> str | None:
+    """Return what a mask does beyond saying which earlier tokens are seen; ``None``: nothing.
+
+    Args:
+        module: of attention.
+        attention_mask: that transformers gives to its attention function.
+        kwargs: the other arguments that it gives.
+    """
     if attention_mask is not None and attention_mask.dtype != torch.bool:
-        raise InputError("momentum attention does not know attention with a mask that is added to the scores")
+        return "attention with a mask that is added to the scores"
     is_causal = kwargs.get("is_causal")
     if attention_mask is None and not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
-        raise InputError("momentum attention does not know attention to later tokens")
+        return "attention to later tokens"
+    return None
 
 
 def added_values(
