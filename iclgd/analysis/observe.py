@@ -35,6 +35,7 @@ class Observation:
         context_visible: which of the context's tokens the mask lets the last one see, shape ``(B, L, N)``; likewise.
         context_updates: dW_ICL q of each head, shape ``(B, L, H, E)``; ``None`` unless asked for.
         weight_updates: dW_FT q of each head, likewise.
+        next_token: log-probabilities of the whole vocabulary, shape ``(B, V)``; too large to be kept over batches.
     """
 
     answer_scores: Tensor
@@ -47,6 +48,7 @@ class Observation:
     context_visible: Tensor | None
     context_updates: Tensor | None
     weight_updates: Tensor | None
+    next_token: Tensor
 
     @property
     def predictions(self) -> Tensor:
@@ -104,14 +106,14 @@ def observe(
         with capture(model, last, context, updated, demonstration_tokens) as seen:
             log_probabilities = _log_probabilities(model, extended, positions, context)
         if captured is None:
-            captured = seen
+            captured, next_token = seen, log_probabilities[:, 0].contiguous()
             for single in (single for single, other in enumerate(answers) if len(other) == 1):
                 scores[single] = log_probabilities[:, 0, answers[single][0]]
         if len(answer) > 1:
             of_tokens = log_probabilities[:, range(len(answer)), list(answer)]
             scores[index] = of_tokens.mean(-1)
     assert captured is not None
-    return _observation(captured, torch.stack(scores, dim=1), len(start), batch.tokens.shape[1])
+    return _observation(captured, torch.stack(scores, dim=1), next_token, len(start), batch.tokens.shape[1])
 
 
 def _append(tokens: Tensor, last: Tensor, answer: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -142,7 +144,9 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
     return at_least_single(logits).log_softmax(-1)
 
 
-def _observation(captured: Captured, answer_scores: Tensor, num_start: int, num_tokens: int) -> Observation:
+def _observation(
+    captured: Captured, answer_scores: Tensor, next_token: Tensor, num_start: int, num_tokens: int
+) -> Observation:
     def stacked(layers: list[Tensor]) -> Tensor | None:
         return torch.stack(layers, dim=1) if layers else None
 
@@ -158,4 +162,5 @@ def _observation(captured: Captured, answer_scores: Tensor, num_start: int, num_
         stacked(captured.context_visible),
         stacked(captured.context_updates),
         stacked(captured.weight_updates),
+        next_token,
     )

@@ -11,12 +11,14 @@ from torchmetrics import Metric, SumMetric
 from iclgd.metrics import (
     Accuracy,
     Kendall,
+    NextTokenOverlap,
     RandomSimAOU,
     Rec2FTP,
     SimAM,
     SimAMDelta,
     SimAOU,
     TopKRecall,
+    TotalVariation,
     UpdateSimilarity,
 )
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:  # a report reads the entries, and has no use for models
     from iclgd.analysis.seen_queries import SeenQueries
 
 NUM_TOP_TOKENS, NUM_TOP_EXAMPLES = 100, 5  # as published
+NUM_NEXT_TOKENS = 10  # likewise
 
 # Which tokens there are, of the three settings' prompts, for a measure to rest on.
 TOKENS = {
@@ -53,8 +56,8 @@ class Panel:
 class TextMetric:
     """A measure of how alike in-context learning and finetuning are, or of how well either does.
 
-    A mean over queries and layers (:class:`iclgd.metrics.QueryMean`) also has its summary numbers by layer; it and a
-    share of queries have 95% intervals.
+    A mean over queries and layers (:class:`iclgd.metrics.QueryMean`) also has its summary numbers by layer; it, one of
+    the model as a whole (:class:`iclgd.metrics.ModelMean`), and a share of queries have 95% intervals.
 
     Args:
         metric: makes it for a model of so many layers.
@@ -85,11 +88,21 @@ AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
 AM = Panel("SimAM: in-context attention to the query's tokens", "mean cosine")
 KENDALL = Panel("Kendall: order of attention to the demonstrations", "mean rank correlation (tau-b)", chance=0.0)
 UPDATES = Panel("Update similarity: effect on the query", "mean cosine", chance=0.0)
+OVERLAP = Panel(f"Next token: overlap of the {NUM_NEXT_TOKENS} most probable", "mean share")
+VARIATION = Panel("Next token: distance of distributions", "mean total variation")
 SHARE = (0.0, 1.0)
 
 
 def _accuracy(_num_layers: int) -> Metric:
     return Accuracy()
+
+
+def _overlap(_num_layers: int) -> Metric:
+    return NextTokenOverlap(NUM_NEXT_TOKENS)
+
+
+def _variation(_num_layers: int) -> Metric:
+    return TotalVariation()
 
 
 def _top_tokens(num_layers: int) -> Metric:
@@ -258,5 +271,41 @@ TEXT_METRICS: dict[str, TextMetric] = {
         panel=UPDATES,
         label=r"$\Delta W_\mathrm{ICL}\,q$ with $\Delta W_\mathrm{FT}\,q$",
         tokens=("demonstrations", "query"),
+    ),
+    "next_token_overlap": TextMetric(
+        _overlap,
+        lambda seen: (seen.in_context.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=OVERLAP,
+        label="in-context with finetuned",
+        within=SHARE,
+        tokens=("last",),
+    ),
+    "next_token_overlap_zero_shot": TextMetric(
+        _overlap,
+        lambda seen: (seen.zero_shot.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=OVERLAP,
+        label="zero-shot with finetuned",
+        within=SHARE,
+        tokens=("last",),
+    ),
+    "next_token_total_variation": TextMetric(
+        _variation,
+        lambda seen: (seen.in_context.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=VARIATION,
+        label="in-context with finetuned",
+        within=SHARE,
+        tokens=("last",),
+    ),
+    "next_token_total_variation_zero_shot": TextMetric(
+        _variation,
+        lambda seen: (seen.zero_shot.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=VARIATION,
+        label="zero-shot with finetuned",
+        within=SHARE,
+        tokens=("last",),
     ),
 }

@@ -103,13 +103,14 @@ class DualFormModule(LightningModule):
     def test_step(self, batch: QueryBatch, batch_idx: int) -> dict[str, Observation]:
         """See a batch of queries in the three settings of every comparison; return those of the first."""
         zero_shot: dict[int, Observation] = {}  # of each model: controls that change the demonstrations share it
-        settings = []
+        first: dict[str, Observation] = {}
         for index, item in enumerate(self.comparisons):
-            settings.append(item.see(batch, zero_shot.get(id(item.model))))
-            zero_shot[id(item.model)] = settings[-1]["zero_shot"]
-            for setting, seen in settings[-1].items():
+            settings = item.see(batch, zero_shot.get(id(item.model)))
+            zero_shot[id(item.model)] = settings["zero_shot"]
+            for setting, seen in settings.items():
                 self.collected.add(index, setting, batch.indices, seen)
-        return settings[0]
+            first = first or settings  # the others go: each has the probabilities of a whole vocabulary
+        return first
 
     def on_test_epoch_end(self) -> None:
         """Compute the summary over all processes."""

@@ -110,8 +110,9 @@ class Similarities(nn.Module):
             numbers[name] = table[-1, 0].item()
             if self.num_replicates:
                 numbers[f"{name}_low"], numbers[f"{name}_high"] = table[-1, 1:].tolist()
-            for index, value in enumerate(table[:-1, 0].tolist()):
-                numbers[f"{name}/layer_{index:02d}"] = value
+            if isinstance(metric, Bootstrap) and metric.metric.has_layers:
+                for index, value in enumerate(table[:-1, 0].tolist()):
+                    numbers[f"{name}/layer_{index:02d}"] = value
         return numbers
 
 

@@ -160,6 +160,7 @@ def observation(generator: torch.Generator, with_context: bool) -> Observation:
         context_visible=visible if with_context else None,
         context_updates=updates,
         weight_updates=drawn(2, 2, 3) if with_context else None,
+        next_token=drawn(40).log_softmax(-1),
     )
 
 
@@ -173,7 +174,7 @@ def changed(seen: Observation, kind: str, positions: Tensor, generator: torch.Ge
     if kind == "answers":
         changes["answer_scores"] = seen.answer_scores.roll(1, 1)
     elif kind == "last":
-        changes["outputs"] = other(seen.outputs)
+        changes |= {name: other(getattr(seen, name)) for name in ("outputs", "next_token")}
     elif kind == "query":
         changes["scores"] = other(seen.scores)
         if seen.weight_updates is not None:
