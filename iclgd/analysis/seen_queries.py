@@ -1,5 +1,6 @@
 """A batch of queries as seen in the three settings, and what measures take of it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -45,6 +46,18 @@ class Attended(NamedTuple):
     visible: Tensor | None
 
 
+class Reordered(NamedTuple):
+    """What is left of a setting after another order of the demonstrations.
+
+    Args:
+        next_token: log-probabilities of the whole vocabulary, ``(B, V)``.
+        choices: the index of the best answer, ``NO_ANSWER`` if there is none, ``(B,)``.
+    """
+
+    next_token: Tensor
+    choices: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class SeenQueries:
     """A batch of queries in the three settings; what measures take of it is computed once, when first asked for.
@@ -59,6 +72,7 @@ class SeenQueries:
         attention: of the finetuning pass.
         seed: of random baselines.
         random_updates: kind of the random updates, see :func:`iclgd.metrics.random_updates`.
+        orders: after each of the other P - 1 orders of the demonstrations, ``in_context`` and ``finetuned``.
     """
 
     batch: QueryBatch
@@ -68,6 +82,7 @@ class SeenQueries:
     attention: FinetuningAttention
     seed: int
     random_updates: str
+    orders: Sequence[Mapping[str, Reordered]] = ()
 
     @cached_property
     def correct(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,6 +151,15 @@ class SeenQueries:
         Where attention is even, the longest examples get most: what equal attention to all tokens would give.
         """
         return metrics.example_sums(self._shown, self.attention.lengths)
+
+    @cached_property
+    def all_orders(self) -> dict[str, Reordered]:
+        """``in_context`` and ``finetuned`` after all orders, ``(B, P, V)`` and ``(B, P)``."""
+        found = {}
+        for setting, own in (("in_context", self.in_context), ("finetuned", self.finetuned)):
+            each = [Reordered(own.next_token, own.predictions), *(order[setting] for order in self.orders)]
+            found[setting] = Reordered(*(torch.stack(parts, 1) for parts in zip(*each, strict=True)))
+        return found
 
     @cached_property
     def _shown(self) -> Tensor:

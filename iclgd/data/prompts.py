@@ -10,6 +10,7 @@ import torch
 
 from iclgd import checks
 from iclgd.data import prompt_tokens
+from iclgd.data.orders import Order, permutation_of
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
 from iclgd.data.seeding import named_generator
@@ -48,6 +49,8 @@ class DemonstrationsConfig:
     """Which training rows are drawn."""
     permutation: int = 0
     """Their order: 0 is that of the selection, p its p-th shuffle."""
+    num_orders: int = 1
+    """Orders of the same ones, to see how much that matters: order_sensitivity; 1: it is not measured."""
     separator: str = "\n"
     """What follows each demonstration; eos is the tokenizer's end-of-sequence token, as in [Dai]."""
     overflow: str = "refuse"
@@ -56,7 +59,7 @@ class DemonstrationsConfig:
     """What every prompt begins with; always is as published."""
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "demonstrations", self, "num")  # without any there is nothing to compare
+        checks.at_least(1, "demonstrations", self, "num", "num_orders")  # without any there is nothing to compare
         checks.at_least(0, "demonstrations", self, "seed", "permutation", most=checks.LARGEST_SEED)
         for typed, meant in (("\\n", "\n"), ("\\t", "\t")):  # in a shell '\n' stays a backslash and n
             object.__setattr__(self, "separator", self.separator.replace(typed, meant))
@@ -127,6 +130,18 @@ class Prompts:
         """Where in ``context`` the demonstrations' own tokens stand: those that count in measures of attention."""
         return tuple(position for start, stop in self.demonstration_spans for position in range(start, stop))
 
+    def reordered(self, order: Order) -> "Prompts":
+        """Return the same with the demonstrations in another order, token by token as they are.
+
+        Args:
+            order: of each of the new places, which demonstration stands there.
+        """
+        return replace(
+            self,
+            demonstrations=tuple(self.demonstrations[index] for index in order),
+            demonstration_labels=tuple(self.demonstration_labels[index] for index in order),
+        )
+
     @property
     def finetuning_examples(self) -> tuple[Tokens, ...]:
         """The sequences to finetune on: start and one demonstration each."""
@@ -158,8 +173,7 @@ def select_demonstrations(
         shuffled = [examples[index] for index in order.tolist()]
         chosen = _balanced(shuffled, num, answers) if config.selection == "balanced" else shuffled[:num]
     if config.permutation:
-        generator = named_generator(config.seed, f"demonstrations/permutation/{config.permutation}")
-        chosen = [chosen[index] for index in torch.randperm(num, generator=generator).tolist()]
+        chosen = [chosen[index] for index in permutation_of(num, config.seed, config.permutation)]
     return chosen
 
 

@@ -10,7 +10,7 @@ from iclgd.checks import InputError
 from iclgd.data.prompt_tokens import Tokens
 from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
 from iclgd.experiments import text
-from iclgd.measures import TEXT_METRICS, TOKENS
+from iclgd.measures import ORDERS, TEXT_METRICS, TOKENS
 from iclgd.models.language import load_tokenizer, longest_sequence
 
 
@@ -126,8 +126,17 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
             "in_context": _counting(asked, len(prompts.context), prompts.demonstration_positions),
             "finetuned": _counting(asked, after_start, ()),
         },
-        measures={name: tuple(kind for kind in TOKENS if kind in entry.tokens) for name, entry in TEXT_METRICS.items()},
+        measures={
+            name: tuple(kind for kind in TOKENS if kind in entry.tokens)
+            for name, entry in TEXT_METRICS.items()
+            if entry.needs in _had(config)
+        },
     )
+
+
+def _had(config: text.Config) -> list[str]:
+    """Return what measures can need that a run of the config has."""
+    return ["", *[ORDERS] * (config.demonstrations.num_orders > 1)]
 
 
 def _counting(query: Tokens, start: int, demonstrations: Sequence[int]) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.analysis.original import Original
+from iclgd.data.orders import more_orders
 from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
@@ -27,6 +28,7 @@ from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.report.comparison_table import comparison_table
 from iclgd.report.figures import Draw
+from iclgd.report.order_figures import order
 from iclgd.report.similarity_figures import accuracy, similarity
 from iclgd.report.titles import of_text
 from iclgd.runtime.participants import Participants
@@ -37,7 +39,7 @@ from iclgd.terminal import say
 from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
 
-FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy}
+FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy, "order": order}
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ def prepare(
     comparisons = []
     for draw in range(config.demonstrations.num_draws):
         drawn = original.drawn_again(draw, rows)
-        comparisons.append(Comparison("", model, drawn.prompts(), draw))
+        prompts = drawn.prompts()
+        orders = more_orders(len(prompts.demonstrations), config.demonstrations.num_orders, drawn.config.seed)
+        comparisons.append(Comparison("", model, prompts, draw, orders))
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
         _check_tokens(item)

@@ -12,6 +12,8 @@ from iclgd.metrics import (
     Accuracy,
     Kendall,
     NextTokenOverlap,
+    OrderFlips,
+    OrderSensitivity,
     RandomSimAOU,
     Rec2FTP,
     SimAM,
@@ -35,6 +37,9 @@ TOKENS = {
     "query": "the query's own",
     "demonstrations": "the demonstrations' own, in the context and in the steps of finetuning",
 }
+
+
+ORDERS = "orders"  # what a measure needs: more orders of the demonstrations than one
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class TextMetric:
         baseline_of: the measure whose random baseline this is: drawn dotted, in its colour, with no label of its own.
         within: the least and the largest value that there can be.
         tokens: on which it rests, of ``TOKENS``; for ``iclgd show-prompt``.
+        needs: without what it is not made, such as ``ORDERS``; nothing if not said.
     """
 
     metric: Callable[[int], Metric]
@@ -82,6 +88,7 @@ class TextMetric:
     baseline_of: str | None = None
     within: tuple[float, float] = (-1.0, 1.0)
     tokens: tuple[str, ...] = ()
+    needs: str = ""
 
 
 AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
@@ -307,5 +314,37 @@ TEXT_METRICS: dict[str, TextMetric] = {
         label="zero-shot with finetuned",
         within=SHARE,
         tokens=("last",),
+    ),
+    "order_sensitivity/in_context": TextMetric(
+        lambda _num_layers: OrderSensitivity(),
+        lambda seen: (seen.all_orders["in_context"].next_token,),
+        "order",
+        within=(0.0, math.inf),
+        tokens=("last",),
+        needs=ORDERS,
+    ),
+    "order_sensitivity/finetuned": TextMetric(
+        lambda _num_layers: OrderSensitivity(),
+        lambda seen: (seen.all_orders["finetuned"].next_token,),
+        "order",
+        within=(0.0, math.inf),
+        tokens=("last",),
+        needs=ORDERS,
+    ),
+    "order_flips/in_context": TextMetric(
+        lambda _num_layers: OrderFlips(),
+        lambda seen: (seen.all_orders["in_context"].choices,),
+        "order",
+        within=SHARE,
+        tokens=("answers",),
+        needs=ORDERS,
+    ),
+    "order_flips/finetuned": TextMetric(
+        lambda _num_layers: OrderFlips(),
+        lambda seen: (seen.all_orders["finetuned"].choices,),
+        "order",
+        within=SHARE,
+        tokens=("answers",),
+        needs=ORDERS,
     ),
 }

@@ -4,7 +4,7 @@ A metric is called as those of torchmetrics are, ``update(zero_shot, in_context,
 lives in their collections; :class:`Bootstrap` and :class:`WilsonInterval` wrap one and add its 95% interval.
 
 Shapes: B queries (or tasks), L layers, C channels, H heads, E channels of a head, T tokens, N demonstration tokens (or
-demonstrations), V tokens of the vocabulary, O outputs, D inputs.
+demonstrations), P orders, V tokens of the vocabulary, O outputs, D inputs.
 
 [vO]: von Oswald et al. 2023; [Dai]: Dai et al. 2023; [Shen]: Shen et al. 2023; [Deutch]: Deutch et al. 2024.
 
@@ -27,6 +27,8 @@ from iclgd.metrics.loss import HalfMeanSquaredError
 from iclgd.metrics.mean import MeanMetric, ModelMean, QueryMean
 from iclgd.metrics.next_token import next_token_overlap, total_variation
 from iclgd.metrics.next_token_metrics import NextTokenOverlap, TotalVariation
+from iclgd.metrics.order import order_flips, order_sensitivity
+from iclgd.metrics.order_metrics import OrderFlips, OrderSensitivity
 from iclgd.metrics.random_baselines import random_scores, random_updates
 from iclgd.metrics.rank import demonstration_attention, example_sums, finetuned_scores, kendall_tau, top_k_recall
 from iclgd.metrics.rank_metrics import Kendall, TopKRecall
@@ -42,6 +44,8 @@ __all__ = [
     "MeanMetric",
     "ModelMean",
     "NextTokenOverlap",
+    "OrderFlips",
+    "OrderSensitivity",
     "PredictionL2",
     "QueryMean",
     "RandomSimAOU",
@@ -65,6 +69,8 @@ __all__ = [
     "finetuned_scores",
     "kendall_tau",
     "next_token_overlap",
+    "order_flips",
+    "order_sensitivity",
     "put_right",
     "random_scores",
     "random_sim_aou",

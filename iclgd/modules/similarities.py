@@ -1,5 +1,6 @@
 """Every measure of one comparison of in-context learning with finetuning, under its summary name."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +11,7 @@ from iclgd import checks
 from iclgd.analysis.observe import Observation
 from iclgd.analysis.query_values import QueryValues
 from iclgd.analysis.seen_queries import FinetuningAttention as FinetuningAttention
-from iclgd.analysis.seen_queries import SeenQueries
+from iclgd.analysis.seen_queries import Reordered, SeenQueries
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.measures import CONTROLS, TEXT_METRICS
 from iclgd.metrics import Bootstrap, QueryMean, Resampling, WilsonInterval
@@ -58,13 +59,20 @@ class Similarities(nn.Module):
         num_layers: attention layers of the model.
         resampling: of the bootstrap, shared by all comparisons; its seed is that of the random baselines too.
         random_updates: one of ``RANDOM_UPDATES``.
+        extras: what there is beyond the three settings, for measures that need it, such as ``ORDERS``.
     """
 
-    def __init__(self, num_layers: int, resampling: Resampling, random_updates: str) -> None:
+    def __init__(
+        self, num_layers: int, resampling: Resampling, random_updates: str, extras: Collection[str] = ()
+    ) -> None:
         super().__init__()
         self.num_replicates, self.seed, self.random_updates = resampling.num_replicates, resampling.seed, random_updates
         self.metrics = nn.ModuleDict(
-            {name: _with_interval(entry.metric(num_layers), resampling) for name, entry in TEXT_METRICS.items()}
+            {
+                name: _with_interval(entry.metric(num_layers), resampling)
+                for name, entry in TEXT_METRICS.items()
+                if entry.needs in ("", *extras)
+            }
         )
 
     def update(
@@ -74,9 +82,10 @@ class Similarities(nn.Module):
         in_context: Observation,
         finetuned: Observation,
         attention: FinetuningAttention,
+        orders: Sequence[Mapping[str, Reordered]] = (),
     ) -> QueryValues:
         """Add a batch of queries, seen in the three settings; return what each adds to the means in :attr:`means`."""
-        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, self.seed, self.random_updates)
+        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, self.seed, self.random_updates, orders)
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)
             arguments = TEXT_METRICS[name].inputs(seen)

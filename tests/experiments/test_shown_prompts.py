@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast
 
 from iclgd import config as configs
 from iclgd.analysis.observe import Observation
-from iclgd.analysis.seen_queries import FinetuningAttention, SeenQueries
+from iclgd.analysis.seen_queries import FinetuningAttention, Reordered, SeenQueries
 from iclgd.data.prompts import Prompts
 from iclgd.data.text import load_task, text_task_names
 from iclgd.experiments import text
-from iclgd.measures import TEXT_METRICS, TOKENS
+from iclgd.measures import ORDERS, TEXT_METRICS, TOKENS
 from iclgd.metrics.bootstrap import Resampling
 from iclgd.modules.similarities import Similarities
 from iclgd.runtime.process import prepare_process
@@ -204,8 +204,10 @@ def test_measures_rest_on_the_tokens_that_they_name(kind: str) -> None:
     found = []
     for zero_shot, in_context, finetuned in (settings, others):
         attention = FinetuningAttention(queries, positions, [2, 3])
-        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian")
-        metrics = Similarities(2, Resampling(0), "gaussian").metrics
+        learning = {"in_context": in_context, "finetuned": finetuned}
+        other_order = {name: Reordered(each.next_token.flip(0), each.predictions) for name, each in learning.items()}
+        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian", [other_order])
+        metrics = Similarities(2, Resampling(0), "gaussian", [ORDERS]).metrics
         found.append({name: TEXT_METRICS[name].inputs(seen) for name in metrics})
     for name, entry in TEXT_METRICS.items():
         pairs = zip(*(of[name] for of in found), strict=True)

@@ -37,6 +37,7 @@ Cli = Callable[..., tuple[int, str, str]]
 NUM_QUERIES = 23  # that the task has
 UNSTEADY = {"queries_per_second", "peak_memory_bytes"}
 WHOLE = ["accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "rec2ftp", "put_right"]
+WHOLE += [f"next_token_{kind}{which}" for kind in ("overlap", "total_variation") for which in ("", "_zero_shot")]
 BY_LAYER = [
     "sim_aou",
     "sim_aou_random",
@@ -272,8 +273,10 @@ def test_dropped_demonstrations_are_noted(cli: Cli, config: Path) -> None:
 
 
 def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path: Path) -> None:
-    expected = summary(cli("run", config, controls("untrained", "shuffled_labels")))
-    command = ["run", config, controls("untrained", "shuffled_labels"), "trainer.devices=2", "trainer.strategy=ddp"]
+    command = ["run", config, controls("untrained", "shuffled_labels"), "demonstrations.num_orders=3"]
+    expected = summary(cli(*command))
+    assert expected["order_sensitivity/in_context"] > 1e-3
+    command += ["trainer.devices=2", "trainer.strategy=ddp"]
     address = free_address()
     (code, out, err), second = (
         process.result() for process in [Forked(*command, LOCAL_RANK=str(rank), **address) for rank in range(2)]
