@@ -212,7 +212,7 @@ def test_a_result_shows_itself() -> None:
     assert "<b>bold" not in shown
     assert "bold" in shown
     assert len(found.figure("similarity").axes) == 4
-    with pytest.raises(InputError, match="^figure learning_rate: there has been no search"):
+    with pytest.raises(InputError, match=r"^figure learning_rate: there has been no search"):
         found.figure("learning_rate")
     with pytest.raises(InputError, match=r"^figure must be one of: similarity, accuracy, learning_rate; got 'loss'$"):
         found.figure("loss")
