@@ -17,6 +17,19 @@ from iclgd.models.language import LanguageModel
 NO_ANSWER = -1  # the index of an answer that is not there
 
 
+def best_answers(scores: Tensor) -> Tensor:
+    """Return the index of each query's best answer, ``NO_ANSWER`` if a score is not finite, shape ``(...)``.
+
+    Args:
+        scores: shape ``(..., number of answers)``.
+
+    Example:
+        >>> best_answers(torch.tensor([[-1.0, -0.5], [-0.5, math.nan]]))
+        tensor([ 1, -1])
+    """
+    return scores.argmax(-1).masked_fill(~scores.isfinite().all(-1), NO_ANSWER)
+
+
 @dataclass(frozen=True)
 class Observation:
     """What one setting showed of a batch of queries, at the last token of each, that which predicts the answer.
@@ -53,7 +66,7 @@ class Observation:
     @property
     def predictions(self) -> Tensor:
         """Return the index of each query's best answer, shape ``(B,)``; ``NO_ANSWER`` if a score is not finite."""
-        return self.answer_scores.argmax(-1).masked_fill(~self.answer_scores.isfinite().all(-1), NO_ANSWER)
+        return best_answers(self.answer_scores)
 
     def correct(self, labels: Tensor) -> Tensor:
         """Return whether each query's answer is right: 1, 0, or NaN if there is none; shape ``(B,)``, float64.

@@ -1,7 +1,7 @@
 """A batch of queries as seen in the three settings, and what measures take of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from iclgd import metrics
+from iclgd.analysis.calibration import calibrated
 from iclgd.analysis.observe import Observation
 from iclgd.data.text_datamodule import QueryBatch
 
@@ -73,6 +74,8 @@ class SeenQueries:
         seed: of random baselines.
         random_updates: kind of the random updates, see :func:`iclgd.metrics.random_updates`.
         orders: after each of the other P - 1 orders of the demonstrations, ``in_context`` and ``finetuned``.
+        content_free: answers' scores without any content in each setting, ``(number of answers,)``; none unless scores
+            are calibrated.
     """
 
     batch: QueryBatch
@@ -83,6 +86,7 @@ class SeenQueries:
     seed: int
     random_updates: str
     orders: Sequence[Mapping[str, Reordered]] = ()
+    content_free: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def correct(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,6 +94,20 @@ class SeenQueries:
         settings = self.zero_shot, self.in_context, self.finetuned
         zero_shot, in_context, finetuned = (seen.correct(self.batch.labels) for seen in settings)
         return zero_shot, in_context, finetuned
+
+    @cached_property
+    def correct_calibrated(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of calibrated scores, Zhao et al. 2021."""
+
+        def correct(setting: str, seen: Observation) -> Tensor:
+            scores = calibrated(seen.answer_scores, self.content_free[setting])
+            return replace(seen, answer_scores=scores).correct(self.batch.labels)
+
+        return (
+            correct("zero_shot", self.zero_shot),
+            correct("in_context", self.in_context),
+            correct("finetuned", self.finetuned),
+        )
 
     @cached_property
     def put_right(self) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from iclgd import checks
 from iclgd.data import prompt_tokens
+from iclgd.data.content_free import content_free_prompts
 from iclgd.data.orders import Order, permutation_of
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
@@ -98,6 +99,7 @@ class Prompts:
         notes: lines that the user should see.
         query_texts: Q, what ``queries`` are the tokens of.
         answer_texts: C, likewise.
+        content_free: queries without content; none unless scores are calibrated.
     """
 
     start: Tokens
@@ -110,6 +112,7 @@ class Prompts:
     notes: tuple[str, ...] = ()
     query_texts: tuple[str, ...] = ()
     answer_texts: tuple[str, ...] = ()
+    content_free: tuple[Tokens, ...] = ()
 
     @property
     def context(self) -> Tokens:
@@ -220,6 +223,7 @@ def build_prompts(
     config: DemonstrationsConfig,
     max_length: int,
     shown_task: TextTask | None = None,
+    calibrate: bool = False,
 ) -> Prompts:
     """Return the token ids of demonstrations and queries.
 
@@ -235,6 +239,7 @@ def build_prompts(
         config: separator, overflow and start token.
         max_length: of the model, in tokens: context, query and answer must fit.
         shown_task: of the demonstrations, if not ``task``: the control "other task".
+        calibrate: whether content-free queries are asked, too.
 
     Raises:
         PromptError: for answers that the tokenizer does not know or cannot tell apart, a separator that it does not
@@ -291,6 +296,11 @@ def build_prompts(
                 "demonstrations.overflow=drop"
             )
         notes = (*notes, f"demonstrations.num={num_kept}, not {len(shown)}: the last ones are dropped: {lengths}")
+    content_free: tuple[Tokens, ...] = ()
+    if calibrate:
+        fitting = room - ends[num_kept - 1] + len(asked[longest])
+        content_free, notes_on_these = content_free_prompts(tokenizer, task, fitting)
+        notes = (*notes, *notes_on_these)
     return Prompts(
         start=start,
         answers=answers,
@@ -302,6 +312,7 @@ def build_prompts(
         notes=notes,
         query_texts=tuple(asked_texts),
         answer_texts=task.answers,
+        content_free=content_free,
     )
 
 

@@ -10,7 +10,7 @@ from iclgd.checks import InputError
 from iclgd.data.prompt_tokens import Tokens
 from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
 from iclgd.experiments import text
-from iclgd.measures import ORDERS, TEXT_METRICS, TOKENS
+from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.models.language import load_tokenizer, longest_sequence
 
 
@@ -136,7 +136,7 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
 
 def _had(config: text.Config) -> list[str]:
     """Return what measures can need that a run of the config has."""
-    return ["", *[ORDERS] * (config.demonstrations.num_orders > 1)]
+    return ["", *[ORDERS] * (config.demonstrations.num_orders > 1), *[CALIBRATION] * config.evaluation.calibrate]
 
 
 def _counting(query: Tokens, start: int, demonstrations: Sequence[int]) -> dict[str, tuple[int, ...]]:

@@ -135,6 +135,7 @@ def prepare(
         config.seed,
         config.evaluation.other_task,
         config.task.data_dir,
+        config.evaluation.calibrate,
     )
     draws = [original.drawn_again(draw, rows) for draw in range(config.demonstrations.num_draws)]
     comparisons = []

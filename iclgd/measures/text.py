@@ -24,8 +24,9 @@ TOKENS = {
     "demonstrations": "the demonstrations' own, in the context and in the steps of finetuning",
 }
 
-
-ORDERS = "orders"  # what a measure needs: more orders of the demonstrations than one
+# What a measure may need, beyond the three settings.
+ORDERS = "orders"  # of the demonstrations, more than one
+CALIBRATION = "calibration"  # answers to queries without content
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,30 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "answers",
         within=SHARE,
         tokens=("answers",),
+    ),
+    "accuracy_calibrated/zero_shot": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[:1],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
+    ),
+    "accuracy_calibrated/in_context": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[1:2],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
+    ),
+    "accuracy_calibrated/finetuned": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[2:],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
     ),
     "rec2ftp": TextMetric(
         lambda _num_layers: iclgd.metrics.Rec2FTP(),

@@ -1,12 +1,13 @@
 """One comparison of in-context learning with finetuning, from its first demonstration to its numbers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from iclgd.analysis.attention_capture import check_capture
+from iclgd.analysis.calibration import content_free_scores
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.observe import Observation, observe
@@ -14,8 +15,8 @@ from iclgd.analysis.query_values import QueryValues
 from iclgd.analysis.watching import make_watchable
 from iclgd.data.orders import Order
 from iclgd.data.prompts import Prompts
-from iclgd.data.text_datamodule import QueryBatch
-from iclgd.measures import ORDERS
+from iclgd.data.text_datamodule import QueryBatch, query_batches
+from iclgd.measures import CALIBRATION, ORDERS
 from iclgd.metrics import Resampling
 from iclgd.models.language import LanguageModel
 from iclgd.modules.finiteness import finetuning_failure
@@ -55,6 +56,7 @@ class ComparisonState:
         finetuning_failure: from where on finetuning is not finite; ``None`` if it is.
         similarities: everything that is measured.
         values: what single queries add to the measures that are means, in batches.
+        content_free: answers' scores without any content in each setting, (number of answers,), float64; if calibrated.
         not_finite: in each setting, how often each layer, and last the scores, were not finite, (L + 1,).
 
     Args:
@@ -75,13 +77,14 @@ class ComparisonState:
         self.comparison, self.model, self.prompts = comparison, comparison.model, comparison.prompts
         check_capture(self.model)
         make_watchable(self.model)
-        extras = [ORDERS] * bool(comparison.orders)
+        extras = [ORDERS] * bool(comparison.orders) + [CALIBRATION] * bool(self.prompts.content_free)
         self.similarities = Similarities(self.model.num_layers, resampling, random_updates, extras)
         self.orders = [OtherOrder(self.model, self.prompts.reordered(order)) for order in comparison.orders]
         self.loss: Callable[[Tensor], Tensor] = make_loss(self.model, method)
         self.training_queries: list[list[Tensor]] = []
         self.finetuning_failure: str | None = None
         self.values: list[QueryValues] = []
+        self.content_free: dict[str, Tensor] = {}
         self.not_finite: dict[str, Tensor] = {}
 
     def start(self) -> None:
@@ -117,6 +120,20 @@ class ComparisonState:
         self.training_queries = []
         for order in self.orders:
             order.read_context()
+        if prompts.content_free:
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """See the queries without content in the three settings."""
+        prompts = replace(self.prompts, queries=self.prompts.content_free, labels=(0,) * len(self.prompts.content_free))
+        (batch,) = query_batches(prompts, len(prompts.queries))
+        batch = QueryBatch(*(each.to(self.model.device) for each in batch))
+        zero_shot = observe(self.model, batch, prompts.answers, prompts.start)
+        in_context = observe(self.model, batch, prompts.answers, context=self.context)
+        with self.finetuned.applied():
+            finetuned = observe(self.model, batch, prompts.answers, prompts.start)
+        seen = {"zero_shot": zero_shot, "in_context": in_context, "finetuned": finetuned}
+        self.content_free = {setting: content_free_scores(each.answer_scores) for setting, each in seen.items()}
 
     def see(self, batch: QueryBatch, zero_shot: Observation | None) -> dict[str, Observation]:
         """See a batch of queries in the three settings, and measure.
@@ -146,7 +163,8 @@ class ComparisonState:
         if self.finetuning_failure is None:  # otherwise it has been said
             self._look("finetuned", finetuned)
         orders = [order.see(batch) for order in self.orders]
-        self.values.append(self.similarities.update(batch, zero_shot, in_context, finetuned, self.attention, orders))
+        settings = zero_shot, in_context, finetuned
+        self.values.append(self.similarities.update(batch, *settings, self.attention, orders, self.content_free))
         return {"zero_shot": zero_shot, "in_context": in_context, "finetuned": finetuned}
 
     def _look(self, setting: str, seen: Observation) -> None:

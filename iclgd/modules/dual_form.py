@@ -146,7 +146,9 @@ class DualFormModule(LightningModule):
             settings = {setting: of for (comparison, setting), of in self.answers.items() if comparison == index}
             means = dict(zip(item.similarities.means, self.values[index].terms.T, strict=True))
             likenesses = {name: means[name] for name in item.similarities.likenesses}
-            found.append(Answered(item.comparison.name, item.comparison.draw, item.prompts, settings, likenesses))
+            content_free = {setting: scores.cpu() for setting, scores in item.content_free.items()}
+            of = item.comparison
+            found.append(Answered(of.name, of.draw, item.prompts, settings, likenesses, content_free))
         return found
 
     def _summary(self, results: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from iclgd import checks
@@ -42,6 +42,8 @@ class EvaluationConfig:
     """A task's name or file, for the control other_task."""
     random_updates: str = "gaussian"
     """Random updates that sim_aou_random compares with."""
+    calibrate: bool = False
+    """Whether accuracies of calibrated scores are there, too: answers' scores minus those without content."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "evaluation", self, "batch_size")
@@ -82,10 +84,15 @@ class Similarities(nn.Module):
         in_context: Observation,
         finetuned: Observation,
         attention: FinetuningAttention,
-        orders: Sequence[Mapping[str, Reordered]] = (),
+        orders: Sequence[Mapping[str, Reordered]],
+        content_free: Mapping[str, Tensor],
     ) -> QueryValues:
-        """Add a batch of queries, seen in the three settings; return what each adds to the means in :attr:`means`."""
-        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, self.seed, self.random_updates, orders)
+        """Add a batch of queries, seen in the three settings; return what each adds to the means in :attr:`means`.
+
+        For ``orders`` and ``content_free`` see :class:`~iclgd.analysis.seen_queries.SeenQueries`.
+        """
+        settings = zero_shot, in_context, finetuned
+        seen = SeenQueries(batch, *settings, attention, self.seed, self.random_updates, orders, content_free)
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)
             arguments = TEXT_METRICS[name].inputs(seen)

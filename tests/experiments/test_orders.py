@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 import iclgd
@@ -23,9 +22,9 @@ from iclgd.models import load_language_model
 from iclgd.report.comparison_table import comparison_table
 from iclgd.report.order_figures import order
 from iclgd.report.results import Results
+from tests.plain_gpt2 import finetuned
 
 TASK, NUM, NUM_ORDERS, NUM_DRAWS, NUM_QUERIES, RATE = "embedded", 3, 3, 2, 6, 0.1
-WIDTH = 128  # of the embedded model: its fused projections are those of queries, keys and values, so wide each
 
 
 def ran(method: str, **changes: Any) -> ComparisonResult:
@@ -41,34 +40,6 @@ def ran(method: str, **changes: Any) -> ComparisonResult:
         controls=["shuffled_labels"],
         overrides=overrides,
     )
-
-
-def layer_causal_loss(model: GPT2LMHeadModel, ids: Tensor) -> Tensor:
-    hidden = model.transformer.wte(ids) + model.transformer.wpe(torch.arange(ids.shape[1]))
-    losses = []
-    for block in model.transformer.h:
-        hidden = block(hidden.detach())
-        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-        losses.append(F.cross_entropy(model.lm_head(model.transformer.ln_f(hidden))[0, :-1], ids[0, 1:]))
-    return torch.stack(losses).sum()
-
-
-LOSSES: dict[str, Callable[[GPT2LMHeadModel, Tensor], Tensor]] = {
-    "gradient_descent": lambda model, ids: F.cross_entropy(model(input_ids=ids).logits[0, :-1], ids[0, 1:]),
-    "layer_causal": layer_causal_loss,
-}
-
-
-def finetuned(model: GPT2LMHeadModel, examples: Sequence[Tensor], method: str) -> GPT2LMHeadModel:
-    model = copy.deepcopy(model)
-    parts = [each for block in model.transformer.h for each in (block.attn.c_attn.weight, block.attn.c_attn.bias)]
-    for ids in examples:
-        for part in parts:
-            part.requires_grad_(True)
-        gradients = torch.autograd.grad(LOSSES[method](model, ids), parts)
-        for part, gradient in zip(parts, gradients, strict=True):
-            part.requires_grad_(False)[..., WIDTH:] -= RATE * gradient[..., WIDTH:]
-    return model
 
 
 class Loop:
@@ -95,7 +66,7 @@ class Loop:
 
     def after(self, demonstrations: Sequence[TextExample]) -> dict[str, np.ndarray[Any, Any]]:
         texts = [self.shown(example) for example in demonstrations]
-        trained = finetuned(self.model, [self.ids(text) for text in texts], self.method)
+        trained = finetuned(self.model, [self.ids(text) for text in texts], RATE, self.method)
         return {
             "in_context": self.asked(self.model, "".join(f"{text}\n" for text in texts)),
             "finetuned": self.asked(trained),

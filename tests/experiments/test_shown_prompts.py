@@ -18,7 +18,7 @@ from iclgd.analysis.seen_queries import FinetuningAttention, Reordered, SeenQuer
 from iclgd.data.prompts import Prompts
 from iclgd.data.text import load_task, text_task_names
 from iclgd.experiments import text
-from iclgd.measures import ORDERS, TEXT_METRICS, TOKENS
+from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.metrics.bootstrap import Resampling
 from iclgd.modules.similarities import Similarities
 from iclgd.runtime.process import prepare_process
@@ -206,8 +206,9 @@ def test_measures_rest_on_the_tokens_that_they_name(kind: str) -> None:
         attention = FinetuningAttention(queries, positions, [2, 3])
         learning = {"in_context": in_context, "finetuned": finetuned}
         other_order = {name: Reordered(each.next_token.flip(0), each.predictions) for name, each in learning.items()}
-        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian", [other_order])
-        metrics = Similarities(2, Resampling(0), "gaussian", [ORDERS]).metrics
+        free = dict.fromkeys(("zero_shot", "in_context", "finetuned"), torch.zeros(3))
+        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian", [other_order], free)
+        metrics = Similarities(2, Resampling(0), "gaussian", [ORDERS, CALIBRATION]).metrics
         found.append({name: TEXT_METRICS[name].inputs(seen) for name in metrics})
     for name, entry in TEXT_METRICS.items():
         pairs = zip(*(of[name] for of in found), strict=True)
