@@ -213,7 +213,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
 def _check_tokens(comparison: Comparison) -> None:
     """Refuse a tokenizer that is not the model's."""
     prompts = comparison.prompts
-    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers))
+    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers, *prompts.content_free))
     num_known = comparison.model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(

@@ -25,8 +25,11 @@ TOKENS = {
 }
 
 # What a measure may need, beyond the three settings.
-ORDERS = "orders"  # of the demonstrations, more than one
-CALIBRATION = "calibration"  # answers to queries without content
+ORDERS, CALIBRATION = "orders", "calibration"
+NEEDS = {
+    ORDERS: "several orders of the demonstrations: demonstrations.num_orders",
+    CALIBRATION: "answers to queries without content: evaluation.calibrate",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ class TextMetric:
         baseline_of: the measure whose random baseline this is: drawn dotted, in its colour, with no label of its own.
         within: the least and the largest value that there can be.
         tokens: on which it rests, of ``TOKENS``; for ``iclgd show-prompt``.
-        needs: without what it is not made, such as ``ORDERS``; nothing if not said.
+        needs: of ``NEEDS``, without what it is not made; nothing if not said.
+
+    Raises:
+        ValueError: if it needs what there is not.
     """
 
     metric: "Callable[[int], Metric]"
@@ -76,6 +82,10 @@ class TextMetric:
     within: tuple[float, float] = (-1.0, 1.0)
     tokens: tuple[str, ...] = ()
     needs: str = ""
+
+    def __post_init__(self) -> None:
+        if self.needs and self.needs not in NEEDS:
+            raise ValueError(f"needs must be one of {', '.join(NEEDS)}, or nothing; got {self.needs!r}")
 
 
 AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
