@@ -17,6 +17,8 @@ from iclgd.metrics import (
     Kendall,
     ModelMean,
     NextTokenOverlap,
+    OrderFlips,
+    OrderSensitivity,
     QueryMean,
     RandomSimAOU,
     Rec2FTP,
@@ -71,6 +73,14 @@ def variation(first: Tensor, second: Tensor) -> Tensor:
     return metrics.total_variation(first, second)[:, None]
 
 
+def sensitivity(log_probabilities: Tensor) -> Tensor:
+    return metrics.order_sensitivity(log_probabilities)[:, None]
+
+
+def flips(choices: Tensor) -> Tensor:
+    return metrics.order_flips(choices)[:, None]
+
+
 CASES: dict[str, Case] = {
     "Accuracy": (Accuracy, answers(1), share),
     "Rec2FTP": (Rec2FTP, answers(3), percentage),
@@ -82,6 +92,8 @@ CASES: dict[str, Case] = {
     "Kendall": (lambda: Kendall(L), numbers(2, B, L, 9), metrics.kendall_tau),
     "TopKRecall": (lambda: TopKRecall(L, k=4), numbers(2, B, L, 9), recall),
     "NextTokenOverlap": (lambda: NextTokenOverlap(k=4), [each.log_softmax(-1) for each in numbers(2, B, 30)], overlap),
+    "OrderSensitivity": (OrderSensitivity, [torch.stack(numbers(B, 4, 30)).log_softmax(-1)], sensitivity),
+    "OrderFlips": (OrderFlips, [torch.stack(numbers(4, B, 3)).argmax(-1).T], flips),
     "TotalVariation": (TotalVariation, [each.log_softmax(-1) for each in numbers(2, B, 30)], variation),
 }
 OF_MODELS = {name for name, (make, *_) in CASES.items() if isinstance(make(), ModelMean)}
