@@ -21,14 +21,12 @@ def test_every_config_is_valid_and_says_what_it_is(path: Path) -> None:
 
 
 def test_the_tasks_of_text_suit_any_model_which_has_to_be_given() -> None:
-    problem = (
-        "give model.name=NAME: The embedded model, a folder with a Hugging Face model, or a model's name on the hub"
-    )
+    choices = "The embedded model, a folder with a Hugging Face model, or a model's name on the hub"
     for name in ("agnews", "cb", "mr", "sst2", "sst5", "subj"):
         path = ROOT / "configs" / "text" / f"{name}.yaml"
         with pytest.raises(ConfigError) as caught:
             configs.load(path)
-        assert str(caught.value) == f"{path}: {problem}"
+        assert str(caught.value) == f"{path}: give model.name=NAME: {choices}"
     config = configs.load(ROOT / "configs" / "text" / "sst2.yaml", ["model.name=gpt2"])
     shown = config.demonstrations
     assert (config.model.name, config.task.name) == ("gpt2", "sst2")
