@@ -46,7 +46,7 @@ def test_the_published_setting_of_text(name: str, learning_rate: float, num: int
     assert (config.model.name, config.task.name) == ("KoboldAI/fairseq-dense-1.3B", name)
     assert (config.finetune.learning_rate, config.finetune.method) == (learning_rate, "gradient_descent")
     assert (shown.num, shown.separator, shown.overflow, shown.start_token) == (num, "eos", "drop", "always")
-    assert config.evaluation.random_updates == "uniform"
+    assert (config.evaluation.random_updates, config.evaluation.place) == ("uniform", "first_answer")
 
 
 def test_one_layer_is_the_published_experiment() -> None:
