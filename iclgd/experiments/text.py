@@ -136,8 +136,9 @@ def prepare(
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
         _check_tokens(item)
-    data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
-    module = DualFormModule(comparisons, config.finetune, config.evaluation, config.seed)
+    evaluation = config.evaluation
+    data = TextDataModule([item.prompts for item in comparisons], evaluation.batch_size, evaluation.place)
+    module = DualFormModule(comparisons, config.finetune, evaluation, config.seed)
     notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
     search = None
     if config.finetune.learning_rate == SEARCH:
