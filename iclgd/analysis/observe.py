@@ -93,12 +93,12 @@ def observe(
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)
     tokens = torch.cat([prefix, batch.tokens], dim=1)
     last = len(start) + batch.lengths - 1  # where is looked
-    asked = last - batch.num_answer  # what predicts the answer
+    asked = last - batch.answer.shape[1]  # what predicts the answer
     # One token of an answer needs no more than the prompt; longer answers are appended, one after the other.
     longer = [index for index, answer in enumerate(answers) if len(answer) > 1]
     scores = [torch.empty(0)] * len(answers)
     captured = None
-    if batch.num_answer:  # the first answer stands there already
+    if batch.answer.shape[1]:  # the first answer stands there already
         longer = [0, *(index for index in longer if index)]
     for index in longer or [0]:
         answer = answers[index]

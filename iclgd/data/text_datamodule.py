@@ -47,14 +47,15 @@ class QueryBatch(NamedTuple):
         tokens: without a beginning-of-sequence token, padded with any token, shape ``(B, T)``.
         lengths: number of tokens of each, at the last of which is looked, shape ``(B,)``.
         labels: index of the right answer, shape ``(B,)``.
-        num_answer: how many of the last ones are the first answer's; what stands before them predicts the answers.
+        answer: the tokens of an answer with which each of them ends, as is looked there, shape ``(B, A)``. What stands
+            before it predicts the answers. Without any rows: A = 0.
     """
 
     indices: Tensor
     tokens: Tensor
     lengths: Tensor
     labels: Tensor
-    num_answer: int = 0
+    answer: Tensor = torch.zeros(0, 0, dtype=torch.long)
 
     @property
     def mask(self) -> Tensor:
@@ -108,10 +109,10 @@ def query_batches(
     queries, labels = prompts.queries, prompts.labels
     order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [_batch(chunk, [queries[index] + answer for index in chunk], labels, len(answer)) for chunk in chunks]
+    return [_batch(chunk, [queries[index] + answer for index in chunk], labels, answer) for chunk in chunks]
 
 
-def _batch(indices: list[int], queries: list[tuple[int, ...]], labels: Sequence[int], num_answer: int) -> QueryBatch:
+def _batch(indices: list[int], queries: list[tuple[int, ...]], labels: Sequence[int], answer: Tokens) -> QueryBatch:
     length = max(len(query) for query in queries)
     # Padding with a query's own last token, as models may treat their padding token in a way of its own.
     padded = [query + query[-1:] * (length - len(query)) for query in queries]
@@ -120,5 +121,5 @@ def _batch(indices: list[int], queries: list[tuple[int, ...]], labels: Sequence[
         torch.tensor(padded),
         torch.tensor([len(query) for query in queries]),
         torch.tensor([labels[index] for index in indices]),
-        num_answer,
+        torch.tensor(answer, dtype=torch.long).expand(len(indices), -1),
     )

@@ -131,7 +131,7 @@ def test_at_the_first_answer_is_seen_what_a_prompt_with_it_shows(
         before = () if context else START
         changed = finetuned.parameters if context else None
         seen = observe(model, after, answers, before, context, changed)
-        plain = observe(model, after._replace(num_answer=0), ((11,),), before, context, changed)
+        plain = observe(model, after._replace(answer=batch.answer), ((11,),), before, context, changed)
         assert_close(seen.answer_scores, observe(model, batch, answers, before, context).answer_scores)
         for kind in ("outputs", "queries", "scores", "context_scores", "context_updates", "weight_updates"):
             if (expected := getattr(plain, kind)) is not None:
@@ -154,7 +154,8 @@ def test_attention_at_the_first_answer_is_what_transformers_shows_there() -> Non
 def with_answer(batch: QueryBatch, answer: tuple[int, ...]) -> QueryBatch:
     rows = [query + list(answer) for query in query_tokens(batch)]
     padded = [row + row[-1:] * (max(map(len, rows)) - len(row)) for row in rows]
-    return batch._replace(tokens=torch.tensor(padded), lengths=batch.lengths + len(answer), num_answer=len(answer))
+    repeated = torch.tensor([answer] * len(rows))
+    return batch._replace(tokens=torch.tensor(padded), lengths=batch.lengths + len(answer), answer=repeated)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
