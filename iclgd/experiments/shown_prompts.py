@@ -11,7 +11,7 @@ from iclgd.data.prompt_tokens import Tokens
 from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
 from iclgd.experiments import text
 from iclgd.measures import TEXT_METRICS, TOKENS
-from iclgd.models.language import load_tokenizer, longest_sequence
+from iclgd.models.loading import load_tokenizer, longest_sequence
 
 
 class ShownPromptError(InputError):
