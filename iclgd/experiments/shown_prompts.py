@@ -12,7 +12,7 @@ from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
 from iclgd.data.text_datamodule import answer_at
 from iclgd.experiments import text
 from iclgd.measures import TEXT_METRICS, TOKENS
-from iclgd.models.language import load_tokenizer, longest_sequence
+from iclgd.models.loading import load_tokenizer, longest_sequence
 
 
 class ShownPromptError(InputError):

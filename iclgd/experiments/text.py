@@ -15,15 +15,11 @@ from iclgd.analysis.original import Original
 from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
+from iclgd.experiments.model_placement import check_placement
 from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.measures import CONTROLS, TEXT_METRICS
-from iclgd.models.language import (
-    LanguageModel,
-    LanguageModelConfig,
-    LanguageModelError,
-    load_language_model,
-    load_tokenizer,
-)
+from iclgd.models.language import LanguageModel, LanguageModelError
+from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.rate_search import RateSearch, RateSearchData
 from iclgd.modules.similarities import EvaluationConfig
@@ -71,6 +67,7 @@ class Config:
             raise ValueError(
                 f"finetune.search.num_draws must be at most demonstrations.num_draws ({drawn}), got {judged}"
             )
+        check_placement(self.model, self.trainer)
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.task.num_queries is not None and self.task.num_queries < num_processes:
             raise ValueError(
