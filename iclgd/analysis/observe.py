@@ -32,7 +32,7 @@ def best_answers(scores: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one setting showed of a batch of queries, at the last token of each, that which predicts the answer.
+    """What one setting showed of a batch of queries, at the last token of each: see ``PLACES`` of the data module.
 
     B queries of at most T tokens, L layers, hidden size C, H heads of size E, a context of N tokens.
 
@@ -107,14 +107,17 @@ def observe(
     """
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)
     tokens = torch.cat([prefix, batch.tokens], dim=1)
-    last = len(start) + batch.lengths - 1
+    last = len(start) + batch.lengths - 1  # where is looked
+    asked = last - batch.answer.shape[1]  # what predicts the answer
     # One token of an answer needs no more than the prompt; longer answers are appended, one after the other.
     longer = [index for index, answer in enumerate(answers) if len(answer) > 1]
     scores = [torch.empty(0)] * len(answers)
     captured = None
+    if batch.answer.shape[1]:  # the first answer stands there already
+        longer = [0, *(index for index in longer if index)]
     for index in longer or [0]:
         answer = answers[index]
-        extended, positions = _append(tokens, last, answer[:-1])
+        extended, positions = _append(tokens, asked, answer[:-1])
         updated = finetuned if captured is None else None  # one look is enough
         with capture(model, last, context, updated, demonstration_tokens) as seen:
             log_probabilities = _log_probabilities(model, extended, positions, context)

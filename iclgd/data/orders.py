@@ -1,11 +1,16 @@
 """Orders of the same demonstrations, all different."""
 
 import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from iclgd.data.prompt_tokens import PromptError
 from iclgd.data.seeding import named_generator
+
+if TYPE_CHECKING:
+    from iclgd.data.prompts import Prompts
 
 Order = tuple[int, ...]
 
@@ -50,3 +55,17 @@ def more_orders(num: int, num_orders: int, seed: int) -> tuple[Order, ...]:
         found[permutation_of(num, seed, permutation)] = None
         permutation += 1
     return tuple(found)[1:]
+
+
+def reordered(prompts: "Prompts", order: Order) -> "Prompts":
+    """Return prompts with the demonstrations in another order, token by token as they are.
+
+    Args:
+        prompts: whose demonstrations.
+        order: which of them stands in each of the places.
+    """
+    return replace(
+        prompts,
+        demonstrations=tuple(prompts.demonstrations[index] for index in order),
+        demonstration_labels=tuple(prompts.demonstration_labels[index] for index in order),
+    )

@@ -11,7 +11,7 @@ import torch
 from iclgd import checks
 from iclgd.data import prompt_tokens
 from iclgd.data.content_free import content_free_prompts
-from iclgd.data.orders import Order, permutation_of
+from iclgd.data.orders import permutation_of
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
 from iclgd.data.seeding import named_generator
@@ -132,18 +132,6 @@ class Prompts:
     def demonstration_positions(self) -> tuple[int, ...]:
         """Where in ``context`` the demonstrations' own tokens stand: those that count in measures of attention."""
         return tuple(position for start, stop in self.demonstration_spans for position in range(start, stop))
-
-    def reordered(self, order: Order) -> "Prompts":
-        """Return the same with the demonstrations in another order, token by token as they are.
-
-        Args:
-            order: of each of the new places, which demonstration stands there.
-        """
-        return replace(
-            self,
-            demonstrations=tuple(self.demonstrations[index] for index in order),
-            demonstration_labels=tuple(self.demonstration_labels[index] for index in order),
-        )
 
     @property
     def finetuning_examples(self) -> tuple[Tokens, ...]:

@@ -16,15 +16,11 @@ from iclgd.data.orders import more_orders
 from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
+from iclgd.experiments.model_placement import check_placement
 from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.measures import CONTROLS, TEXT_METRICS
-from iclgd.models.language import (
-    LanguageModel,
-    LanguageModelConfig,
-    LanguageModelError,
-    load_language_model,
-    load_tokenizer,
-)
+from iclgd.models.language import LanguageModel, LanguageModelError
+from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.rate_search import RateSearch, RateSearchData
 from iclgd.modules.similarities import EvaluationConfig
@@ -78,6 +74,7 @@ class Config:
             raise ValueError(
                 f"finetune.search.num_draws must be at most demonstrations.num_draws ({drawn}), got {judged}"
             )
+        check_placement(self.model, self.trainer)
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.task.num_queries is not None and self.task.num_queries < num_processes:
             raise ValueError(
@@ -146,8 +143,9 @@ def prepare(
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
         _check_tokens(item)
-    data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
-    module = DualFormModule(comparisons, config.finetune, config.evaluation, config.seed)
+    evaluation = config.evaluation
+    data = TextDataModule([item.prompts for item in comparisons], evaluation.batch_size, evaluation.place)
+    module = DualFormModule(comparisons, config.finetune, evaluation, config.seed)
     notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
     search = None
     if config.finetune.learning_rate == SEARCH:
@@ -213,7 +211,9 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
 def _check_tokens(comparison: Comparison) -> None:
     """Refuse a tokenizer that is not the model's."""
     prompts = comparison.prompts
-    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers, *prompts.content_free))
+    largest = max(
+        max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers, *prompts.content_free)
+    )
     num_known = comparison.model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(

@@ -314,7 +314,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         panel=OVERLAP,
         label="in-context with finetuned",
         within=SHARE,
-        tokens=("last",),
+        tokens=("answers",),
     ),
     "next_token_overlap_zero_shot": TextMetric(
         _overlap,
@@ -323,7 +323,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         panel=OVERLAP,
         label="zero-shot with finetuned",
         within=SHARE,
-        tokens=("last",),
+        tokens=("answers",),
     ),
     "next_token_total_variation": TextMetric(
         _variation,
@@ -332,7 +332,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         panel=VARIATION,
         label="in-context with finetuned",
         within=SHARE,
-        tokens=("last",),
+        tokens=("answers",),
     ),
     "next_token_total_variation_zero_shot": TextMetric(
         _variation,
@@ -341,14 +341,14 @@ TEXT_METRICS: dict[str, TextMetric] = {
         panel=VARIATION,
         label="zero-shot with finetuned",
         within=SHARE,
-        tokens=("last",),
+        tokens=("answers",),
     ),
     "order_sensitivity/in_context": TextMetric(
         lambda _num_layers: iclgd.metrics.OrderSensitivity(),
         lambda seen: (seen.all_orders["in_context"].next_token,),
         "order",
         within=(0.0, math.inf),
-        tokens=("last",),
+        tokens=("answers",),
         needs=ORDERS,
     ),
     "order_sensitivity/finetuned": TextMetric(
@@ -356,7 +356,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         lambda seen: (seen.all_orders["finetuned"].next_token,),
         "order",
         within=(0.0, math.inf),
-        tokens=("last",),
+        tokens=("answers",),
         needs=ORDERS,
     ),
     "order_flips/in_context": TextMetric(

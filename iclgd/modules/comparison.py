@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from iclgd.analysis.attention_capture import check_capture
@@ -13,7 +14,7 @@ from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.observe import Observation, observe
 from iclgd.analysis.query_values import QueryValues
 from iclgd.analysis.watching import make_watchable
-from iclgd.data.orders import Order
+from iclgd.data.orders import Order, reordered
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch, query_batches
 from iclgd.measures import CALIBRATION, ORDERS
@@ -79,7 +80,7 @@ class ComparisonState:
         make_watchable(self.model)
         extras = [ORDERS] * bool(comparison.orders) + [CALIBRATION] * bool(self.prompts.content_free)
         self.similarities = Similarities(self.model.num_layers, resampling, random_updates, extras)
-        self.orders = [OtherOrder(self.model, self.prompts.reordered(order)) for order in comparison.orders]
+        self.orders = [OtherOrder(self.model, reordered(self.prompts, order)) for order in comparison.orders]
         self.loss: Callable[[Tensor], Tensor] = make_loss(self.model, method)
         self.training_queries: list[list[Tensor]] = []
         self.finetuning_failure: str | None = None
@@ -127,7 +128,7 @@ class ComparisonState:
         """See the queries without content in the three settings."""
         prompts = replace(self.prompts, queries=self.prompts.content_free, labels=(0,) * len(self.prompts.content_free))
         (batch,) = query_batches(prompts, len(prompts.queries))
-        batch = QueryBatch(*(each.to(self.model.device) for each in batch))
+        batch = move_data_to_device(batch, self.model.device)
         zero_shot = observe(self.model, batch, prompts.answers, prompts.start)
         in_context = observe(self.model, batch, prompts.answers, context=self.context)
         with self.finetuned.applied():

@@ -12,7 +12,7 @@ from iclgd.analysis.observe import Observation
 from iclgd.analysis.query_values import QueryValues
 from iclgd.analysis.seen_queries import FinetuningAttention as FinetuningAttention
 from iclgd.analysis.seen_queries import Reordered, SeenQueries
-from iclgd.data.text_datamodule import QueryBatch
+from iclgd.data.text_datamodule import PLACES, QueryBatch
 from iclgd.measures import CONTROLS, TEXT_METRICS
 from iclgd.metrics import Bootstrap, QueryMean, Resampling, WilsonInterval
 from iclgd.metrics.accuracy import Share
@@ -42,6 +42,8 @@ class EvaluationConfig:
     """A task's name or file, for the control other_task."""
     random_updates: str = "gaussian"
     """Random updates that sim_aou_random compares with."""
+    place: str = "prompt"
+    """At which token outputs, scores and queries are compared; answers are predicted by the prompt's last one."""
     calibrate: bool = False
     """Whether accuracies of calibrated scores are there, too: answers' scores minus those without content."""
 
@@ -49,6 +51,7 @@ class EvaluationConfig:
         checks.at_least(1, "evaluation", self, "batch_size")
         checks.at_least(0, "evaluation", self, "num_replicates")
         checks.one_of(RANDOM_UPDATES, "evaluation", self, "random_updates")
+        checks.one_of(PLACES, "evaluation", self, "place")
         checks.all_of(CONTROLS, "evaluation", self, "controls")
         if ("other_task" in self.controls) != (self.other_task is not None):
             raise ValueError("evaluation.other_task goes with evaluation.controls=[other_task], and only with it")
