@@ -10,6 +10,7 @@ import torch
 
 from iclgd import checks
 from iclgd.data import prompt_tokens
+from iclgd.data.prompt_length import num_that_fit
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
 from iclgd.data.seeding import named_generator
@@ -224,7 +225,8 @@ def build_prompts(
 
     Raises:
         PromptError: for answers that the tokenizer does not know or cannot tell apart, a separator that it does not
-            have, no queries or demonstrations or none of their text's tokens, prompts that are too long.
+            have, no queries or demonstrations or none of their text's tokens.
+        OverlongQueryError: for queries that are too long.
     """
     if not queries or not demonstrations:
         raise PromptError(
@@ -254,29 +256,11 @@ def build_prompts(
             )
     notes = (*_notes_on_answers(task, answers), *notes, *notes_on_start)
 
-    longest = max(range(len(asked)), key=lambda index: len(asked[index]))
-    room = max_length - len(start) - len(asked[longest]) - max(map(len, answers))  # for demonstrations and separators
-    limit = f"the longest query has {len(asked[longest])} tokens, the model's limit is {max_length}"
-    if room < 0:
-        raise PromptError(
-            f"{task.name}: too long even without demonstrations: {limit}, start and answer included; "
-            f"leave out the query {task.prompt(queries[longest])[:60]!r} or take a model with a longer context"
-        )
     ends = list(itertools.accumulate(len(tokens) + len(separator) for tokens in shown))
-    num_kept = sum(end <= room for end in ends)
-    if num_kept == 0:
-        raise PromptError(
-            f"{task.name}: too long even with one demonstration: it has {ends[0]} tokens, {limit}; "
-            "take another demonstrations.seed or a model with a longer context"
-        )
-    if num_kept < len(shown):
-        lengths = f"{len(shown)} demonstrations have {ends[-1]} tokens, {limit}"
-        if config.overflow == "refuse":
-            raise PromptError(
-                f"{task.name}: too long: {lengths}; set demonstrations.num={num_kept} or less, or "
-                "demonstrations.overflow=drop"
-            )
-        notes = (*notes, f"demonstrations.num={num_kept}, not {len(shown)}: the last ones are dropped: {lengths}")
+    beside = len(start) + max(map(len, answers))
+    drop = config.overflow == "drop"
+    num_kept, note = num_that_fit(task.name, ends, list(map(len, asked)), asked_texts, beside, max_length, drop)
+    notes = notes if note is None else (*notes, note)
     return Prompts(
         start=start,
         answers=answers,
