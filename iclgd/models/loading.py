@@ -1,6 +1,7 @@
 """Load a language model and its tokenizer, as a config names them, through transformers."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    GgufConfig,
     GPT2TokenizerFast,
     PreTrainedModel,
 )
@@ -26,7 +28,7 @@ from iclgd.models.language import (
     with_random_weights,
     wrap,
 )
-from iclgd.models.model_files import EMBEDDED, locate, not_loaded, silence
+from iclgd.models.model_files import EMBEDDED, ModelFiles, locate, not_loaded, silence
 from iclgd.models.momentum import (
     ATTENTIONS,
     DEFAULT_MOMENTUM,
@@ -35,12 +37,13 @@ from iclgd.models.momentum import (
     momentum_config,
     remove_momentum,
 )
-from iclgd.vendors.transformers import WithParts
+from iclgd.vendors.transformers import WithParts, without_progress_of_gguf
 
 TOKENIZER_FILES = {
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt"),
     *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
 }
+GGUF_PACKAGES = ("gguf", "accelerate")  # without which transformers reads not all such files, or none
 DTYPES: dict[str, torch.dtype | str] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -58,9 +61,9 @@ class LanguageModelConfig:
     """
 
     name: str = EMBEDDED
-    """The embedded model, a folder with a Hugging Face model, or a model's name on the hub."""
+    """The embedded model, a folder with a Hugging Face model, a GGUF file, or a model's name on the hub."""
     tokenizer: str | None = None
-    """A tokenizer's folder or name, if not the model's own."""
+    """A tokenizer's folder, GGUF file or name, if not the model's own."""
     revision: str | None = None
     """Revision of the model on the hub."""
     dtype: str = "float32"
@@ -105,8 +108,11 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
             model.to(shape.dtype or torch.float32 if config.dtype == "auto" else DTYPES[config.dtype])
         else:
             kind = _loader(shape) if own is None else WithParts(_loader(shape), shape, lambda it: add_momentum(it, own))
+            if files.gguf:
+                where["quantization_config"] = GgufConfig(dequantize=True)
             dtype = DTYPES[config.dtype]
-            model, found = kind.from_pretrained(files.folder, dtype=dtype, output_loading_info=True, **where)
+            with without_progress_of_gguf():
+                model, found = kind.from_pretrained(files.folder, dtype=dtype, output_loading_info=True, **where)
             missing = sorted(found["missing_keys"])
     except Exception as error:  # as for its config
         raise LanguageModelError(not_loaded("model", config.name, error, "model.name")) from None
@@ -160,12 +166,14 @@ def load_named_tokenizer(name: str, key: str, revision: str | None = None) -> To
         LanguageModelError: if it cannot be found or read.
     """
     silence()
-    files = locate(name)
+    files = _files(name, key)
     names = {path.name for path in Path(files.folder).glob("*")}
-    if names and not names & TOKENIZER_FILES:  # transformers may make up an empty one
+    if names and files.gguf is None and not names & TOKENIZER_FILES:  # transformers may make up an empty one
         raise LanguageModelError(f"{key}: {name} has no tokenizer")
     try:
-        if {"vocab.json", "merges.txt"} == names & TOKENIZER_FILES:  # as GPT-2's is often passed on
+        if (
+            files.gguf is None and {"vocab.json", "merges.txt"} == names & TOKENIZER_FILES
+        ):  # as GPT-2's is often passed on
             return GPT2TokenizerFast.from_pretrained(files.folder)
         return AutoTokenizer.from_pretrained(files.folder, revision=revision, **files.arguments())
     except Exception as error:  # as above
@@ -175,11 +183,24 @@ def load_named_tokenizer(name: str, key: str, revision: str | None = None) -> To
 def _shape(config: LanguageModelConfig) -> Any:
     """Return the model's own config."""
     silence()
-    files = locate(config.name)
+    files = _files(config.name, "model.name")
     try:
         return AutoConfig.from_pretrained(files.folder, revision=config.revision, **files.arguments())
     except Exception as error:  # files of any origin can fail in any way
         raise LanguageModelError(not_loaded("model", config.name, error, "model.name")) from None
+
+
+def _files(name: str, key: str) -> ModelFiles:
+    """Return where a model's files are.
+
+    Raises:
+        LanguageModelError: if their format needs packages that are not installed.
+    """
+    files = locate(name)
+    missing = [package for package in GGUF_PACKAGES if files.gguf and find_spec(package) is None]
+    if missing:
+        raise LanguageModelError(f"{key}: {name} needs the package {missing[0]}; install iclgd[gguf]")
+    return files
 
 
 def _loader(config: Any) -> Any:
