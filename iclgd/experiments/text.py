@@ -92,6 +92,11 @@ def prepare(
         model = load_language_model(config.model, config.seed)
     else:
         model, tokenizer = pretrained
+    if model.is_placed and config.trainer.precision != DeviceConfig.precision:
+        raise LanguageModelError(
+            f"model.name={model.name} stays on its devices as it is: it needs "
+            f"trainer.precision={DeviceConfig.precision}, got {config.trainer.precision}"
+        )
     if config.trainer.precision == "64-true":
         model.model.double()  # as the Trainer will: what cannot be run so is found now
     original = Original(

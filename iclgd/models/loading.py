@@ -44,6 +44,10 @@ TOKENIZER_FILES = {
     *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
 }
 GGUF_PACKAGES = ("gguf", "accelerate")  # without which transformers reads not all such files, or none
+DEVICE_MAPS = {
+    "auto": "over all GPUs of a node, by accelerate: for a model that is larger than one; the CPU where there is none",
+    "cpu": "the CPU, whatever else there is",
+}
 DTYPES: dict[str, torch.dtype | str] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -68,6 +72,8 @@ class LanguageModelConfig:
     """Revision of the model on the hub."""
     dtype: str = "float32"
     """Numbers of the weights; key and value projections, which finetuning changes, have at least float32."""
+    device_map: str | None = None
+    """Where the parts of the model are; default: all on the device of each process."""
     untrained: bool = False
     """Random weights, from the seed, in the model's shape."""
     attention: str | None = None
@@ -80,6 +86,9 @@ class LanguageModelConfig:
             if getattr(self, key) == "":
                 raise ValueError(f"model.{key} must not be empty")
         checks.one_of(DTYPES, "model", self, "dtype")
+        checks.one_of(DEVICE_MAPS, "model", self, "device_map", optional=True)
+        if self.device_map is not None and self.untrained:
+            raise ValueError("model.device_map goes with trained weights: model.untrained=true has none")
         checks.one_of(ATTENTIONS, "model", self, "attention", optional=True)
         if self.momentum is not None:
             if self.attention != "momentum":
@@ -98,6 +107,10 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
         LanguageModelError: if it cannot be found or read, or has no attention that we know to change.
     """
     shape = _shape(config)
+    if config.device_map is not None and find_spec("accelerate") is None:
+        raise LanguageModelError(
+            f"model.device_map={config.device_map} needs the package accelerate; install iclgd[accelerate]"
+        )
     files = locate(config.name)
     where = files.arguments() | {"revision": config.revision}
     try:
@@ -108,19 +121,23 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
             model.to(shape.dtype or torch.float32 if config.dtype == "auto" else DTYPES[config.dtype])
         else:
             kind = _loader(shape) if own is None else WithParts(_loader(shape), shape, lambda it: add_momentum(it, own))
+            if config.device_map is not None:
+                where["device_map"] = config.device_map
             if files.gguf:
                 where["quantization_config"] = GgufConfig(dequantize=True)
-            dtype = DTYPES[config.dtype]
+            where |= {"config": shape, "output_loading_info": True}
             with without_progress_of_gguf():
-                model, found = kind.from_pretrained(files.folder, dtype=dtype, output_loading_info=True, **where)
+                model, found = kind.from_pretrained(files.folder, dtype=DTYPES[config.dtype], **where)
             missing = sorted(found["missing_keys"])
     except Exception as error:  # as for its config
         raise LanguageModelError(not_loaded("model", config.name, error, "model.name")) from None
     _set_attention(model, config, own)
     if missing:  # transformers would make up random weights
         raise LanguageModelError(f"model.name: the weights in {config.name} lack {missing[0]} ({len(missing)} in all)")
+    if config.device_map is not None:
+        _check_room(config, model)
     check_weights(config.name, model)
-    return wrap(config.name, model)
+    return wrap(config.name, model, is_placed=config.device_map is not None)
 
 
 def longest_sequence(config: LanguageModelConfig) -> int | None:
@@ -188,6 +205,16 @@ def _shape(config: LanguageModelConfig) -> Any:
         return AutoConfig.from_pretrained(files.folder, revision=config.revision, **files.arguments())
     except Exception as error:  # files of any origin can fail in any way
         raise LanguageModelError(not_loaded("model", config.name, error, "model.name")) from None
+
+
+def _check_room(config: LanguageModelConfig, model: PreTrainedModel) -> None:
+    """Refuse a model of which a part found no room on the GPUs: it could not be finetuned there."""
+    outside = [key for key, parameter in model.named_parameters() if parameter.is_meta]
+    if outside:
+        raise LanguageModelError(
+            f"model.device_map={config.device_map}: the GPUs here have no room for {outside[0]} of {config.name} "
+            f"({len(outside)} tensors in all); try model.dtype=bfloat16, or a machine with more"
+        )
 
 
 def _files(name: str, key: str) -> ModelFiles:

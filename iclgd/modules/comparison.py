@@ -89,15 +89,20 @@ class ComparisonState:
         """Look whether finetuning was finite."""
         self.finetuning_failure = finetuning_failure(self.finetuned)
 
-    def read_context(self) -> None:
-        """Run all demonstrations once, and keep of the finetuning pass what their attention is compared with."""
+    def read_context(self, device: torch.device) -> None:
+        """Run all demonstrations once, and keep of the finetuning pass what their attention is compared with.
+
+        Args:
+            device: where queries are measured; the layers may be on others.
+        """
         prompts = self.prompts
         num_start = len(prompts.start)
         layers = [
-            torch.cat([part[num_start:] for part in of_layer]) for of_layer in zip(*self.training_queries, strict=True)
+            torch.cat([part[num_start:] for part in of_layer]).to(device)
+            for of_layer in zip(*self.training_queries, strict=True)
         ]
         lengths = [len(demonstration) for demonstration in prompts.demonstrations]
-        where = torch.tensor(prompts.demonstration_positions, device=self.model.device)
+        where = torch.tensor(prompts.demonstration_positions, device=device)
         self.attention = FinetuningAttention(torch.stack(layers), where, lengths)
         self.context = run_context(self.model, prompts.context)
         self.training_queries = []

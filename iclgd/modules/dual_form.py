@@ -55,7 +55,8 @@ class DualFormModule(LightningModule):
         ]
         self.num_draws = len({item.draw for item in comparisons})
         # Lightning is told of what it has to bring to a device.
-        self.models = nn.ModuleList({id(item.model.model): item.model.model for item in comparisons}.values())
+        models = {id(item.model): item.model for item in comparisons if not item.model.is_placed}
+        self.models = nn.ModuleList(item.model for item in models.values())
         self.similarities = nn.ModuleList(item.similarities for item in self.comparisons)
         self.results: dict[str, float] = {}
         self.collected = CollectedAnswers()
@@ -98,7 +99,7 @@ class DualFormModule(LightningModule):
         self.collected = CollectedAnswers()
         for item in self.comparisons:
             item.values = []
-            item.read_context()
+            item.read_context(self.device)
 
     def test_step(self, batch: QueryBatch, batch_idx: int) -> dict[str, Observation]:
         """See a batch of queries in the three settings of every comparison; return those of the first."""

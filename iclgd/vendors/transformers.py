@@ -94,6 +94,21 @@ def without_progress_of_gguf() -> Iterator[None]:
         modeling_gguf_pytorch_utils.tqdm = previous
 
 
+def is_dispatched(model: PreTrainedModel) -> bool:
+    """Say whether accelerate has brought a model's parts to several devices."""
+    return hasattr(model, "hf_device_map")
+
+
+def place_like(other: PreTrainedModel, model: PreTrainedModel) -> None:
+    """Bring a model's parts to where those of another of the same shape are."""
+    if not is_dispatched(other):
+        model.to(other.get_input_embeddings().weight.device)
+        return
+    from accelerate import dispatch_model  # an extra
+
+    dispatch_model(model, device_map=other.hf_device_map, skip_keys=model._skip_keys_device_placement)
+
+
 def has_recurrent_state(model: PreTrainedModel) -> bool:
     """Say whether a model has more to hand on to the next token than keys and values."""
     return bool(getattr(model, "_is_stateful", False))
