@@ -19,18 +19,22 @@ def check_placement(model: LanguageModelConfig, trainer: DeviceConfig) -> None:
         Traceback (most recent call last):
         ValueError: model.dtype=bfloat16 needs trainer.precision=32-true, which leaves the model as it is; got 64-true
     """
-    for key in ("dtype", "device_map"):
+    for key in ("dtype", "quantization", "device_map"):
         value = getattr(model, key)
         if value != getattr(LanguageModelConfig, key) and trainer.precision != DeviceConfig.precision:
             raise ValueError(
                 f"model.{key}={value} needs trainer.precision={DeviceConfig.precision}, which leaves the model as it "
                 f"is; got {trainer.precision}"
             )
-    if model.device_map == "auto" and trainer.devices > 1:
+    if model.placement is None:
+        return
+    key = "device_map" if model.quantization is None else "quantization"
+    what = f"model.{key}={getattr(model, key)}"
+    if model.placement == "auto" and trainer.devices > 1:
         raise ValueError(
-            f"model.device_map=auto takes all GPUs of a node for one process: trainer.devices must be 1, "
-            f"got {trainer.devices}; queries are shared among nodes, trainer.num_nodes"
+            f"{what} takes all GPUs of a node for one process: trainer.devices must be 1, got {trainer.devices}; "
+            "queries are shared among nodes, trainer.num_nodes"
         )
     contradicting = {"auto": "cpu", "cpu": "gpu"}
-    if model.device_map is not None and trainer.accelerator == contradicting[model.device_map]:
-        raise ValueError(f"model.device_map={model.device_map} contradicts trainer.accelerator={trainer.accelerator}")
+    if trainer.accelerator == contradicting[model.placement]:
+        raise ValueError(f"{what} contradicts trainer.accelerator={trainer.accelerator}")
