@@ -122,6 +122,11 @@ def prepare(
         model = load_language_model(config.model, config.seed)
     else:
         model, tokenizer = pretrained
+    if model.is_placed and config.trainer.precision != DeviceConfig.precision:
+        raise LanguageModelError(
+            f"model.name={model.name} stays on its devices as it is: it needs "
+            f"trainer.precision={DeviceConfig.precision}, got {config.trainer.precision}"
+        )
     if config.trainer.precision == "64-true":
         model.model.double()  # as the Trainer will: what cannot be run so is found now
     original = Original(
@@ -230,7 +235,9 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     if directory is not None:
         write_predictions(directory, prediction_rows(module.answered()))
     speed = len(data.prompts[0].queries) / module.seconds
-    peak_memory = _peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
+    placed = [item.model.model for item in module.comparisons if item.model.is_placed]
+    devices = {parameter.device for model in placed for parameter in model.parameters()}
+    peak_memory = _peak_memory({trainer.strategy.root_device, *devices})  # the module is back on the CPU
     found = search[0].results if search is not None else {}
     if config.task.overlong == "drop":
         found = {**found, "overlong_queries": float(num_overlong)}
@@ -250,10 +257,10 @@ def _check_tokens(comparison: Comparison) -> None:
         )
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Return the largest memory that the device, or this process, has had in use so far, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+def _peak_memory(devices: set[torch.device]) -> int:
+    """Return the largest memory that the GPUs, or else this process, have had in use so far, in bytes."""
+    if gpus := [device for device in devices if device.type == "cuda"]:
+        return sum(torch.cuda.max_memory_allocated(device) for device in gpus)
     status = Path("/proc/self/status")
     if status.exists():  # Linux; getrusage would report the peak of whoever started this process, if that was higher
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
