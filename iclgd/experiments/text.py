@@ -97,7 +97,7 @@ class Prepared(NamedTuple):
     data: TextDataModule
     module: DualFormModule
     notes: list[str]
-    search: tuple[RateSearch, RateSearchData] | None
+    search: tuple[RateSearch, RateSearchData] | None = None
     num_overlong: int = 0
 
 
