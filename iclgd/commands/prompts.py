@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from iclgd.checks import InputError
+from iclgd.quick_imports import quick_imports
 from iclgd.terminal import escaped, say, show, show_table
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ UNCOUNTED = "The start, separators, and what a layer's mask hides (windows) do n
 
 def show_prompt(arguments: argparse.Namespace) -> int:
     """Print what the model sees of a query in each setting."""
-    from iclgd import config as configs
-    from iclgd import own_entries
-    from iclgd.experiments import text
-    from iclgd.runs.opening import config_and_name
+    with quick_imports():
+        from iclgd import config as configs
+        from iclgd import own_entries
+        from iclgd.experiments import text
+        from iclgd.runs.opening import config_and_name
 
     own_entries.load(arguments.imports)
     path, name = config_and_name(arguments.config)

@@ -12,6 +12,8 @@ from iclgd import checks
 from iclgd.data import prompt_tokens
 from iclgd.data.answer_tokens import answer_tokens, checked_answers, notes_on_answers
 from iclgd.data.chat import tokenized_turns
+from iclgd.data.content_free import content_free_prompts
+from iclgd.data.orders import permutation_of
 from iclgd.data.prompt_length import num_that_fit
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
@@ -51,6 +53,8 @@ class DemonstrationsConfig:
     """Which training rows are drawn."""
     permutation: int = 0
     """Their order: 0 is that of the selection, p its p-th shuffle."""
+    num_orders: int = 1
+    """Orders of the same ones, to see how much that matters: order_sensitivity; 1: it is not measured."""
     separator: str = "\n"
     """What follows each demonstration; eos is the tokenizer's end-of-sequence token, as in [Dai]."""
     overflow: str = "refuse"
@@ -61,7 +65,7 @@ class DemonstrationsConfig:
     """Prompts and answers are turns of user and assistant, by the tokenizer's chat template (instruct models)."""
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "demonstrations", self, "num")  # without any there is nothing to compare
+        checks.at_least(1, "demonstrations", self, "num", "num_orders")  # without any there is nothing to compare
         checks.at_least(0, "demonstrations", self, "seed", "permutation", most=checks.LARGEST_SEED)
         for typed, meant in (("\\n", "\n"), ("\\t", "\t")):  # in a shell '\n' stays a backslash and n
             object.__setattr__(self, "separator", self.separator.replace(typed, meant))
@@ -105,6 +109,7 @@ class Prompts:
         notes: lines that the user should see.
         query_texts: Q, what ``queries`` are the tokens of.
         answer_texts: C, likewise.
+        content_free: queries without content; none unless scores are calibrated.
     """
 
     start: Tokens
@@ -117,6 +122,7 @@ class Prompts:
     notes: tuple[str, ...] = ()
     query_texts: tuple[str, ...] = ()
     answer_texts: tuple[str, ...] = ()
+    content_free: tuple[Tokens, ...] = ()
 
     @property
     def context(self) -> Tokens:
@@ -168,8 +174,7 @@ def select_demonstrations(
         shuffled = [examples[index] for index in order.tolist()]
         chosen = _balanced(shuffled, num, answers) if config.selection == "balanced" else shuffled[:num]
     if config.permutation:
-        generator = named_generator(config.seed, f"demonstrations/permutation/{config.permutation}")
-        chosen = [chosen[index] for index in torch.randperm(num, generator=generator).tolist()]
+        chosen = [chosen[index] for index in permutation_of(num, config.seed, config.permutation)]
     return chosen
 
 
@@ -216,6 +221,7 @@ def build_prompts(
     config: DemonstrationsConfig,
     max_length: int,
     shown_task: TextTask | None = None,
+    calibrate: bool = False,
 ) -> Prompts:
     """Return the token ids of demonstrations and queries.
 
@@ -231,6 +237,7 @@ def build_prompts(
         config: separator, overflow and start token.
         max_length: of the model, in tokens: context, query and answer must fit.
         shown_task: of the demonstrations, if not ``task``: the control "other task".
+        calibrate: whether content-free queries are asked, too.
 
     Raises:
         PromptError: for answers that the tokenizer does not know or cannot tell apart, a separator that it does not
@@ -250,6 +257,18 @@ def build_prompts(
     beside = len(found.start) + max(map(len, found.answers))
     drop = config.overflow == "drop"
     num_kept, note = num_that_fit(task.name, ends, list(map(len, found.asked)), asked_texts, beside, max_length, drop)
+    notes = found.notes if note is None else (*found.notes, note)
+    content_free: tuple[Tokens, ...] = ()
+    if calibrate:
+
+        def asked(texts: list[str]) -> tuple[Tokens, ...]:
+            if not config.chat:
+                return encode(tokenizer, texts)
+            return _chat(tokenizer, task, shown_task, demonstrations, texts, shown_texts, config).asked
+
+        room = max_length - beside - ends[num_kept - 1]
+        content_free, notes_on_these = content_free_prompts(asked, task, room)
+        notes = (*notes, *notes_on_these)
     return Prompts(
         start=found.start,
         answers=found.answers,
@@ -258,9 +277,10 @@ def build_prompts(
         separator=found.separator,
         queries=found.asked,
         labels=tuple(example.label for example in queries),
-        notes=found.notes if note is None else (*found.notes, note),
+        notes=notes,
         query_texts=tuple(asked_texts),
         answer_texts=task.answers,
+        content_free=content_free,
     )
 
 

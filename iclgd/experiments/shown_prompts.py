@@ -14,8 +14,8 @@ from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
 from iclgd.data.text import TextExample
 from iclgd.data.text_datamodule import answer_at
 from iclgd.experiments import text
-from iclgd.measures import TEXT_METRICS, TOKENS
-from iclgd.models.language import load_tokenizer, longest_sequence
+from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
+from iclgd.models.loading import load_tokenizer, longest_sequence
 
 
 class ShownPromptError(InputError):
@@ -141,8 +141,17 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
             "in_context": _counting(asked + answer, len(prompts.context), prompts.demonstration_positions),
             "finetuned": _counting(asked + answer, after_start, ()),
         },
-        measures={name: tuple(kind for kind in TOKENS if kind in entry.tokens) for name, entry in TEXT_METRICS.items()},
+        measures={
+            name: tuple(kind for kind in TOKENS if kind in entry.tokens)
+            for name, entry in TEXT_METRICS.items()
+            if entry.needs in _had(config)
+        },
     )
+
+
+def _had(config: text.Config) -> list[str]:
+    """Return what measures can need that a run of the config has."""
+    return ["", *[ORDERS] * (config.demonstrations.num_orders > 1), *[CALIBRATION] * config.evaluation.calibrate]
 
 
 def _counting(query: Tokens, start: int, demonstrations: Sequence[int]) -> dict[str, tuple[int, ...]]:

@@ -44,6 +44,16 @@ def built(tokenizer: PreTrainedTokenizerFast, texts: list[str] = TEXTS) -> Promp
     return build_prompts(TASK, tokenizer, examples[:2], examples[2:], config, 4096)
 
 
+def test_queries_without_content_are_turns_too() -> None:
+    tokenizer = instruct(gpt2, CHATML)
+    examples = [TextExample({"text": text}, index % 2) for index, text in enumerate(TEXTS)]
+    config = DemonstrationsConfig(num=2, chat=True)
+    found = build_prompts(TASK, tokenizer, examples[:2], examples[2:], config, 4096, calibrate=True)
+    contents = ["N/A", "[MASK]", ""]
+    alone = [found.start + query for query in found.content_free]
+    assert alone == [whole(tokenizer, f"Review: {content} Sentiment:") for content in contents]
+
+
 def whole(tokenizer: PreTrainedTokenizerFast, *texts: str) -> tuple[int, ...]:
     """Return what transformers makes of turns; if the last is a user's, up to where an answer begins."""
     roles = [{"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(texts)]

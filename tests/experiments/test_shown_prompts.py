@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast
 
 from iclgd import config as configs
 from iclgd.analysis.observe import Observation
-from iclgd.analysis.seen_queries import FinetuningAttention, SeenQueries
+from iclgd.analysis.seen_queries import FinetuningAttention, Reordered, SeenQueries
 from iclgd.data.prompts import Prompts
 from iclgd.data.text import load_task, text_task_names
 from iclgd.experiments import text
-from iclgd.measures import TEXT_METRICS, TOKENS
+from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.metrics.bootstrap import Resampling
 from iclgd.modules.similarities import Similarities
 from iclgd.runtime.process import prepare_process
@@ -192,6 +192,7 @@ def observation(generator: torch.Generator, with_context: bool) -> Observation:
         context_visible=visible if with_context else None,
         context_updates=updates,
         weight_updates=drawn(2, 2, 3) if with_context else None,
+        next_token=drawn(40).log_softmax(-1),
     )
 
 
@@ -203,7 +204,7 @@ def changed(seen: Observation, kind: str, positions: Tensor, generator: torch.Ge
 
     changes: dict[str, Any] = {}
     if kind == "answers":
-        changes["answer_scores"] = seen.answer_scores.roll(1, 1)
+        changes |= {"answer_scores": seen.answer_scores.roll(1, 1), "next_token": other(seen.next_token)}
     elif kind == "last":
         changes["outputs"] = other(seen.outputs)
     elif kind == "query":
@@ -235,8 +236,11 @@ def test_measures_rest_on_the_tokens_that_they_name(kind: str) -> None:
     found = []
     for zero_shot, in_context, finetuned in (settings, others):
         attention = FinetuningAttention(queries, positions, [2, 3])
-        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian")
-        metrics = Similarities(2, Resampling(0), "gaussian").metrics
+        learning = {"in_context": in_context, "finetuned": finetuned}
+        other_order = {name: Reordered(each.next_token.flip(0), each.predictions) for name, each in learning.items()}
+        free = dict.fromkeys(("zero_shot", "in_context", "finetuned"), torch.zeros(3))
+        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian", [other_order], free)
+        metrics = Similarities(2, Resampling(0), "gaussian", [ORDERS, CALIBRATION]).metrics
         found.append({name: TEXT_METRICS[name].inputs(seen) for name in metrics})
     for name, entry in TEXT_METRICS.items():
         pairs = zip(*(of[name] for of in found), strict=True)
