@@ -79,9 +79,10 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
     for name, draw, prompts, settings, likenesses in comparisons:
         texts = prompts.answer_texts
         columns = [zip(of.scores.tolist(), of.choices.tolist(), strict=True) for of in settings.values()]
-        likeness = zip(*(values.tolist() for values in likenesses.values()), strict=True)
+        alike = [values.tolist() for values in likenesses.values()]
+        likeness = zip(*alike, strict=True) if alike else [()] * len(prompts.labels)
         queries = zip(prompts.query_texts, prompts.labels, likeness, *columns, strict=True)
-        for query, (text, label, alike, *of_query) in enumerate(queries):
+        for query, (text, label, of_likeness, *of_query) in enumerate(queries):
             for setting, (scores, choice) in zip(settings, of_query, strict=True):
                 row = {
                     "control": name or None,
@@ -93,8 +94,8 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
                     "choice": None if choice == NO_ANSWER else texts[choice],
                     "scores": dict(zip(texts, scores, strict=True)),
                 }
-                if setting == IN_CONTEXT:
-                    row["likeness"] = dict(zip(likenesses, map(_shortened, alike), strict=True))
+                if setting == IN_CONTEXT and likenesses:
+                    row["likeness"] = dict(zip(likenesses, map(_shortened, of_likeness), strict=True))
                 yield row
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.analysis.original import Original
-from iclgd.data.prompts import DemonstrationsConfig
+from iclgd.data.prompts import DemonstrationsConfig, Prompts
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.protocol import Experiment, RunContext
@@ -114,7 +114,7 @@ def prepare(
         comparisons.append(Comparison("", model, drawn.prompts(), draw))
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
-        _check_tokens(item)
+        check_tokens(item.model, item.prompts)
     data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
     module = DualFormModule(comparisons, config.finetune, config.evaluation, config.seed)
     notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
@@ -162,22 +162,25 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     if directory is not None:
         write_predictions(directory, prediction_rows(module.answered()))
     speed = len(data.prompts[0].queries) / module.seconds
-    peak_memory = _peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
-    return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
+    memory = peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
+    return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(memory)}
 
 
-def _check_tokens(comparison: Comparison) -> None:
-    """Refuse a tokenizer that is not the model's."""
-    prompts = comparison.prompts
+def check_tokens(model: LanguageModel, prompts: Prompts) -> None:
+    """Refuse a tokenizer that is not the model's.
+
+    Raises:
+        LanguageModelError: for a token that the model has not.
+    """
     largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers))
-    num_known = comparison.model.model.get_input_embeddings().num_embeddings
+    num_known = model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(
             f"model.tokenizer: it has a token {largest}, but the model knows {num_known}; is it this model's tokenizer?"
         )
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Return the largest memory that the device, or this process, has had in use so far, in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
