@@ -19,6 +19,7 @@ from iclgd.data.prompts import select_demonstrations
 from iclgd.experiments import text
 from iclgd.models.language import EMBEDDED_FOLDER
 from iclgd.runs.run import load_run
+from iclgd.terminal import say
 
 LARGEST_DISTANCE = 1e-3  # between scores in single precision, summed in another order
 
@@ -126,9 +127,9 @@ def main() -> None:
     found = list(again(arguments.run, arguments.learning_rate, arguments.queries))
     for each in found:
         if not each.agrees:
-            print("differs:", each)
+            say(f"differs: {each}")
     same = sum(each.choice == each.recorded for each in found)
-    print(f"{same} of {len(found)} choices are the same; scores differ by at most {max(x.distance for x in found):.2g}")
+    say(f"{same} of {len(found)} choices are the same; scores differ by at most {max(x.distance for x in found):.2g}")
 
 
 if __name__ == "__main__":
