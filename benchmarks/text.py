@@ -125,7 +125,7 @@ def subject_of(name: str, options: argparse.Namespace) -> Subject:
     """Return a random model with random prompts, or the model of a folder with a task's."""
     if name in SHAPES:
         return random_subject(name, SHAPES[name], options.demonstrations, options.queries)
-    _, module, _ = text.prepare(config_of(options, name, options.task))
+    module = text.prepare(config_of(options, name, options.task)).module
     (comparison,) = module.comparisons
     return Subject(Path(name).name, comparison.model, comparison.prompts)
 
@@ -164,7 +164,7 @@ def run_ours(subject: Subject, device: DeviceConfig) -> tuple[Timing, dict[str, 
     data = TextDataModule([subject.prompts], evaluation.batch_size)
     config = text.Config(finetune=finetune, evaluation=evaluation, trainer=device)
     start, processor_start = time.perf_counter(), time.process_time()
-    summary = text.execute(RunContext.alone(config), (data, module, []))
+    summary = text.execute(RunContext.alone(config), text.Prepared(data, module, [], None))
     total, processor = time.perf_counter() - start, time.process_time() - processor_start
     return Timing(module.finetuning_seconds, total - module.finetuning_seconds, processor), summary
 

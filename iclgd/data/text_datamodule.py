@@ -69,11 +69,23 @@ class TextDataModule(LightningDataModule):
 
     def test_dataloader(self) -> Batches[QueryBatch]:
         """Return this process's queries, the shortest first: little is padded."""
-        queries, labels = self.prompts[0].queries, self.prompts[0].labels
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
-        chunks = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return Batches([_batch(chunk, [queries[index] for index in chunk], labels) for chunk in chunks])
+        return Batches(query_batches(self.prompts[0], self.batch_size, rank, num_ranks))
+
+
+def query_batches(prompts: Prompts, batch_size: int, rank: int = 0, num_ranks: int = 1) -> list[QueryBatch]:
+    """Return the queries of a process in batches, the shortest first.
+
+    Args:
+        prompts: with all queries.
+        batch_size: queries at once.
+        rank: of the process.
+        num_ranks: number of processes.
+    """
+    queries, labels = prompts.queries, prompts.labels
+    order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
+    chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [_batch(chunk, [queries[index] for index in chunk], labels) for chunk in chunks]
 
 
 def _batch(indices: list[int], queries: list[tuple[int, ...]], labels: Sequence[int]) -> QueryBatch:

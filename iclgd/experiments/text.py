@@ -3,13 +3,14 @@
 import resource
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from omegaconf import MISSING
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.analysis.answers import prediction_rows
-from iclgd.analysis.finetune import FinetuneConfig
+from iclgd.analysis.finetune import SEARCH, FinetuneConfig
 from iclgd.analysis.original import Original
 from iclgd.data.prompts import DemonstrationsConfig, Prompts
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
@@ -24,9 +25,11 @@ from iclgd.models.language import (
     load_tokenizer,
 )
 from iclgd.modules.dual_form import Comparison, DualFormModule
+from iclgd.modules.rate_search import RateSearch, RateSearchData
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.report.comparison_table import comparison_table
 from iclgd.report.figures import Draw
+from iclgd.report.rate_figures import learning_rate
 from iclgd.report.similarity_figures import accuracy, similarity
 from iclgd.report.titles import of_text
 from iclgd.runtime.participants import Participants
@@ -37,7 +40,7 @@ from iclgd.terminal import say
 from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
 
-FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy}
+FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy, "learning_rate": learning_rate}
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class Config:
         other = self.evaluation.other_task
         if other is not None and task_path(other).resolve() == task_path(self.task.name).resolve():
             raise ValueError(f"evaluation.other_task must be another task than task.name; got {other!r}")
+        judged, drawn = self.finetune.search.num_draws, self.demonstrations.num_draws
+        if judged is not None and judged > drawn:
+            raise ValueError(
+                f"finetune.search.num_draws must be at most demonstrations.num_draws ({drawn}), got {judged}"
+            )
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.task.num_queries is not None and self.task.num_queries < num_processes:
             raise ValueError(
@@ -71,7 +79,20 @@ class Config:
             )
 
 
-Prepared = tuple[TextDataModule, DualFormModule, list[str]]
+class Prepared(NamedTuple):
+    """A comparison that can begin.
+
+    Attributes:
+        data: demonstrations and queries.
+        module: that compares.
+        notes: what to tell the user.
+        search: finds the learning rate, and its data; ``None`` if it is given.
+    """
+
+    data: TextDataModule
+    module: DualFormModule
+    notes: list[str]
+    search: tuple[RateSearch, RateSearchData] | None
 
 
 def prepare(
@@ -108,9 +129,9 @@ def prepare(
         config.evaluation.other_task,
         config.task.data_dir,
     )
+    draws = [original.drawn_again(draw, rows) for draw in range(config.demonstrations.num_draws)]
     comparisons = []
-    for draw in range(config.demonstrations.num_draws):
-        drawn = original.drawn_again(draw, rows)
+    for draw, drawn in enumerate(draws):
         comparisons.append(Comparison("", model, drawn.prompts(), draw))
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
@@ -118,7 +139,16 @@ def prepare(
     data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
     module = DualFormModule(comparisons, config.finetune, config.evaluation, config.seed)
     notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
-    return data, module, list(dict.fromkeys(notes))
+    search = None
+    if config.finetune.learning_rate == SEARCH:
+        settings = config.finetune.search
+        held_out = original.held_out(rows, draws, settings.num_rows)
+        judged_by = [item for item in comparisons if not item.name][: settings.num_draws]
+        search = (
+            RateSearch(judged_by, held_out, config.finetune, config.evaluation.batch_size),
+            RateSearchData(len(judged_by), len(settings.learning_rates)),
+        )
+    return Prepared(data, module, list(dict.fromkeys(notes)), search)
 
 
 def read_task(
@@ -144,7 +174,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     There are no checkpoints: an interrupted comparison starts over, and the base model's weights are nobody's copy.
     """
     config, directory = context.config, context.directory
-    data, module, notes = prepared
+    data, module, notes, search = prepared
     if directory is not None:
         for note in notes:
             say(f"note: {note}")
@@ -157,13 +187,17 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         launch=context.launch,
     )
     with interruptible(trainer):
+        if search is not None:
+            trainer.validate(*search, verbose=False)
+            module.learning_rate = search[0].found
         trainer.fit(module, data)
         trainer.test(module, data, verbose=False)
     if directory is not None:
         write_predictions(directory, prediction_rows(module.answered()))
     speed = len(data.prompts[0].queries) / module.seconds
     memory = peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
-    return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(memory)}
+    found = search[0].results if search is not None else {}
+    return {**module.results, **found, "queries_per_second": speed, "peak_memory_bytes": float(memory)}
 
 
 def check_tokens(model: LanguageModel, prompts: Prompts) -> None:

@@ -1,5 +1,6 @@
 """Compare in-context learning with finetuning: fitting finetunes, testing looks at every query in three settings."""
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -35,7 +36,8 @@ class DualFormModule(LightningModule):
 
     Args:
         comparisons: the comparison itself and its controls, of each draw of demonstrations.
-        finetune: the ``finetune`` part of the config.
+        finetune: the ``finetune`` part of the config; if its learning rate is to be found, set ``learning_rate`` to
+            what :class:`~iclgd.modules.rate_search.RateSearch` finds before ``fit``.
         evaluation: the ``evaluation`` part of the config.
         seed: of bootstrap and random baselines.
 
@@ -48,7 +50,7 @@ class DualFormModule(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # one step of plain gradient descent, on parts of some weights
-        self.learning_rate = finetune.learning_rate
+        self.learning_rate = math.nan if isinstance(finetune.learning_rate, str) else finetune.learning_rate
         resampling = Resampling(evaluation.num_replicates, seed)  # replicates of all comparisons are the same queries
         self.comparisons = [
             ComparisonState(item, finetune.method, resampling, evaluation.random_updates) for item in comparisons

@@ -61,7 +61,7 @@ def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool)
     keys = [f"model.name={model}", f"task.name={task}", "task.num_queries=4"]
     config = configs.load(CONFIG, [*KEYS, *keys, "evaluation.batch_size=1", "evaluation.num_replicates=0"])
     assert isinstance(config, text.Config)
-    data, module, _ = text.prepare(config)
+    data, module = text.prepare(config)[:2]
     passes: list[tuple[int, list[int]]] = []  # the length of the past, and the tokens
 
     def note(_module: Any, _inputs: Any, keywords: dict[str, Any]) -> None:

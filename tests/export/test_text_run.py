@@ -167,7 +167,7 @@ def test_records_have_the_published_layout(case: str, tmp_path: Path, cli: Cli) 
     records = read(output)
     config = configs.load(directory / "config.yaml")
     assert isinstance(config, text.Config)
-    _, module, _ = text.prepare(config)
+    module = text.prepare(config).module
     model, prompts = module.comparisons[0].model, module.comparisons[0].prompts
     finetuned, loss = Finetuned(model), make_loss(model, config.finetune.method)
     steps = [finetuned.step(tokens, LEARNING_RATE, loss) for tokens in prompts.finetuning_examples]
