@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 
 import iclgd
 from tests.conftest import ROOT
+from tests.processes import NOT_FOR_READING, modules_after
 
 Cli = Callable[..., tuple[int, str, str]]
 COMMANDS = ("run", "show-config", "show-prompt", "resume", "list", "verify", "bench", "export", "track", "sweep")
@@ -35,6 +37,17 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"torch", "lightning", "omegaconf", "wandb", "numpy", "rich"}
+
+
+def test_what_reads_files_alone_does_without_torch(cli: Cli, tmp_path: Path) -> None:
+    runs = ROOT / "tests" / "reference" / "runs"
+    (text,) = (runs / "embedded").iterdir()
+    other = shutil.copytree(text, tmp_path / "other")
+    report = ["report", str(runs), "--out", str(tmp_path / "page.html")]
+    assert cli(*report)[0] == 0  # what configs ship, once for a version, is known from here on
+    loaded = modules_after(report, ["compare", str(text), str(other)])
+    assert "numpy" in loaded
+    assert not loaded & NOT_FOR_READING
 
 
 def test_help_is_quick() -> None:

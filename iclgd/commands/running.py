@@ -74,7 +74,7 @@ def export(arguments: argparse.Namespace) -> int:
     """Write a text run in a published record format."""
     from iclgd import own_entries
     from iclgd.export.text_run import export as write
-    from iclgd.runs.opening import ONE_PROCESS, recorded_config
+    from iclgd.runs.recorded import ONE_PROCESS, recorded_config
     from iclgd.runtime.process import prepare_process
 
     own_entries.load(arguments.imports)

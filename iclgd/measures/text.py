@@ -5,22 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-from torchmetrics import Metric, SumMetric
+import iclgd
 
-from iclgd.metrics import (
-    Accuracy,
-    Kendall,
-    RandomSimAOU,
-    Rec2FTP,
-    SimAM,
-    SimAMDelta,
-    SimAOU,
-    TopKRecall,
-    UpdateSimilarity,
-)
+if TYPE_CHECKING:  # a report reads the entries, and has no use for models, nor seconds for torch
+    from torch import Tensor
+    from torchmetrics import Metric
 
-if TYPE_CHECKING:  # a report reads the entries, and has no use for models
     from iclgd.analysis.seen_queries import SeenQueries
 
 NUM_TOP_TOKENS, NUM_TOP_EXAMPLES = 100, 5  # as published
@@ -69,7 +59,7 @@ class TextMetric:
         tokens: on which it rests, of ``TOKENS``; for ``iclgd show-prompt``.
     """
 
-    metric: Callable[[int], Metric]
+    metric: "Callable[[int], Metric]"
     inputs: "Callable[[SeenQueries], tuple[Tensor | None, ...]]"
     group: str = ""
     decimals: int | None = 2
@@ -88,16 +78,23 @@ UPDATES = Panel("Update similarity: effect on the query", "mean cosine", chance=
 SHARE = (0.0, 1.0)
 
 
-def _accuracy(_num_layers: int) -> Metric:
-    return Accuracy()
+# iclgd.metrics is imported, and torch with it, when a measure is built.
+def _accuracy(_num_layers: int) -> "Metric":
+    return iclgd.metrics.Accuracy()
 
 
-def _top_tokens(num_layers: int) -> Metric:
-    return TopKRecall(num_layers, NUM_TOP_TOKENS)
+def _count(_num_layers: int) -> "Metric":
+    from torchmetrics import SumMetric
+
+    return SumMetric(nan_strategy="disable")
 
 
-def _top_examples(num_layers: int) -> Metric:
-    return TopKRecall(num_layers, NUM_TOP_EXAMPLES)
+def _top_tokens(num_layers: int) -> "Metric":
+    return iclgd.metrics.TopKRecall(num_layers, NUM_TOP_TOKENS)
+
+
+def _top_examples(num_layers: int) -> "Metric":
+    return iclgd.metrics.TopKRecall(num_layers, NUM_TOP_EXAMPLES)
 
 
 TEXT_METRICS: dict[str, TextMetric] = {
@@ -123,7 +120,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("answers",),
     ),
     "rec2ftp": TextMetric(
-        lambda _num_layers: Rec2FTP(),
+        lambda _num_layers: iclgd.metrics.Rec2FTP(),
         lambda seen: seen.correct,
         "answers",
         decimals=0,
@@ -132,7 +129,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("answers",),
     ),
     "rec2ftp_queries": TextMetric(  # how many it rests on
-        lambda _num_layers: SumMetric(nan_strategy="disable"),
+        _count,
         lambda seen: (seen.put_right,),
         "answers",
         decimals=None,
@@ -147,7 +144,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("answers",),
     ),
     "sim_aou": TextMetric(
-        SimAOU,
+        lambda num_layers: iclgd.metrics.SimAOU(num_layers),
         lambda seen: seen.outputs,
         "SimAOU",
         panel=AOU,
@@ -155,7 +152,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("last",),
     ),
     "sim_aou_random": TextMetric(
-        RandomSimAOU,
+        lambda num_layers: iclgd.metrics.RandomSimAOU(num_layers),
         lambda seen: (*seen.outputs[:2], seen.random_outputs),
         "SimAOU",
         panel=AOU,
@@ -163,7 +160,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("last",),
     ),
     "sim_am": TextMetric(
-        SimAM,
+        lambda num_layers: iclgd.metrics.SimAM(num_layers),
         lambda seen: (seen.in_context.scores, seen.finetuned.scores, seen.visible),
         "SimAM",
         panel=AM,
@@ -171,7 +168,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("query",),
     ),
     "sim_am_zero_shot": TextMetric(
-        SimAM,
+        lambda num_layers: iclgd.metrics.SimAM(num_layers),
         lambda seen: (seen.in_context.scores, seen.zero_shot.scores, seen.visible),
         "SimAM",
         panel=AM,
@@ -179,7 +176,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("query",),
     ),
     "sim_am_delta": TextMetric(
-        SimAMDelta,
+        lambda num_layers: iclgd.metrics.SimAMDelta(num_layers),
         lambda seen: (seen.zero_shot.scores, seen.in_context.scores, seen.finetuned.scores, seen.visible),
         "SimAM",
         panel=AM,
@@ -187,7 +184,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("query",),
     ),
     "kendall": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.tokens.in_context, seen.tokens.finetuned, seen.tokens.visible),
         "Kendall",
         panel=KENDALL,
@@ -195,7 +192,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "kendall_random": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.tokens.in_context, seen.tokens.random, seen.tokens.visible),
         "Kendall",
         panel=KENDALL,
@@ -203,7 +200,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "kendall_examples": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.examples.in_context, seen.examples.finetuned, seen.examples.visible),
         "Kendall",
         panel=KENDALL,
@@ -211,7 +208,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "kendall_examples_random": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.examples.in_context, seen.examples.random, seen.examples.visible),
         "Kendall",
         panel=KENDALL,
@@ -219,7 +216,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "kendall_examples_length": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.examples.in_context, seen.example_lengths, seen.examples.visible),
         "Kendall",
         tokens=("demonstrations",),
@@ -253,7 +250,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "update_similarity": TextMetric(
-        UpdateSimilarity,
+        lambda num_layers: iclgd.metrics.UpdateSimilarity(num_layers),
         lambda seen: seen.weight_updates,
         panel=UPDATES,
         label=r"$\Delta W_\mathrm{ICL}\,q$ with $\Delta W_\mathrm{FT}\,q$",
