@@ -1,5 +1,7 @@
 """The accuracy of a language model against the number of demonstrations in its context: a table, and a figure."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -74,7 +76,7 @@ def accuracy_by_demonstrations(results: Results) -> Figure | None:
         label = None if index else "each draw of demonstrations"
         axes.plot(places, own, color=OTHER, linewidth=0.7, marker=".", markersize=3, alpha=0.7, label=label)
     reach = np.maximum([values - low, high - values], 0)
-    style = {"color": BLUE, "marker": "o", "markersize": 4, "capsize": 2, "elinewidth": 1}
+    style: dict[str, Any] = {"color": BLUE, "marker": "o", "markersize": 4, "capsize": 2, "elinewidth": 1}
     axes.errorbar(places, values, yerr=reach, label="accuracy, 95% interval", **style)
     if (chance := chance_of(results.labels)) is not None:
         axes.axhline(chance, label=f"chance: always the most frequent label ({chance:.3g})", **CHANCE)

@@ -10,10 +10,10 @@ import numpy as np
 from iclgd.report.results import Curve, Results, drawable
 from iclgd.report.settings import SEEDS, by_setting
 from iclgd.review.gather import ReviewedRun
-from iclgd.review.settings import DRAW, is_setting, labels_of
+from iclgd.review.settings import draws_of, is_setting, labels_of
 from iclgd.review.texts import listed
 
-MOST_SETTINGS = 6
+MOST_SETTINGS = 12
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ChartedRun:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Return the seeds of its trained models, or the draw of a text run's demonstrations."""
+        """Return the seeds of its trained models, or the draws of a text run's demonstrations."""
         return seeds_of(self.run)
 
 
@@ -126,11 +126,8 @@ def _without_repeated(runs: Sequence[ReviewedRun], over: Sequence[str]) -> list[
 
 
 def seeds_of(run: ReviewedRun) -> tuple[int, ...]:
-    """Return the seeds of a run; of a text run, in which the seed has no part, the draw of its demonstrations."""
-    if run.experiment != "text":
-        return run.seeds
-    draw = run.config.get(DRAW, 0)
-    return (draw,) if isinstance(draw, int) else ()
+    """Return the seeds of a run; of a text run, in which the seed has no part, the draws of its demonstrations."""
+    return tuple(draws_of(run)) if run.has_draws else run.seeds
 
 
 def together(group: Group, read: Callable[[Results], Curve | None], what: str, notes: Notes) -> Curve | None:
