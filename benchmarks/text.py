@@ -35,7 +35,9 @@ from iclgd.data.prompts import DemonstrationsConfig, Prompts
 from iclgd.data.text import TextTaskConfig, load_examples, load_task
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments import RunContext, text
-from iclgd.models.language import EMBEDDED, LanguageModel, LanguageModelConfig, wrap
+from iclgd.models.language import LanguageModel, wrap
+from iclgd.models.loading import LanguageModelConfig
+from iclgd.models.model_files import EMBEDDED
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.process import prepare_process

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from iclgd import config as configs
 from iclgd.data.prompts import select_demonstrations
 from iclgd.experiments import text
-from iclgd.models.language import EMBEDDED_FOLDER
+from iclgd.models.model_files import EMBEDDED_FOLDER
 from iclgd.runs.run import load_run
 from iclgd.terminal import say
 

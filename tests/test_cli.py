@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import iclgd
+from iclgd.shipped import names
 from tests.conftest import ROOT
 from tests.processes import NOT_FOR_READING, modules_after
 
@@ -124,8 +125,8 @@ def test_show_config_prints_a_config_that_can_be_run(cli: Cli, tmp_path: Path) -
 def test_list_shows_every_choice(cli: Cli) -> None:
     code, out, _ = cli("list")
     assert code == 0
-    for path in (*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "sweeps").glob("*.yaml")):
-        assert re.search(rf"^(config|sweep) +{path.stem} +\S", out, re.MULTILINE), path
+    for name in (*names("config"), *names("sweep")):
+        assert re.search(rf"^(config|sweep) +{name} +\S", out, re.MULTILINE), name
     for choice in ("sine", "laplace", "rotated", "softmax", "64-true", "disabled", "least_squares", "dual_form"):
         assert re.search(rf" {choice} +\w", out), choice
 

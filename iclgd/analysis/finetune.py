@@ -71,8 +71,8 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.learning_rate, str):
-            object.__setattr__(self, "learning_rate", float(self.learning_rate))
             checks.positive("finetune", self, "learning_rate")
+            object.__setattr__(self, "learning_rate", float(self.learning_rate))
         elif self.learning_rate != SEARCH:
             hint = checks.did_you_mean(self.learning_rate, [SEARCH])
             raise ValueError(f"finetune.learning_rate must be a number or {SEARCH}, got {self.learning_rate!r}{hint}")

@@ -43,6 +43,7 @@ class Original:
         seed: of random weights.
         other_task: a task's name or file; ``None`` without the control that needs it.
         data_dir: the folder with the tasks' data, or ``None``.
+        calibrate: whether content-free queries are asked, too.
         kept: what controls need of every draw of demonstrations, made once: a model, another task's rows.
     """
 
@@ -55,6 +56,7 @@ class Original:
     seed: int
     other_task: str | None = None
     data_dir: str | None = None
+    calibrate: bool = False
     kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def drawn_again(self, draw: int, rows: Sequence[TextExample]) -> "Original":
@@ -86,7 +88,7 @@ class Original:
         shown = self.demonstrations if demonstrations is None else demonstrations
         limit = self.model.max_length or ANY_LENGTH
         return build_prompts(
-            self.task, self.tokenizer, shown, self.queries, self.config, limit, shown_task or self.task
+            self.task, self.tokenizer, shown, self.queries, self.config, limit, shown_task or self.task, self.calibrate
         )
 
     def held_out(self, rows: Sequence[TextExample], draws: Sequence["Original"], num: int) -> Prompts:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from iclgd.experiments.shown_prompts import Part, ShownPrompts, ShownToken
 
 LEGEND = """Below a text its tokens, as the vocabulary names them; [special] ones so.
-A prompt's last token predicts the answer."""
+A query's last token predicts the answer; measures look at the last one of all."""
 UNCOUNTED = "The start, separators, and what a layer's mask hides (windows) do not count."
 
 

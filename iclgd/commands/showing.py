@@ -16,7 +16,7 @@ def show_config(arguments: argparse.Namespace) -> int:
 
     own_entries.load(arguments.imports)
     path, _ = config_and_name(arguments.config)
-    sys.stdout.write(config.to_yaml(config.load(path, arguments.overrides)))
+    sys.stdout.write(config.to_yaml(config.load(path, arguments.overrides, may_lack=True)))
     return 0
 
 

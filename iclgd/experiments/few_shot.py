@@ -7,9 +7,10 @@ from iclgd.analysis.original import Original
 from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextTaskConfig
 from iclgd.data.text_datamodule import TextDataModule
+from iclgd.experiments.model_placement import check_placement
 from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.experiments.text import check_tokens, peak_memory, read_task
-from iclgd.models.language import LanguageModelConfig, load_language_model, load_tokenizer
+from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.modules.few_shot import FewShotConfig, FewShotModule
 from iclgd.report.few_shot import accuracy_by_demonstrations, few_shot_table
 from iclgd.report.titles import of_text
@@ -45,6 +46,7 @@ class Config:
                 f"evaluation.numbers {self.evaluation.numbers} are all more than demonstrations.num, "
                 f"{self.demonstrations.num}"
             )
+        check_placement(self.model, self.trainer)
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.task.num_queries is not None and self.task.num_queries < num_processes:
             raise ValueError(

@@ -12,23 +12,21 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import SEARCH, FinetuneConfig
 from iclgd.analysis.original import Original
+from iclgd.data.orders import more_orders
 from iclgd.data.prompts import DemonstrationsConfig, Prompts
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
+from iclgd.experiments.model_placement import check_placement
 from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.measures import CONTROLS, TEXT_METRICS
-from iclgd.models.language import (
-    LanguageModel,
-    LanguageModelConfig,
-    LanguageModelError,
-    load_language_model,
-    load_tokenizer,
-)
+from iclgd.models.language import LanguageModel, LanguageModelError
+from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.rate_search import RateSearch, RateSearchData
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.report.comparison_table import comparison_table
 from iclgd.report.figures import Draw
+from iclgd.report.order_figures import order
 from iclgd.report.rate_figures import learning_rate
 from iclgd.report.similarity_figures import accuracy, similarity
 from iclgd.report.titles import of_text
@@ -40,7 +38,12 @@ from iclgd.terminal import say
 from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
 
-FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy, "learning_rate": learning_rate}
+FIGURES: dict[str, Draw] = {
+    "similarity": similarity,
+    "accuracy": accuracy,
+    "order": order,
+    "learning_rate": learning_rate,
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Config:
             raise ValueError(
                 f"finetune.search.num_draws must be at most demonstrations.num_draws ({drawn}), got {judged}"
             )
+        check_placement(self.model, self.trainer)
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.task.num_queries is not None and self.task.num_queries < num_processes:
             raise ValueError(
@@ -128,16 +132,20 @@ def prepare(
         config.seed,
         config.evaluation.other_task,
         config.task.data_dir,
+        config.evaluation.calibrate,
     )
     draws = [original.drawn_again(draw, rows) for draw in range(config.demonstrations.num_draws)]
     comparisons = []
     for draw, drawn in enumerate(draws):
-        comparisons.append(Comparison("", model, drawn.prompts(), draw))
+        prompts = drawn.prompts()
+        orders = more_orders(len(prompts.demonstrations), config.demonstrations.num_orders, drawn.config.seed)
+        comparisons.append(Comparison("", model, prompts, draw, orders))
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
         check_tokens(item.model, item.prompts)
-    data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
-    module = DualFormModule(comparisons, config.finetune, config.evaluation, config.seed)
+    evaluation = config.evaluation
+    data = TextDataModule([item.prompts for item in comparisons], evaluation.batch_size, evaluation.place)
+    module = DualFormModule(comparisons, config.finetune, evaluation, config.seed)
     notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
     search = None
     if config.finetune.learning_rate == SEARCH:
@@ -206,7 +214,9 @@ def check_tokens(model: LanguageModel, prompts: Prompts) -> None:
     Raises:
         LanguageModelError: for a token that the model has not.
     """
-    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers))
+    largest = max(
+        max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers, *prompts.content_free)
+    )
     num_known = model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # a report reads the entries, and has no use for models, nor 
     from iclgd.analysis.seen_queries import SeenQueries
 
 NUM_TOP_TOKENS, NUM_TOP_EXAMPLES = 100, 5  # as published
+NUM_NEXT_TOKENS = 10  # likewise
 
 # Which tokens there are, of the three settings' prompts, for a measure to rest on.
 TOKENS = {
@@ -21,6 +22,13 @@ TOKENS = {
     "last": "the query's last one",
     "query": "the query's own",
     "demonstrations": "the demonstrations' own, in the context and in the steps of finetuning",
+}
+
+# What a measure may need, beyond the three settings.
+ORDERS, CALIBRATION = "orders", "calibration"
+NEEDS = {
+    ORDERS: "several orders of the demonstrations: demonstrations.num_orders",
+    CALIBRATION: "answers to queries without content: evaluation.calibrate",
 }
 
 
@@ -43,8 +51,8 @@ class Panel:
 class TextMetric:
     """A measure of how alike in-context learning and finetuning are, or of how well either does.
 
-    A mean over queries and layers (:class:`iclgd.metrics.QueryMean`) also has its summary numbers by layer; it and a
-    share of queries have 95% intervals.
+    A mean over queries and layers (:class:`iclgd.metrics.QueryMean`) also has its summary numbers by layer; it, one of
+    the model as a whole (:class:`iclgd.metrics.ModelMean`), and a share of queries have 95% intervals.
 
     Args:
         metric: makes it for a model of so many layers.
@@ -57,6 +65,10 @@ class TextMetric:
         baseline_of: the measure whose random baseline this is: drawn dotted, in its colour, with no label of its own.
         within: the least and the largest value that there can be.
         tokens: on which it rests, of ``TOKENS``; for ``iclgd show-prompt``.
+        needs: of ``NEEDS``, without what it is not made; nothing if not said.
+
+    Raises:
+        ValueError: if it needs what there is not.
     """
 
     metric: "Callable[[int], Metric]"
@@ -69,18 +81,33 @@ class TextMetric:
     baseline_of: str | None = None
     within: tuple[float, float] = (-1.0, 1.0)
     tokens: tuple[str, ...] = ()
+    needs: str = ""
+
+    def __post_init__(self) -> None:
+        if self.needs and self.needs not in NEEDS:
+            raise ValueError(f"needs must be one of {', '.join(NEEDS)}, or nothing; got {self.needs!r}")
 
 
 AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
 AM = Panel("SimAM: in-context attention to the query's tokens", "mean cosine")
 KENDALL = Panel("Kendall: order of attention to the demonstrations", "mean rank correlation (tau-b)", chance=0.0)
 UPDATES = Panel("Update similarity: effect on the query", "mean cosine", chance=0.0)
+OVERLAP = Panel(f"Next token: overlap of the {NUM_NEXT_TOKENS} most probable", "mean share")
+VARIATION = Panel("Next token: distance of distributions", "mean total variation")
 SHARE = (0.0, 1.0)
 
 
 # iclgd.metrics is imported, and torch with it, when a measure is built.
 def _accuracy(_num_layers: int) -> "Metric":
     return iclgd.metrics.Accuracy()
+
+
+def _overlap(_num_layers: int) -> "Metric":
+    return iclgd.metrics.NextTokenOverlap(NUM_NEXT_TOKENS)
+
+
+def _variation(_num_layers: int) -> "Metric":
+    return iclgd.metrics.TotalVariation()
 
 
 def _count(_num_layers: int) -> "Metric":
@@ -118,6 +145,30 @@ TEXT_METRICS: dict[str, TextMetric] = {
         "answers",
         within=SHARE,
         tokens=("answers",),
+    ),
+    "accuracy_calibrated/zero_shot": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[:1],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
+    ),
+    "accuracy_calibrated/in_context": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[1:2],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
+    ),
+    "accuracy_calibrated/finetuned": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[2:],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
     ),
     "rec2ftp": TextMetric(
         lambda _num_layers: iclgd.metrics.Rec2FTP(),
@@ -255,5 +306,73 @@ TEXT_METRICS: dict[str, TextMetric] = {
         panel=UPDATES,
         label=r"$\Delta W_\mathrm{ICL}\,q$ with $\Delta W_\mathrm{FT}\,q$",
         tokens=("demonstrations", "query"),
+    ),
+    "next_token_overlap": TextMetric(
+        _overlap,
+        lambda seen: (seen.in_context.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=OVERLAP,
+        label="in-context with finetuned",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "next_token_overlap_zero_shot": TextMetric(
+        _overlap,
+        lambda seen: (seen.zero_shot.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=OVERLAP,
+        label="zero-shot with finetuned",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "next_token_total_variation": TextMetric(
+        _variation,
+        lambda seen: (seen.in_context.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=VARIATION,
+        label="in-context with finetuned",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "next_token_total_variation_zero_shot": TextMetric(
+        _variation,
+        lambda seen: (seen.zero_shot.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=VARIATION,
+        label="zero-shot with finetuned",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "order_sensitivity/in_context": TextMetric(
+        lambda _num_layers: iclgd.metrics.OrderSensitivity(),
+        lambda seen: (seen.all_orders["in_context"].next_token,),
+        "order",
+        within=(0.0, math.inf),
+        tokens=("answers",),
+        needs=ORDERS,
+    ),
+    "order_sensitivity/finetuned": TextMetric(
+        lambda _num_layers: iclgd.metrics.OrderSensitivity(),
+        lambda seen: (seen.all_orders["finetuned"].next_token,),
+        "order",
+        within=(0.0, math.inf),
+        tokens=("answers",),
+        needs=ORDERS,
+    ),
+    "order_flips/in_context": TextMetric(
+        lambda _num_layers: iclgd.metrics.OrderFlips(),
+        lambda seen: (seen.all_orders["in_context"].choices,),
+        "order",
+        within=SHARE,
+        tokens=("answers",),
+        needs=ORDERS,
+    ),
+    "order_flips/finetuned": TextMetric(
+        lambda _num_layers: iclgd.metrics.OrderFlips(),
+        lambda seen: (seen.all_orders["finetuned"].choices,),
+        "order",
+        within=SHARE,
+        tokens=("answers",),
+        needs=ORDERS,
     ),
 }

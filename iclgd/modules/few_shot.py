@@ -108,7 +108,7 @@ class FewShotModule(LightningModule):
     def answered(self) -> list[Answered]:
         """Return what each draw's queries were answered, by the number of demonstrations."""
         return [
-            Answered("", draw, prompts, {setting: self.answers[draw, setting] for setting in self.settings}, {})
+            Answered("", draw, prompts, {setting: self.answers[draw, setting] for setting in self.settings}, {}, {})
             for draw, prompts in enumerate(self.prompts)
         ]
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from iclgd.files import FileError, checked_name, name_for_folder, read_text
-from iclgd.shipped import find
+from iclgd.shipped import find, runs_are_called
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
 
@@ -47,11 +47,18 @@ def config_and_name(path: Path, name: str | None = None) -> tuple[Path, str]:
     else:
         path = find("config", path)
         if name is None:
-            return path, name_for_folder(path)
+            return path, name_for_folder(Path(_name_of_shipped(path) or path))
     try:
         return path, checked_name(called if name is None else name)
     except FileError as error:
         raise FileError(f"--name {error}") from None
+
+
+def _name_of_shipped(path: Path) -> str | None:
+    """Return what runs of a config that ships are called; ``None`` for any other."""
+    if not path.exists():  # whoever reads it says so
+        return None
+    return next((name for name, file in runs_are_called().items() if file.samefile(path)), None)
 
 
 def recorded_values(directory: RunDirectory) -> dict[str, Any]:

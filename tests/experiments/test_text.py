@@ -41,6 +41,7 @@ DRAWS_AND_SEARCH = [
     "finetune.search={learning_rates: [0.03, 0.1, 0.3], num_rows: 8}",
 ]
 WHOLE = ["accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "rec2ftp", "put_right"]
+WHOLE += [f"next_token_{kind}{which}" for kind in ("overlap", "total_variation") for which in ("", "_zero_shot")]
 BY_LAYER = [
     "sim_aou",
     "sim_aou_random",
@@ -276,8 +277,10 @@ def test_dropped_demonstrations_are_noted(cli: Cli, config: Path) -> None:
 
 
 def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path: Path) -> None:
-    command = ["run", config, controls("untrained", "shuffled_labels"), *DRAWS_AND_SEARCH]
+    changes = [*DRAWS_AND_SEARCH, "demonstrations.num_orders=3"]
+    command = ["run", config, controls("untrained", "shuffled_labels"), *changes]
     expected = summary(cli(*command))
+    assert expected["order_sensitivity/in_context"] > 1e-3
     command += ["trainer.devices=2", "trainer.strategy=ddp"]
     address = free_address()
     (code, out, err), second = (

@@ -13,7 +13,7 @@ from iclgd.review.gather import ReviewedRun
 from iclgd.review.settings import draws_of, is_setting, labels_of
 from iclgd.review.texts import listed
 
-MOST_SETTINGS = 12
+MOST_SETTINGS, MOST_TASKS = 6, 12  # of text runs there may be six tasks, each with two kinds of finetuning
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def groups_of(runs: Sequence[ReviewedRun], notes: Notes, over: Sequence[str] = S
     configs = [{key: value for key, value in run.config.items() if is_setting(key)} for run in runs]
     found = by_setting(zip(configs, runs, strict=True), over)
     found.sort(key=lambda each: not any(run.is_complete for run in each[1]))  # what has come to its end is shown first
-    shown = found[:MOST_SETTINGS]
+    shown = found[: MOST_TASKS if all(run.has_draws for run in runs) else MOST_SETTINGS]
     if len(found) > len(shown):
         notes.add(f"charts show the first {len(shown)} of {len(found)} settings; all are in the tables")
     labels = labels_of([setting for setting, _ in found])
