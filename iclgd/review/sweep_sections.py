@@ -41,7 +41,7 @@ def sweep_section(sweep: ReviewedSweep, bases: Bases, over: Sequence[str]) -> Se
         results = _read(sweep.path, over)
     except SweepError as error:
         return shortened(str(error), 400)
-    if TASK in results.keys:
+    if TASK in results.keys and sweep.runs:
         return _table_section(sweep, results, bases, over)
     order = ranked(results.settings, results.goal)
     best = best_setting(results.settings, results.goal)
