@@ -83,12 +83,11 @@ class Plain:
         return plain
 
 
-def again(path: Path, learning_rate: float, num_queries: int | None = None) -> Iterator[Compared]:
+def again(path: Path, num_queries: int | None = None) -> Iterator[Compared]:
     """Ask a run's queries again, and compare.
 
     Args:
         path: of the run directory.
-        learning_rate: of its finetuning.
         num_queries: the first ones alone; ``None`` for all.
     """
     config: Any = configs.load(path / "config.yaml")
@@ -96,7 +95,8 @@ def again(path: Path, learning_rate: float, num_queries: int | None = None) -> I
     recorded = {
         (row["draw"], row["query"], row["setting"]): row for row in load_run(path).predictions if row["control"] is None
     }
-    name = config.model.name
+    name, found = config.model.name, load_run(path).summary
+    learning_rate = found.get("search/learning_rate", config.finetune.learning_rate)
     plain = Plain(str(EMBEDDED_FOLDER if name == "embedded" else name), task.answers)
     for draw in range(config.demonstrations.num_draws):
         drawn = select_demonstrations(rows, config.demonstrations.of_draw(draw), task.answers)
@@ -121,10 +121,9 @@ def main() -> None:
     """Compare a run, and say how far apart the two are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("learning_rate", type=float)
     parser.add_argument("--queries", type=int, help="the first ones alone")
     arguments = parser.parse_args()
-    found = list(again(arguments.run, arguments.learning_rate, arguments.queries))
+    found = list(again(arguments.run, arguments.queries))
     for each in found:
         if not each.agrees:
             say(f"differs: {each}")
