@@ -33,7 +33,7 @@ LABELS = {  # of columns, as many have to stand side by side
     "update_similarity": "update similarity",
 }
 MOST_ROWS = 50  # settings
-CHOSEN = {"finetune.learning_rate": "rate", "demonstrations.num": "demonstrations"}  # what papers chose for a task
+RATE, NUMBER = "finetune.learning_rate", "demonstrations.num"  # which papers chose for a task
 OF_TASK = ("task.name", "task.data_dir")
 
 
@@ -47,11 +47,14 @@ def wide_headline(settings: Sequence[Setting]) -> Table:
     names = list(dict.fromkeys(name for setting in shown for name in names_of(setting)))
     rows: list[list[Cell]] = []
     sources: dict[str, None] = {}
+    is_text = settings[0].experiment == "text"
     for setting in shown:
-        rows.append([setting.label, *map(setting.estimate, names)])
+        rows.append([setting.label, *_rate(setting), *map(setting.estimate, names)])
         rows += _published(setting.config, "published implementation", names, sources)
     for label, together in over_tasks(shown):
-        rows.append([label, *(mean_over([each.estimate(name) for each in together]) for name in names)])
+        rows.append(
+            [label, *([None] * is_text), *(mean_over([each.estimate(name) for each in together]) for name in names)]
+        )
         rows += _published(together[0].config, "paper", names, sources)
     draws = sorted({len(setting.repetitions) for setting in shown})
     notes = [
@@ -65,7 +68,9 @@ def wide_headline(settings: Sequence[Setting]) -> Table:
     if len(settings) > len(shown):
         notes.append(f"The first {len(shown)} of {counted(len(settings), 'setting')}")
     labels = [LABELS.get(name) or AFTER.sub(r"after \1", name) for name in names]
-    return Table("Headline numbers", ["setting", *labels], rows, ". ".join([*notes, *sources]) + ".")
+    return Table(
+        "Headline numbers", ["setting", *(["rate"] * is_text), *labels], rows, ". ".join([*notes, *sources]) + "."
+    )
 
 
 def over_tasks(settings: Sequence[Setting]) -> list[tuple[str, list[Setting]]]:
@@ -105,12 +110,20 @@ def _published(
     config: Mapping[str, Value], kind: Kind, names: Sequence[str], sources: dict[str, None]
 ) -> list[list[Cell]]:
     """Return the row of what was published of a task, or of papers' means, with whatever rate and demonstrations."""
-    found = [each for each in PUBLISHED if each.kind == kind and not {*mismatches(each, config)} - {*CHOSEN}]
+    found = [each for each in PUBLISHED if each.kind == kind and not {*mismatches(each, config)} - {RATE, NUMBER}]
     if not found or config.get("experiment") != "text":
         return []
     sources.setdefault(found[0].source)
-    needs = found[0].needs
-    chosen = [f"{called} {needs[key][0]:g}" for key, called in CHOSEN.items() if key in needs]
-    label = " ".join([found[0].source.partition("]")[0] + "]", ", ".join(chosen)]).strip()
+    (rate,), (number,) = (found[0].needs.get(key, (None,)) for key in (RATE, NUMBER))
+    label = found[0].source.partition("]")[0] + "]" + (f" {number} demonstrations" if number is not None else "")
     numbers = {each.name: each.value for each in found}
-    return [[label, *map(numbers.get, names)]]
+    return [[label, rate if isinstance(rate, float) else None, *map(numbers.get, names)]]
+
+
+def _rate(setting: Setting) -> list[Cell]:
+    """Return the learning rate of a text run, which a search may have found."""
+    if setting.experiment != "text":
+        return []
+    rates = {run.summary.get("search/learning_rate", run.config.get(RATE)) for run in setting.runs}
+    rate = rates.pop()
+    return [None if rates else float(rate) if isinstance(rate, int | float) else str(rate)]

@@ -43,15 +43,16 @@ def test_each_task_has_its_published_row_and_each_method_its_mean(section: Secti
     found = section.headline
     rows = {row[0]: dict(zip(found.columns, row, strict=True)) for row in found.rows}
     assert [row[0] for row in found.rows] == [
-        *("task=mr, method=gradient_descent", "[Deutch] rate 0.003, demonstrations 32"),
-        *("task=mr, method=layer_causal", "[Deutch] rate 0.003, demonstrations 32"),
-        *("task=sst2, method=gradient_descent", "[Deutch] rate 0.0005, demonstrations 32"),
-        *("task=sst2, method=layer_causal", "[Deutch] rate 0.0005, demonstrations 32"),
+        *("task=mr, method=gradient_descent", "[Deutch] 32 demonstrations"),
+        *("task=mr, method=layer_causal", "[Deutch] 32 demonstrations"),
+        *("task=sst2, method=gradient_descent", "[Deutch] 32 demonstrations"),
+        *("task=sst2, method=layer_causal", "[Deutch] 32 demonstrations"),
         *("mean of 2 tasks, method=gradient_descent", "[Dai]", "mean of 2 tasks, method=layer_causal"),
     ]
     assert [row[list(found.columns).index("SimAOU")] for row in found.rows if str(row[0]).startswith("[Deutch]")] == [
         *("0.206 - 0.222", "0.321 - 0.334", "0.109 - 0.113", "0.212 - 0.230")
     ]
+    assert [row[1] for row in found.rows] == [0.1, 0.003, 0.1, 0.003, 0.1, 0.0005, 0.1, 0.0005, None, None, None]
     assert rows["[Dai]"]["SimAOU"] == 0.186
     mean = rows["mean of 2 tasks, method=gradient_descent"]["SimAOU"]
     assert mean == pytest.approx((0.7, 0.7 - 0.03 / math.sqrt(2), 0.7 + 0.04 / math.sqrt(2)))
