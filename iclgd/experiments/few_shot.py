@@ -13,6 +13,7 @@ from iclgd.experiments.text import check_tokens, peak_memory, read_task
 from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.modules.few_shot import FewShotConfig, FewShotModule
 from iclgd.report.few_shot import accuracy_by_demonstrations, few_shot_table
+from iclgd.report.figures import Draw
 from iclgd.report.titles import of_text
 from iclgd.runtime.participants import Participants
 from iclgd.runtime.stopping import interruptible
@@ -21,6 +22,8 @@ from iclgd.runtime.trainer import DeviceConfig, make_trainer
 from iclgd.terminal import say
 from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
+
+FIGURES: dict[str, Draw] = {"accuracy_by_demonstrations": accuracy_by_demonstrations}
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     execute=execute,
     needs_memory="evaluation.batch_size, demonstrations.num or demonstrations.num_draws, or take a smaller model",
-    figures={"accuracy_by_demonstrations": accuracy_by_demonstrations},
+    figures=FIGURES,
     title=of_text,
     table=few_shot_table,
 )
