@@ -13,7 +13,7 @@ from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import SEARCH, FinetuneConfig
 from iclgd.analysis.original import Original
 from iclgd.data.orders import more_orders
-from iclgd.data.prompts import DemonstrationsConfig, PromptError
+from iclgd.data.prompts import DemonstrationsConfig, PromptError, Prompts
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.model_placement import check_placement
@@ -150,7 +150,7 @@ def prepare(
         comparisons.append(Comparison("", model, prompts[draw], draw, orders))
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
-        _check_tokens(item)
+        check_tokens(item.model, item.prompts)
     evaluation = config.evaluation
     data = TextDataModule([item.prompts for item in comparisons], evaluation.batch_size, evaluation.place)
     module = DualFormModule(comparisons, config.finetune, evaluation, config.seed)
@@ -237,27 +237,30 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     speed = len(data.prompts[0].queries) / module.seconds
     placed = [item.model.model for item in module.comparisons if item.model.is_placed]
     devices = {parameter.device for model in placed for parameter in model.parameters()}
-    peak_memory = _peak_memory({trainer.strategy.root_device, *devices})  # the module is back on the CPU
+    memory = peak_memory({trainer.strategy.root_device, *devices})  # the module is back on the CPU
     found = search[0].results if search is not None else {}
     if config.task.overlong == "drop":
         found = {**found, "overlong_queries": float(num_overlong)}
-    return {**module.results, **found, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
+    return {**module.results, **found, "queries_per_second": speed, "peak_memory_bytes": float(memory)}
 
 
-def _check_tokens(comparison: Comparison) -> None:
-    """Refuse a tokenizer that is not the model's."""
-    prompts = comparison.prompts
+def check_tokens(model: LanguageModel, prompts: Prompts) -> None:
+    """Refuse a tokenizer that is not the model's.
+
+    Raises:
+        LanguageModelError: for a token that the model has not.
+    """
     largest = max(
         max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers, *prompts.content_free)
     )
-    num_known = comparison.model.model.get_input_embeddings().num_embeddings
+    num_known = model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(
             f"model.tokenizer: it has a token {largest}, but the model knows {num_known}; is it this model's tokenizer?"
         )
 
 
-def _peak_memory(devices: set[torch.device]) -> int:
+def peak_memory(devices: set[torch.device]) -> int:
     """Return the largest memory that the GPUs, or else this process, have had in use so far, in bytes."""
     if gpus := [device for device in devices if device.type == "cuda"]:
         return sum(torch.cuda.max_memory_allocated(device) for device in gpus)
