@@ -82,7 +82,9 @@ def compare(
     with there() if there else contextlib.nullcontext(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "TextProgress", lambda: places)
         device = DeviceConfig(accelerator="gpu" if there else "cpu", precision=precision)
-        summary = text.execute(RunContext.alone(text.Config(finetune=finetune, trainer=device)), (data, module, []))
+        summary = text.execute(
+            RunContext.alone(text.Config(finetune=finetune, trainer=device)), (data, module, [], None)
+        )
     assert places.devices == {"cuda" if there else "cpu"}
     return summary
 
