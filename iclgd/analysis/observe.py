@@ -43,7 +43,7 @@ class Observation:
         scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; where the layer's mask hides a
             token, such as one outside a sliding window, ``HIDDEN_SCORE`` of :mod:`iclgd.analysis.attention_capture`.
         visible: which of the query's own tokens the mask lets the last one see, shape ``(B, L, T)``.
-        start_scores: with the beginning-of-sequence token, shape ``(B, L, H, 0 or 1)``; it belongs to a context.
+        start_scores: with the S tokens of the start, mostly 0 or 1, shape ``(B, L, H, S)``; they belong to a context.
         context_scores: with the context's tokens, shape ``(B, L, H, N)``; ``None`` without a context.
         context_visible: which of the context's tokens the mask lets the last one see, shape ``(B, L, N)``; likewise.
         context_updates: dW_ICL q of each head, shape ``(B, L, H, E)``; ``None`` unless asked for.

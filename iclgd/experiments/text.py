@@ -13,7 +13,7 @@ from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import SEARCH, FinetuneConfig
 from iclgd.analysis.original import Original
 from iclgd.data.orders import more_orders
-from iclgd.data.prompts import DemonstrationsConfig
+from iclgd.data.prompts import DemonstrationsConfig, PromptError
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.model_placement import check_placement
@@ -91,12 +91,14 @@ class Prepared(NamedTuple):
         module: that compares.
         notes: what to tell the user.
         search: finds the learning rate, and its data; ``None`` if it is given.
+        num_overlong: how many queries are left out.
     """
 
     data: TextDataModule
     module: DualFormModule
     notes: list[str]
     search: tuple[RateSearch, RateSearchData] | None
+    num_overlong: int = 0
 
 
 def prepare(
@@ -140,11 +142,12 @@ def prepare(
         config.evaluation.calibrate,
     )
     draws = [original.drawn_again(draw, rows) for draw in range(config.demonstrations.num_draws)]
+    original, draws, prompts = original.of_fitting_queries(draws, config.task.overlong == "drop")
     comparisons = []
     for draw, drawn in enumerate(draws):
-        prompts = drawn.prompts()
-        orders = more_orders(len(prompts.demonstrations), config.demonstrations.num_orders, drawn.config.seed)
-        comparisons.append(Comparison("", model, prompts, draw, orders))
+        number = len(prompts[draw].demonstrations)
+        orders = more_orders(number, config.demonstrations.num_orders, drawn.config.seed)
+        comparisons.append(Comparison("", model, prompts[draw], draw, orders))
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
         _check_tokens(item)
@@ -152,6 +155,16 @@ def prepare(
     data = TextDataModule([item.prompts for item in comparisons], evaluation.batch_size, evaluation.place)
     module = DualFormModule(comparisons, config.finetune, evaluation, config.seed)
     notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
+    num_overlong = len(queries) - len(original.queries)
+    if num_overlong:
+        assert model.max_length is not None
+        num_processes = config.trainer.devices * config.trainer.num_nodes
+        if len(original.queries) < num_processes:
+            raise PromptError(
+                f"task.overlong=drop leaves {len(original.queries)} of {len(queries)} queries, which must be at least "
+                f"trainer.devices x trainer.num_nodes ({num_processes})"
+            )
+        notes.append(note_on_overlong(num_overlong, len(queries), model.max_length))
     search = None
     if config.finetune.learning_rate == SEARCH:
         settings = config.finetune.search
@@ -161,7 +174,21 @@ def prepare(
             RateSearch(judged_by, held_out, config.finetune, config.evaluation.batch_size),
             RateSearchData(len(judged_by), len(settings.learning_rates)),
         )
-    return Prepared(data, module, list(dict.fromkeys(notes)), search)
+    return Prepared(data, module, list(dict.fromkeys(notes)), search, num_overlong)
+
+
+def note_on_overlong(num: int, num_queries: int, max_length: int) -> str:
+    """Return what a run says of queries that are left out.
+
+    Args:
+        num: how many are.
+        num_queries: of how many.
+        max_length: of the model, in tokens.
+    """
+    return (
+        f"task.overlong=drop: {num} of {num_queries} queries are left out, as they do not fit beside the "
+        f"demonstrations; the model's limit is {max_length} tokens"
+    )
 
 
 def read_task(
@@ -187,7 +214,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     There are no checkpoints: an interrupted comparison starts over, and the base model's weights are nobody's copy.
     """
     config, directory = context.config, context.directory
-    data, module, notes, search = prepared
+    data, module, notes, search, num_overlong = prepared
     if directory is not None:
         for note in notes:
             say(f"note: {note}")
@@ -212,6 +239,8 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     devices = {parameter.device for model in placed for parameter in model.parameters()}
     peak_memory = _peak_memory({trainer.strategy.root_device, *devices})  # the module is back on the CPU
     found = search[0].results if search is not None else {}
+    if config.task.overlong == "drop":
+        found = {**found, "overlong_queries": float(num_overlong)}
     return {**module.results, **found, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
 
 

@@ -321,6 +321,39 @@ def test_prompts_that_are_too_long_are_refused(cli: Cli, config: Path, tmp_path:
     assert "too long even without demonstrations" in refused(cli, tmp_path, config, f"task.name={long}")
 
 
+def test_overlong_queries_are_left_out_of_all_draws_and_controls_and_counted(
+    cli: Cli, config: Path, tmp_path: Path
+) -> None:
+    rows = task_rows(10)
+    mixed = [*rows[:4], {"text": "rain " * 90, "label": 0}, *rows[4:], {"text": "wind " * 100, "label": 1}]
+    other = write_task(
+        tmp_path, "other", train=task_rows(30, text=lambda index: f"{'sun ' * 9} {index}"), answers=["no", "yes"]
+    )
+    keys = [
+        *("demonstrations.num=6", "demonstrations.num_draws=2", "evaluation.num_replicates=0"),
+        *("evaluation.controls=[shuffled_labels,other_task]", f"evaluation.other_task={other}"),
+    ]
+    found = []
+    for name, validation, overlong in (("all", mixed, "drop"), ("short", rows, "refuse")):
+        task = write_task(tmp_path, name, validation=validation)
+        overrides = [*keys, f"task.name={task}", f"task.overlong={overlong}"]
+        if name == "short":  # of the other task fewer are shown
+            code, out, err = cli("run", config, *overrides, "demonstrations.overflow=drop")
+        else:
+            code, out, err = cli("run", config, *overrides)
+            assert "note: task.overlong=drop: 2 of 12 queries are left out" in err
+            assert "5 of 10" in (shown := cli("show-prompt", config, *overrides, "--query", 5))[1]
+            assert "note: task.overlong=drop: 2 of 12 queries are left out" in shown[2]
+        assert code == 0, err
+        run = load_run(Path(out.splitlines()[-1]))
+        found.append(({**run.summary}, [{**row, "text": row["text"]} for row in run.predictions]))
+    (all_of_them, asked), (short, expected) = found
+    assert all_of_them.pop("overlong_queries") == 2
+    assert asked == expected
+    for name in short.keys() - UNSTEADY:
+        assert all_of_them[name] == pytest.approx(short[name], abs=1e-6, nan_ok=True), name
+
+
 def test_more_demonstrations_than_rows_are_refused(cli: Cli, config: Path, tmp_path: Path) -> None:
     message = refused(cli, tmp_path, config, "demonstrations.num=31")
     assert message == "iclgd: demonstrations.num must be at most 30, the training rows there are; got 31\n"
