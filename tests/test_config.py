@@ -21,7 +21,7 @@ def test_every_config_is_valid_and_says_what_it_is(path: Path) -> None:
 
 
 def test_the_tasks_of_text_suit_any_model_which_has_to_be_given() -> None:
-    choices = "The embedded model, a folder with a Hugging Face model, or a model's name on the hub"
+    choices = "The embedded model, a folder with a Hugging Face model, a GGUF file, or a model's name on the hub"
     for name in ("agnews", "cb", "mr", "sst2", "sst5", "subj"):
         path = ROOT / "configs" / "text" / f"{name}.yaml"
         with pytest.raises(ConfigError) as caught:
@@ -144,7 +144,7 @@ def test_a_resolved_config_holds_no_character_that_a_terminal_obeys(tmp_path: Pa
         ("trainer.devices=3", "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes (3), got"),
         ("tracking.mode=on", "tracking.mode must be one of: auto, online, offline, disabled; got "),
         ("tracking.project=''", "tracking.project must not be empty"),
-        ("experiment=txt", "experiment must be one of: regression, text, language_modeling; got 'txt'"),
+        ("experiment=txt", "experiment must be one of: regression, text, few_shot, language_modeling; got 'txt'"),
         ("seed=${nothing}", "command line: seed: '${nothing}': nothing is filled in for ${...}; write the value"),
         ("task.name=${oc.env:HOME}", "command line: task.name: '${oc.env:HOME}': nothing is filled in for ${...}"),
         ("task=[sine]", "command line: task must be a group of keys (name, num_context, "),
@@ -210,7 +210,9 @@ def test_bad_files_are_named(tmp_path: Path, text: str, message: str | None) -> 
     with pytest.raises(ConfigError) as error:
         configs.load(path)
     expected = (
-        f"{path}: {message}" if message else "experiment must be one of: regression, text, language_modeling; got None"
+        f"{path}: {message}"
+        if message
+        else "experiment must be one of: regression, text, few_shot, language_modeling; got None"
     )
     assert str(error.value).startswith(expected)
     assert "\n" not in str(error.value)
