@@ -1,11 +1,11 @@
-"""Text classification tasks: a task is a YAML file, its examples are JSON lines or a data set on the hub.
+"""Text classification tasks: a task is a YAML file, its examples are files in a folder or a data set on the hub.
 
 The shipped tasks are those of [Dai] (Dai et al. 2023, arXiv 2212.10559), with their templates and answers.
 """
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,9 @@ import torch
 
 from iclgd import checks, yaml_files
 from iclgd.data.hub_rows import read_hub
-from iclgd.data.json_lines import Row, RowsError, read_json_lines
+from iclgd.data.json_lines import Row, RowsError
+from iclgd.data.labels import label_index
+from iclgd.data.row_files import DATA, SAVED, find_rows
 from iclgd.data.seeding import named_generator
 from iclgd.data.text_task import SPLITS, surrogate_in
 from iclgd.data.text_task import TextExample as TextExample
@@ -42,7 +44,7 @@ class TextTaskConfig:
     name: str = "embedded"
     """Name of a shipped task, or a path ending in .yaml."""
     data_dir: str | None = None
-    """A folder with train.jsonl and validation.jsonl, or whose subfolder NAME has them; else the task's own."""
+    """A folder with train and validation (.jsonl, .csv, .tsv, .parquet, or saved by datasets), or NAME/ has them."""
     num_queries: int | None = None
     """How many validation rows are asked; all, at most 2000, if null."""
 
@@ -101,8 +103,9 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
     """Return a split's examples, in file order, texts without the white space around them.
 
     They come from ``data_dir``, else from where the task says: its rows, a folder, or the hub. A folder has
-    ``train.jsonl`` and ``validation.jsonl``, or a subfolder of the task's name does; each line is an object with the
-    texts that the template names, and a label: a number from 0, or one of the answers.
+    ``train.jsonl`` and ``validation.jsonl``, or a subfolder of the task's name does; or ``.csv``, ``.tsv``,
+    ``.parquet``, or folders ``train`` and ``validation`` that ``datasets`` has saved. Each row has the texts that the
+    template names, and a label: a number from 0, or one of the answers.
 
     Args:
         task: as from :func:`load_task`.
@@ -110,8 +113,8 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
         data_dir: a folder, or None.
 
     Raises:
-        TextTaskError: if the data is neither in a folder nor on the hub, for a line that is not JSON or lacks a field,
-            an empty text, a label outside the answers.
+        TextTaskError: if the data is neither in a folder nor on the hub, is in a folder in two formats, or cannot be
+            read; for a row that lacks a field, an empty text, a label outside the answers.
 
     Example:
         >>> len(load_examples(load_task("embedded"), "train", None))
@@ -121,17 +124,18 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
     own = task.source.rows
     try:
         if folder is not None:
-            rows = list(read_json_lines(_file(folder, task.name, split)))
+            rows = _read_folder(folder, task, split)
         elif own is not None:
-            rows = [Row(f"{split} row {number}", dict(row)) for number, row in enumerate(own[split], start=1)]
+            rows = (Row(f"{split} row {number}", dict(row)) for number, row in enumerate(own[split], start=1))
         else:
             rows = _fetch(task, split)
+        examples = [_example(task, row) for row in rows]  # of a row no more is kept than the task needs
     except RowsError as error:
         raise TextTaskError(str(error)) from None
-    if not rows:
+    if not examples:
         where = folder or task.source.path or "its rows"
         raise TextTaskError(f"{task.name}: no examples in the {split} data ({where})")
-    return [_example(task, row) for row in rows]
+    return examples
 
 
 def choose_queries(examples: Sequence[TextExample], num_queries: int | None) -> list[TextExample]:
@@ -145,25 +149,30 @@ def choose_queries(examples: Sequence[TextExample], num_queries: int | None) -> 
     return [examples[index] for index in chosen.sort().values.tolist()]
 
 
-def _fetch(task: TextTask, split: str) -> list[Row]:
+def _fetch(task: TextTask, split: str) -> Iterator[Row]:
     source = task.source
     assert source.path is not None
     try:
-        return list(read_hub(source.path, source.config, source.splits[split]))
+        yield from read_hub(source.path, source.config, source.splits[split])
     except RowsError as error:
         raise TextTaskError(
             f"{task.name}: not found locally and {source.path} could not be fetched ({error}); "
-            "give task.data_dir=FOLDER with train.jsonl and validation.jsonl"
+            f"give task.data_dir=FOLDER with {DATA}"
         ) from None
 
 
-def _file(data_dir: str, name: str, split: str) -> Path:
-    """Return the split's file; both splits come from the same folder."""
+def _read_folder(data_dir: str, task: TextTask, split: str) -> Iterator[Row]:
+    """Return the split's rows; both splits come from the same folder."""
     folder = Path(data_dir).expanduser()
-    for candidate in (folder, folder / name):
-        if any((candidate / f"{split}.jsonl").is_file() for split in SPLITS):
-            return candidate / f"{split}.jsonl"
-    raise TextTaskError(f"{folder}: neither it nor {folder / name} is a folder with train.jsonl and validation.jsonl")
+    for candidate in (folder, folder / task.name):
+        found = {each: find_rows(candidate, each, task.source.splits[each]) for each in SPLITS}
+        if any(found.values()):
+            if (rows := found[split]) is None:
+                raise TextTaskError(f"{candidate}: has no {split} data; expected {DATA}")
+            return rows()
+    if (folder / SAVED).is_file():
+        raise TextTaskError(f"{folder}: one saved data set without splits; expected {DATA}")
+    raise TextTaskError(f"{folder}: neither it nor {folder / task.name} is a folder with {DATA}")
 
 
 def _example(task: TextTask, row: Row) -> TextExample:
@@ -181,12 +190,10 @@ def _example(task: TextTask, row: Row) -> TextExample:
         if (problem := surrogate_in(values[key])) is not None:
             raise TextTaskError(f"{row.position}: field {key!r} {problem}")
         texts[key] = values[key].strip()
-    label = values[task.label]
-    if isinstance(label, str) and label in task.answers:
-        label = task.answers.index(label)
-    if type(label) is not int or not 0 <= label < len(task.answers):
+    label = label_index(values[task.label], task.answers)
+    if label is None:
         allowed = f"0 to {len(task.answers) - 1} or one of {', '.join(task.answers)}"
-        got = escaped(repr(label), MOST_SHOWN)
+        got = escaped(repr(values[task.label]), MOST_SHOWN)
         raise TextTaskError(f"{row.position}: field {task.label!r} must be {allowed}; got {got}")
     return TextExample(texts, label)
 
