@@ -19,7 +19,7 @@ class Answers(NamedTuple):
 
     Args:
         indices: of the queries, (Q,).
-        scores: mean log-probability of each answer's tokens, (Q, number of answers).
+        scores: mean log-probability of each answer's tokens, (Q, number of answers), -infinity where a query has fewer.
         choices: the index of the best answer, ``NO_ANSWER`` if there is none, (Q,).
     """
 
@@ -77,11 +77,11 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
         comparisons: in their order.
     """
     for name, draw, prompts, settings, likenesses in comparisons:
-        texts = prompts.answer_texts
         columns = [zip(of.scores.tolist(), of.choices.tolist(), strict=True) for of in settings.values()]
         likeness = zip(*(values.tolist() for values in likenesses.values()), strict=True)
         queries = zip(prompts.query_texts, prompts.labels, likeness, *columns, strict=True)
         for query, (text, label, alike, *of_query) in enumerate(queries):
+            texts = prompts.answer_texts_of(query)
             for setting, (scores, choice) in zip(settings, of_query, strict=True):
                 row = {
                     "control": name or None,
@@ -91,7 +91,7 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
                     "text": text,
                     "label": texts[label],
                     "choice": None if choice == NO_ANSWER else texts[choice],
-                    "scores": dict(zip(texts, scores, strict=True)),
+                    "scores": dict(zip(texts, scores[: len(texts)], strict=True)),
                 }
                 if setting == IN_CONTEXT:
                     row["likeness"] = dict(zip(likenesses, map(_shortened, alike), strict=True))

@@ -11,7 +11,7 @@ from iclgd.analysis.attention_capture import Captured, capture
 from iclgd.analysis.kv_context import Context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered
-from iclgd.data.text_datamodule import QueryBatch
+from iclgd.data.text_datamodule import Choices, QueryBatch, padded_choices
 from iclgd.models.language import LanguageModel
 
 NO_ANSWER = -1  # the index of an answer that is not there
@@ -24,7 +24,8 @@ class Observation:
     B queries of at most T tokens, L layers, hidden size C, H heads of size E, a context of N tokens.
 
     Args:
-        answer_scores: mean log-probability of each answer's tokens, shape ``(B, number of answers)``.
+        answer_scores: mean log-probability of each answer's tokens, shape ``(B, number of answers)``; -infinity for
+            an answer that a query does not have.
         outputs: the attention blocks' outputs, shape ``(B, L, C)``.
         queries: scaled query vectors, heads one after the other, shape ``(B, L, H * E)``.
         scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; where the layer's mask hides a
@@ -35,6 +36,7 @@ class Observation:
         context_visible: which of the context's tokens the mask lets the last one see, shape ``(B, L, N)``; likewise.
         context_updates: dW_ICL q of each head, shape ``(B, L, H, E)``; ``None`` unless asked for.
         weight_updates: dW_FT q of each head, likewise.
+        absent: which answers a query does not have, shape ``(B, number of answers)``; ``None``: all have all.
     """
 
     answer_scores: Tensor
@@ -47,11 +49,18 @@ class Observation:
     context_visible: Tensor | None
     context_updates: Tensor | None
     weight_updates: Tensor | None
+    absent: Tensor | None = None
+
+    @property
+    def _has_score(self) -> Tensor:
+        """Whether each answer has a score that is a number, or is none, shape ``(B, number of answers)``."""
+        is_finite = self.answer_scores.isfinite()
+        return is_finite if self.absent is None else is_finite | self.absent
 
     @property
     def predictions(self) -> Tensor:
         """Return the index of each query's best answer, shape ``(B,)``; ``NO_ANSWER`` if a score is not finite."""
-        return self.answer_scores.argmax(-1).masked_fill(~self.answer_scores.isfinite().all(-1), NO_ANSWER)
+        return self.answer_scores.argmax(-1).masked_fill(~self._has_score.all(-1), NO_ANSWER)
 
     def correct(self, labels: Tensor) -> Tensor:
         """Return whether each query's answer is right: 1, 0, or NaN if there is none; shape ``(B,)``, float64.
@@ -66,7 +75,7 @@ class Observation:
     def is_finite(self) -> Tensor:
         """Return whether all numbers of each layer, and last the scores, are finite, shape ``(L + 1,)``."""
         layers = self.outputs.isfinite().all(-1).all(0) & self.queries.isfinite().all(-1).all(0)
-        return torch.cat([layers, self.answer_scores.isfinite().all().view(1)])
+        return torch.cat([layers, self._has_score.all().view(1)])
 
 
 @torch.no_grad()
@@ -84,7 +93,7 @@ def observe(
     Args:
         model: with the weights of the setting.
         batch: the queries.
-        answers: the tokens of each possible answer.
+        answers: the tokens of each possible answer, if the queries have none of their own.
         start: the beginning-of-sequence token, where there is no context (which has it).
         context: the demonstrations, already run.
         finetuned: for the two updates of the dual form, see :func:`iclgd.analysis.attention_capture.capture`.
@@ -93,36 +102,51 @@ def observe(
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)
     tokens = torch.cat([prefix, batch.tokens], dim=1)
     last = len(start) + batch.lengths - 1
+    choices = batch.choices or _of_all(answers, batch)
     # One token of an answer needs no more than the prompt; longer answers are appended, one after the other.
-    longer = [index for index, answer in enumerate(answers) if len(answer) > 1]
-    scores = [torch.empty(0)] * len(answers)
+    longer = [index for index, size in enumerate(choices.sizes) if size > 1]
+    scores: list[Tensor] = []
     captured = None
     for index in longer or [0]:
-        answer = answers[index]
-        extended, positions = _append(tokens, last, answer[:-1])
+        size = choices.sizes[index]
+        answer = choices.tokens[:, index, :size]
+        extended, positions = _append(tokens, last, answer[:, :-1])
         updated = finetuned if captured is None else None  # one look is enough
         with capture(model, last, context, updated, demonstration_tokens) as seen:
             log_probabilities = _log_probabilities(model, extended, positions, context)
         if captured is None:
             captured = seen
-            for single in (single for single, other in enumerate(answers) if len(other) == 1):
-                scores[single] = log_probabilities[:, 0, answers[single][0]]
-        if len(answer) > 1:
-            of_tokens = log_probabilities[:, range(len(answer)), list(answer)]
-            scores[index] = of_tokens.mean(-1)
+            scores = list(log_probabilities[:, 0].gather(-1, choices.tokens[..., 0]).unbind(1))
+        if size > 1:
+            of_tokens = log_probabilities.gather(-1, answer[..., None])[..., 0]
+            scores[index] = _mean(of_tokens, choices.lengths[:, index])
     assert captured is not None
-    return _observation(captured, torch.stack(scores, dim=1), len(start), batch.tokens.shape[1])
+    absent = choices.lengths == 0
+    answer_scores = torch.stack(scores, dim=1).masked_fill(absent, -math.inf)
+    return _observation(captured, answer_scores, absent, len(start), batch.tokens.shape[1])
 
 
-def _append(tokens: Tensor, last: Tensor, answer: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Put an answer's tokens after each prompt; return tokens and the positions that predict the answer ``(B, m)``."""
-    positions = last[:, None] + torch.arange(len(answer) + 1, device=tokens.device)
-    if not answer:
-        return tokens, positions
-    extended = F.pad(tokens, (0, len(answer)))
-    return extended.scatter(
-        1, positions[:, 1:], torch.tensor(answer, device=tokens.device).expand(len(tokens), -1)
-    ), positions
+def _of_all(answers: tuple[tuple[int, ...], ...], batch: QueryBatch) -> Choices:
+    """Return the same answers for each query of a batch."""
+    tokens, lengths, sizes = padded_choices([answers])
+    size, device = len(batch.tokens), batch.tokens.device
+    return Choices(tokens.to(device).expand(size, -1, -1), lengths.to(device).expand(size, -1), sizes)
+
+
+def _mean(values: Tensor, lengths: Tensor) -> Tensor:
+    """Return the mean of the first values of each row, ``(B, m)``; of none it is 0."""
+    is_in = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    return values.masked_fill(~is_in, 0.0).sum(-1) / lengths.clamp(min=1)
+
+
+def _append(tokens: Tensor, last: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
+    """Put an answer's tokens ``(B, m)`` after each prompt; return tokens and the positions ``(B, m + 1)`` before them.
+
+    The last of these positions is the last answer token's.
+    """
+    size = answer.shape[1]
+    positions = last[:, None] + torch.arange(size + 1, device=tokens.device)
+    return (F.pad(tokens, (0, size)).scatter(1, positions[:, 1:], answer) if size else tokens), positions
 
 
 def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, context: Context | None) -> Tensor:
@@ -142,7 +166,9 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
     return at_least_single(logits).log_softmax(-1)
 
 
-def _observation(captured: Captured, answer_scores: Tensor, num_start: int, num_tokens: int) -> Observation:
+def _observation(
+    captured: Captured, answer_scores: Tensor, absent: Tensor, num_start: int, num_tokens: int
+) -> Observation:
     def stacked(layers: list[Tensor]) -> Tensor | None:
         return torch.stack(layers, dim=1) if layers else None
 
@@ -158,4 +184,5 @@ def _observation(captured: Captured, answer_scores: Tensor, num_start: int, num_
         stacked(captured.context_visible),
         stacked(captured.context_updates),
         stacked(captured.weight_updates),
+        absent,
     )

@@ -10,6 +10,7 @@ import torch
 
 from iclgd import checks
 from iclgd.data import prompt_tokens
+from iclgd.data.own_answers import own_answers, right_answers
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
 from iclgd.data.seeding import named_generator
@@ -86,7 +87,7 @@ class Prompts:
 
     Args:
         start: the beginning-of-sequence token, if there is to be one.
-        answers: C, in label order.
+        answers: C, in label order; none if each query has its own.
         demonstrations: K, prompt and answer, without separator.
         demonstration_labels: K, indices of their own task's answers.
         separator: follows each demonstration in the context.
@@ -95,6 +96,8 @@ class Prompts:
         notes: lines that the user should see.
         query_texts: Q, what ``queries`` are the tokens of.
         answer_texts: C, likewise.
+        choices: Q, each query's own answers, if it has such.
+        choice_texts: Q, likewise.
     """
 
     start: Tokens
@@ -107,6 +110,16 @@ class Prompts:
     notes: tuple[str, ...] = ()
     query_texts: tuple[str, ...] = ()
     answer_texts: tuple[str, ...] = ()
+    choices: tuple[tuple[Tokens, ...], ...] = ()
+    choice_texts: tuple[tuple[str, ...], ...] = ()
+
+    def answers_of(self, query: int) -> tuple[Tokens, ...]:
+        """Return the answers to a query."""
+        return self.choices[query] if self.choices else self.answers
+
+    def answer_texts_of(self, query: int) -> tuple[str, ...]:
+        """Return what :meth:`answers_of` are the tokens of."""
+        return self.choice_texts[query] if self.choices else self.answer_texts
 
     @property
     def context(self) -> Tokens:
@@ -143,10 +156,10 @@ def select_demonstrations(
     Args:
         examples: the training rows.
         config: how many and how.
-        answers: of the task, for messages; one for each class.
+        answers: of the task, for messages; one for each class, none if rows have their own.
 
     Raises:
-        PromptError: if there are not enough rows, of all classes or (balanced) of one.
+        PromptError: if there are not enough rows, of all classes or (balanced) of one, or (balanced) no classes.
     """
     num = config.num
     if num > len(examples):
@@ -165,6 +178,10 @@ def select_demonstrations(
 
 def _balanced(shuffled: Sequence[TextExample], num: int, answers: Sequence[str]) -> list[TextExample]:
     """Walk through shuffled rows and take each whose class is not yet full."""
+    if not answers:
+        raise PromptError(
+            "demonstrations.selection=balanced needs classes, but each row has its own answers; take random or first"
+        )
     share, rest = divmod(num, len(answers))
     available = Counter(example.label for example in shuffled)
     missing = {label: share + (label < rest) for label in range(len(answers))}
@@ -185,17 +202,22 @@ def _balanced(shuffled: Sequence[TextExample], num: int, answers: Sequence[str])
 def shuffle_labels(demonstrations: Sequence[TextExample], generator: torch.Generator) -> list[TextExample]:
     """Return the same texts with the labels exchanged among them: the control "shuffled labels".
 
-    At least one label differs from before, unless all are the same.
+    Where each has answers of its own, with any of these (random labels of Min et al. 2022, arXiv 2202.12837, section
+    4). At least one label differs from before, unless all are the same.
 
     Args:
         demonstrations: in order.
         generator: on the CPU.
     """
     labels = [example.label for example in demonstrations]
+    numbers = [len(example.choices) for example in demonstrations]
     shuffled = labels
-    while shuffled == labels and len(set(labels)) > 1:
-        shuffled = [labels[index] for index in torch.randperm(len(labels), generator=generator).tolist()]
-    return [TextExample(example.fields, label) for example, label in zip(demonstrations, shuffled, strict=True)]
+    while shuffled == labels and (any(numbers) or len(set(labels)) > 1):
+        if any(numbers):
+            shuffled = [int(torch.randint(number, (), generator=generator)) for number in numbers]
+        else:
+            shuffled = [labels[index] for index in torch.randperm(len(labels), generator=generator).tolist()]
+    return [replace(example, label=label) for example, label in zip(demonstrations, shuffled, strict=True)]
 
 
 def build_prompts(
@@ -235,14 +257,15 @@ def build_prompts(
     shown_texts = [shown_task.prompt(example) for example in demonstrations]
     asked, shown = _prompt_tokens(tokenizer, task, asked_texts), _prompt_tokens(tokenizer, shown_task, shown_texts)
     answers, notes = _answer_tokens(tokenizer, task, asked_texts)
+    choices, notes_on_choices = own_answers(tokenizer, task, asked_texts, asked, queries)
     shown_answers = answers if shown_task is task else _answer_tokens(tokenizer, shown_task, shown_texts)[0]
     start, notes_on_start = _start_tokens(tokenizer, config.start_token)
-    wholes = [
-        f"{text} {shown_task.answers[example.label]}" for text, example in zip(shown_texts, demonstrations, strict=True)
-    ]
-    shown = prompt_tokens.completed(
-        tokenizer, shown, wholes, [shown_answers[example.label] for example in demonstrations]
-    )
+    wholes = [shown_task.whole(example) for example in demonstrations]
+    if shown_task.choices is None:
+        right = [shown_answers[example.label] for example in demonstrations]
+    else:
+        right = right_answers(tokenizer, shown_task, shown_texts, shown, demonstrations)
+    shown = prompt_tokens.completed(tokenizer, shown, wholes, right)
     parts = [*wholes, asked_texts[0]]
     separator = _separator_tokens(tokenizer, config.separator, parts)
     if config.separator != END_OF_SEQUENCE and not notes:
@@ -252,10 +275,11 @@ def build_prompts(
                 f"demonstrations.separator={config.separator!r}: in a whole text the tokenizer joins it with what "
                 "stands beside it; here they are tokenized apart",
             )
-    notes = (*_notes_on_answers(task, answers), *notes, *notes_on_start)
+    notes = (*_notes_on_answers(task, answers), *notes, *notes_on_choices, *notes_on_start)
 
     longest = max(range(len(asked)), key=lambda index: len(asked[index]))
-    room = max_length - len(start) - len(asked[longest]) - max(map(len, answers))  # for demonstrations and separators
+    longest_answer = max(map(len, answers or itertools.chain.from_iterable(choices)))
+    room = max_length - len(start) - len(asked[longest]) - longest_answer  # for demonstrations and separators
     limit = f"the longest query has {len(asked[longest])} tokens, the model's limit is {max_length}"
     if room < 0:
         raise PromptError(
@@ -288,6 +312,8 @@ def build_prompts(
         notes=notes,
         query_texts=tuple(asked_texts),
         answer_texts=task.answers,
+        choices=choices,
+        choice_texts=tuple(example.choices for example in queries) if choices else (),
     )
 
 
@@ -317,10 +343,11 @@ def _prompt_tokens(tokenizer: "Tokenizer", task: TextTask, texts: list[str]) -> 
 def _answer_tokens(
     tokenizer: "Tokenizer", task: TextTask, prompts: list[str]
 ) -> tuple[tuple[Tokens, ...], tuple[str, ...]]:
-    """Return each answer's tokens after the prompts, and notes."""
+    """Return the tokens after the prompts of each answer that all have, and notes."""
     found: dict[Tokens, str] = {}
     notes = []
-    continued = prompt_tokens.continuations(tokenizer, prompts, [f" {answer}" for answer in task.answers])
+    texts = [f" {answer}" for answer in task.answers]
+    continued = prompt_tokens.continuations(tokenizer, prompts, texts) if texts else []
     for answer, (tokens, num_joined) in zip(task.answers, continued, strict=True):
         if all(token == tokenizer.unk_token_id for token in tokens):
             raise PromptError(f"{task.name}: the tokenizer does not know the answer {answer!r}")

@@ -13,24 +13,22 @@ from typing import Any, Literal
 import torch
 
 from iclgd import checks, yaml_files
+from iclgd.data.examples import example_of
 from iclgd.data.hub_rows import read_hub
 from iclgd.data.json_lines import Row, RowsError
-from iclgd.data.labels import label_index
 from iclgd.data.row_files import DATA, SAVED, find_rows
 from iclgd.data.seeding import named_generator
-from iclgd.data.text_task import SPLITS, surrogate_in
+from iclgd.data.text_task import SPLITS
 from iclgd.data.text_task import TextExample as TextExample
 from iclgd.data.text_task import TextSource as TextSource
 from iclgd.data.text_task import TextTask as TextTask
 from iclgd.data.text_task import TextTaskError as TextTaskError
 from iclgd.data.text_task import task_from_rows as task_from_rows
 from iclgd.files import FileError, name_for_folder
-from iclgd.terminal import escaped
 from iclgd.yaml_files import YamlError
 
 TASKS_FOLDER = Path(__file__).parents[1] / "assets" / "tasks"
 MAX_NUM_QUERIES = 2000  # as in [Dai]
-MOST_SHOWN = 200  # characters of a row's values in a message
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
     They come from ``data_dir``, else from where the task says: its rows, a folder, or the hub. A folder has
     ``train.jsonl`` and ``validation.jsonl``, or a subfolder of the task's name does; or ``.csv``, ``.tsv``,
     ``.parquet``, or folders ``train`` and ``validation`` that ``datasets`` has saved. Each row has the texts that the
-    template names, and a label: a number from 0, or one of the answers.
+    template names, and a label: a number from 0, or one of the answers; and its own answers, where it has such.
 
     Args:
         task: as from :func:`load_task`.
@@ -129,7 +127,7 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
             rows = (Row(f"{split} row {number}", dict(row)) for number, row in enumerate(own[split], start=1))
         else:
             rows = _fetch(task, split)
-        examples = [_example(task, row) for row in rows]  # of a row no more is kept than the task needs
+        examples = [example_of(task, row) for row in rows]  # of a row no more is kept than the task needs
     except RowsError as error:
         raise TextTaskError(str(error)) from None
     if not examples:
@@ -175,36 +173,16 @@ def _read_folder(data_dir: str, task: TextTask, split: str) -> Iterator[Row]:
     raise TextTaskError(f"{folder}: neither it nor {folder / task.name} is a folder with {DATA}")
 
 
-def _example(task: TextTask, row: Row) -> TextExample:
-    renamed = {new: row.values[old] for old, new in task.source.rename.items() if old in row.values}
-    values = renamed | row.values  # a row that has the task's own field keeps it
-    for key in (*task.fields, task.label):
-        if key not in values:
-            there = escaped(", ".join(values), MOST_SHOWN)
-            raise TextTaskError(f"{row.position}: field {key!r} is missing; it has: {there}")
-    texts = {}
-    for key in task.fields:
-        if not isinstance(values[key], str) or not values[key].strip():
-            got = escaped(repr(values[key]), MOST_SHOWN)
-            raise TextTaskError(f"{row.position}: field {key!r} must be a text that is not empty, got {got}")
-        if (problem := surrogate_in(values[key])) is not None:
-            raise TextTaskError(f"{row.position}: field {key!r} {problem}")
-        texts[key] = values[key].strip()
-    label = label_index(values[task.label], task.answers)
-    if label is None:
-        allowed = f"0 to {len(task.answers) - 1} or one of {', '.join(task.answers)}"
-        got = escaped(repr(values[task.label]), MOST_SHOWN)
-        raise TextTaskError(f"{row.position}: field {task.label!r} must be {allowed}; got {got}")
-    return TextExample(texts, label)
-
-
 def _task(path: Path, values: Any) -> TextTask:
+    if isinstance(values, dict) and "choices" in values:
+        values = {"answers": (), **values}
     values = _checked_keys(TextTask, values, without="name")
     source = TextSource(**_checked_keys(TextSource, values.pop("source"), prefix="source.", without="rows"))
     if source.data_dir is not None:
         source = dataclasses.replace(source, data_dir=str(path.parent / source.data_dir))
-    if isinstance(values["answers"], list):
-        values["answers"] = tuple(values["answers"])
+    for key in ("answers", "choices"):
+        if isinstance(values.get(key), list):
+            values[key] = tuple(values[key])
     return TextTask(name=path.stem, source=source, **values)
 
 

@@ -1,4 +1,4 @@
-"""What a text classification task is: a template, its answers, and where the examples come from."""
+"""What a text task is: a template, answers of all rows or of each, and where the examples come from."""
 
 import string
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +54,11 @@ class TextSource:
 class TextExample:
     """One row: the texts that the template names, and which answer is right.
 
+    Args:
+        fields: the texts.
+        label: the index of the right answer.
+        choices: the row's own answers; none if it has those of its task.
+
     Example:
         >>> TextExample({"text": "a gem ."}, label=1).fields["text"]
         'a gem .'
@@ -61,20 +66,24 @@ class TextExample:
 
     fields: Mapping[str, str]
     label: int
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TextTask:
-    """A text classification task.
+    """A text task: classification, whose rows all have the same answers, or multiple choice, where each has its own.
 
     Args:
         name: for messages and folders.
         version: counted up when template or answers change, so that results can be told apart.
         description: one line.
         template: the prompt, with ``{field}`` for a row's texts; an answer follows after a space.
-        answers: one for each label, in order.
+        answers: one for each label, in order; none if rows have their own.
         source: where the examples come from.
         label: the row's field with the label.
+        choices: the row's field with the list of its own answers, or several fields with one each; ``None`` if all have
+            those of the task. ``choices.text`` is the part ``text`` of the field ``choices``.
+        choice_names: the row's field with the names, such as letters, by which a label calls its answers.
 
     Raises:
         TextTaskError: for a wrong type, a template that cannot be filled in, or answers that cannot be told apart.
@@ -87,13 +96,18 @@ class TextTask:
     answers: tuple[str, ...]
     source: TextSource
     label: str = "label"
+    choices: str | tuple[str, ...] | None = None
+    choice_names: str | None = None
 
     def __post_init__(self) -> None:
         if type(self.version) is not int or self.version < 1:
             raise TextTaskError(f"version must be a whole number from 1, got {self.version!r}")
         for key in ("name", "description", "template", "label"):
             _check_text(key, getattr(self, key))
-        self._check_answers()
+        if self.choices is None:
+            self._check_answers()
+        else:
+            self._check_choices()
         try:
             parts = list(string.Formatter().parse(self.template))
         except ValueError as error:
@@ -121,6 +135,18 @@ class TextTask:
             if self.answers.count(answer) > 1:
                 raise TextTaskError(f"answers must differ, but {answer!r} occurs {self.answers.count(answer)} times")
 
+    def _check_choices(self) -> None:
+        if self.answers:
+            raise TextTaskError("give either answers, those of all rows, or choices, the field with each row's own")
+        names = (self.choices,) if isinstance(self.choices, str) else self.choices
+        if not isinstance(names, tuple) or not names or not all(isinstance(name, str) and name for name in names):
+            raise TextTaskError(f"choices must be the name of a field, or a list of names, got {self.choices!r}")
+        if len(set(names)) < len(names) or (len(names) == 1 and not isinstance(self.choices, str)):
+            raise TextTaskError(f"choices must be one field with a list, or several with an answer each, got {names!r}")
+        _check_text("choice_names", self.choice_names or "absent")
+        if self.choice_names is not None and not isinstance(self.choices, str):
+            raise TextTaskError("choice_names goes with choices in one field; several fields are called by their names")
+
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that the template names, each once."""
@@ -146,14 +172,30 @@ class TextTask:
         """
         return self.template.format(**example.fields)
 
+    def answers_of(self, example: TextExample) -> tuple[str, ...]:
+        """Return the answers to choose from: the row's own, or those of all rows."""
+        return example.choices or self.answers
+
+    def whole(self, example: TextExample) -> str:
+        """Return the template filled in, with the right answer.
+
+        Example:
+            >>> task = task_from_rows([], [], template="{goal}. You", choices=["sol1", "sol2"])
+            >>> task.whole(TextExample({"goal": "Keep warm"}, label=1, choices=("swim", "run")))
+            'Keep warm. You run'
+        """
+        return f"{self.prompt(example)} {self.answers_of(example)[example.label]}"
+
 
 def task_from_rows(
     train: Iterable[Mapping[str, Any]],
     validation: Iterable[Mapping[str, Any]],
     *,
     template: str,
-    answers: Sequence[str],
+    answers: Sequence[str] = (),
     label: str = "label",
+    choices: str | Sequence[str] | None = None,
+    choice_names: str | None = None,
     name: str = "rows",
 ) -> TextTask:
     """Return a task whose rows are in memory: lists of dictionaries, or a data set of Hugging Face's.
@@ -164,6 +206,8 @@ def task_from_rows(
         template: the prompt, with ``{field}`` for a row's texts; an answer follows after a space.
         answers: one for each label, in order.
         label: the row's field with the label: its number, or the answer itself.
+        choices: instead of ``answers``, the row's field with its own, or several fields, as in :class:`TextTask`.
+        choice_names: as in :class:`TextTask`.
         name: for messages.
 
     Raises:
@@ -178,7 +222,8 @@ def task_from_rows(
     if isinstance(answers, str):  # a sequence of letters
         raise TextTaskError(f"answers must be a list of texts, got {answers!r}")
     source = TextSource(rows={"train": list(train), "validation": list(validation)})
-    return TextTask(name, 1, "rows in memory", template, tuple(answers), source, label)
+    own = choices if choices is None or isinstance(choices, str) else tuple(choices)
+    return TextTask(name, 1, "rows in memory", template, tuple(answers), source, label, own, choice_names)
 
 
 def _check_text(key: str, value: Any) -> None:

@@ -110,7 +110,7 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
     asked, after_start = prompts.queries[query], len(prompts.start)
     zero_shot = (*reader.start(), reader.part("query", None, after_start, asked))
     in_context = (*reader.context(), reader.part("query", None, len(prompts.context), asked))
-    answers = zip(prompts.answers, prompts.answer_texts, strict=True)
+    answers = zip(prompts.answers_of(query), prompts.answer_texts_of(query), strict=True)
     return ShownPrompts(
         model=config.model.name,
         task=task.name,

@@ -1,5 +1,6 @@
 """In-context learning against finetuning of a language model on a text task."""
 
+import itertools
 import resource
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,7 +170,8 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
 def _check_tokens(comparison: Comparison) -> None:
     """Refuse a tokenizer that is not the model's."""
     prompts = comparison.prompts
-    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers))
+    answers = itertools.chain(prompts.answers, *prompts.choices)
+    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *answers))
     num_known = comparison.model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(

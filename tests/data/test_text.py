@@ -133,7 +133,11 @@ def test_task_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"anwsers": 1}, "unknown key anwsers; known here: version, description, template, answers, source, label"),
+        (
+            {"anwsers": 1},
+            "unknown key anwsers; known here: version, description, template, answers, source, label, "
+            "choices, choice_names",
+        ),
         ({"without": "template"}, "key template is missing"),
         ({"version": "one"}, "version must be a whole number from 1, got 'one'"),
         ({"version": 0}, "version must be a whole number from 1, got 0"),
