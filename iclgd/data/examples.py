@@ -1,6 +1,6 @@
 """Examples of a text task from the rows of its data: what is wrong with one is said with where it stands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iclgd.data.json_lines import Row
@@ -36,9 +36,18 @@ def example_of(task: TextTask, row: Row) -> TextExample:
         others = f"one of {', '.join(names)}" if names else "one of its answers, or their letter"
         raise _wrong_label(row, task, label, f"0 to {len(choices) - 1} or {others}")
     (index,) = readings
-    if choices.count(choices[index]) > 1:
-        raise TextTaskError(f"{row.position}: the right answer, {_shown(choices[index])}, is there more than once")
-    return TextExample(texts, index, choices)
+    return own_choices(texts, index, choices)
+
+
+def own_choices(fields: Mapping[str, str], label: int, choices: Sequence[str]) -> TextExample:
+    """Return an example with answers of its own, each once: nothing could choose between the same.
+
+    Example:
+        >>> own_choices({"text": "What is hot?"}, 2, ["ice", "ice", "the sun"])
+        TextExample(fields={'text': 'What is hot?'}, label=1, choices=('ice', 'the sun'))
+    """
+    different = tuple(dict.fromkeys(choices))
+    return TextExample(fields, different.index(choices[label]), different)
 
 
 def _choices(task: TextTask, row: Row, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

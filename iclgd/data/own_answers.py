@@ -69,14 +69,17 @@ def _following(
 ) -> tuple[tuple[tuple[Tokens, ...], ...], int]:
     """Return the tokens of answers after their prompts, and how many of them a whole text would join."""
     places = [(place, answer) for place, own in enumerate(answers) for answer in own]
-    wholes = encode(tokenizer, [f"{prompts[place]} {answer}" for place, answer in places])
+    wholes = encode(tokenizer, [f"{prompts[place]}{task.delimiter}{answer}" for place, answer in places])
     found: list[list[Tokens]] = [[] for _ in prompts]
     num_joined = 0
     for (place, answer), whole in zip(places, wholes, strict=True):
         before = tokens[place]
         following = whole[len(before) :]
         if whole[: len(before)] != before:
-            following, num_joined = continuations(tokenizer, (), [f" {answer}"])[0].tokens, num_joined + 1
+            following, num_joined = (
+                continuations(tokenizer, (), [f"{task.delimiter}{answer}"])[0].tokens,
+                num_joined + 1,
+            )
         if all(token == tokenizer.unk_token_id for token in following):  # or there is none
             raise PromptError(
                 f"{task.name}: the tokenizer does not know the answer {answer!r} to {prompts[place][:60]!r}"

@@ -346,7 +346,7 @@ def _answer_tokens(
     """Return the tokens after the prompts of each answer that all have, and notes."""
     found: dict[Tokens, str] = {}
     notes = []
-    texts = [f" {answer}" for answer in task.answers]
+    texts = [f"{task.delimiter}{answer}" for answer in task.answers]
     continued = prompt_tokens.continuations(tokenizer, prompts, texts) if texts else []
     for answer, (tokens, num_joined) in zip(task.answers, continued, strict=True):
         if all(token == tokenizer.unk_token_id for token in tokens):

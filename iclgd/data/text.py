@@ -16,6 +16,7 @@ from iclgd import checks, yaml_files
 from iclgd.data.examples import example_of
 from iclgd.data.hub_rows import read_hub
 from iclgd.data.json_lines import Row, RowsError
+from iclgd.data.lm_eval import LM_EVAL, load_lm_eval
 from iclgd.data.row_files import DATA, SAVED, find_rows
 from iclgd.data.seeding import named_generator
 from iclgd.data.text_task import SPLITS
@@ -40,7 +41,7 @@ class TextTaskConfig:
     """
 
     name: str = "embedded"
-    """Name of a shipped task, or a path ending in .yaml."""
+    """Name of a shipped task, a path ending in .yaml, or lm-eval:NAME, a task of lm-evaluation-harness."""
     data_dir: str | None = None
     """A folder with train and validation (.jsonl, .csv, .tsv, .parquet, or saved by datasets), or NAME/ has them."""
     num_queries: int | None = None
@@ -68,24 +69,29 @@ def task_path(name_or_path: str) -> Path:
 
 
 def load_task(name_or_path: str) -> TextTask:
-    """Return a shipped task by its name, or the task of a YAML file.
+    """Return a shipped task by its name, the task of a YAML file, or one of lm-evaluation-harness.
 
     Args:
-        name_or_path: a name in :func:`text_task_names`, or a path ending in ``.yaml``.
+        name_or_path: a name in :func:`text_task_names`, a path ending in ``.yaml``, or ``lm-eval:NAME``.
 
     Raises:
-        TextTaskError: for an unknown name, a file that is missing or no YAML, and as in :class:`TextTask`.
+        TextTaskError: for an unknown name, a file that is missing or no YAML, and as in :class:`TextTask` and
+            :func:`~iclgd.data.lm_eval.load_lm_eval`.
 
     Example:
         >>> load_task("cb").answers
         ('True', 'False', 'Neither')
     """
+    scheme, colon, name = name_or_path.partition(":")
+    if colon and scheme == LM_EVAL:
+        return load_lm_eval(name)
     path = task_path(name_or_path)
     if path != Path(name_or_path) and name_or_path not in (names := text_task_names()):
         close = difflib.get_close_matches(name_or_path, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise TextTaskError(
-            f"unknown task {name_or_path!r}; {hint}Tasks: {', '.join(names)}; or a path that ends in .yaml"
+            f"unknown task {name_or_path!r}; {hint}Tasks: {', '.join(names)}; or a path that ends in .yaml, "
+            f"or {LM_EVAL}:NAME"
         )
     try:
         name_for_folder(path)
@@ -118,6 +124,10 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
         >>> len(load_examples(load_task("embedded"), "train", None))
         300
     """
+    if task.source.examples is not None:
+        if data_dir is not None:
+            raise TextTaskError(f"task.data_dir: {task.name} brings its own data; leave the key out")
+        return list(task.source.examples[split])
     folder = data_dir if data_dir is not None else task.source.data_dir
     own = task.source.rows
     try:
@@ -176,8 +186,10 @@ def _read_folder(data_dir: str, task: TextTask, split: str) -> Iterator[Row]:
 def _task(path: Path, values: Any) -> TextTask:
     if isinstance(values, dict) and "choices" in values:
         values = {"answers": (), **values}
-    values = _checked_keys(TextTask, values, without="name")
-    source = TextSource(**_checked_keys(TextSource, values.pop("source"), prefix="source.", without="rows"))
+    values = _checked_keys(TextTask, values, without=("name",))
+    source = TextSource(
+        **_checked_keys(TextSource, values.pop("source"), prefix="source.", without=("rows", "examples"))
+    )
     if source.data_dir is not None:
         source = dataclasses.replace(source, data_dir=str(path.parent / source.data_dir))
     for key in ("answers", "choices"):
@@ -186,8 +198,8 @@ def _task(path: Path, values: Any) -> TextTask:
     return TextTask(name=path.stem, source=source, **values)
 
 
-def _checked_keys(kind: type[Any], values: Any, prefix: str = "", without: str = "") -> dict[str, Any]:
-    known = [item for item in dataclasses.fields(kind) if item.name != without]
+def _checked_keys(kind: type[Any], values: Any, prefix: str = "", without: tuple[str, ...] = ()) -> dict[str, Any]:
+    known = [item for item in dataclasses.fields(kind) if item.name not in without]
     names = [item.name for item in known]
     if not isinstance(values, dict):
         raise TextTaskError(f"{prefix.rstrip('.') or 'a task'} must have keys and values ({', '.join(names)})")

@@ -16,10 +16,10 @@ class TextTaskError(InputError):
 
 @dataclass(frozen=True)
 class TextSource:
-    """Where a task's examples come from: a data set on the hub (``path``), a folder (``data_dir``), or ``rows``.
+    """Where examples come from: a data set on the hub (``path``), a folder (``data_dir``), ``rows``, or ``examples``.
 
     Raises:
-        TextTaskError: unless exactly one of the three is given, or for a split that no task has.
+        TextTaskError: unless exactly one of these is given, or for a split that no task has.
     """
 
     path: str | None = None
@@ -28,6 +28,7 @@ class TextSource:
     rename: Mapping[str, str] = field(default_factory=dict)  # a row's field to the task's
     data_dir: str | None = None  # as in TextTaskConfig; relative to the folder of the task's file
     rows: Mapping[str, Sequence[Mapping[str, Any]]] | None = None  # themselves by split; not in a file
+    examples: Mapping[str, Sequence["TextExample"]] | None = None  # made of rows by another library; not in a file
 
     def __post_init__(self) -> None:
         for key in ("path", "config", "data_dir"):
@@ -38,7 +39,7 @@ class TextSource:
                 isinstance(text, str) for pair in value.items() for text in pair
             ):
                 raise TextTaskError(f"source.{key} must map names to names, got {value!r}")
-        if sum(given is not None for given in (self.path, self.data_dir, self.rows)) != 1:
+        if sum(given is not None for given in (self.path, self.data_dir, self.rows, self.examples)) != 1:
             raise TextTaskError("source must have either path (a data set on the hub) or data_dir (a folder)")
         if self.rows is not None:
             for split, rows in self.rows.items():
@@ -77,13 +78,14 @@ class TextTask:
         name: for messages and folders.
         version: counted up when template or answers change, so that results can be told apart.
         description: one line.
-        template: the prompt, with ``{field}`` for a row's texts; an answer follows after a space.
+        template: the prompt, with ``{field}`` for a row's texts; an answer follows after the delimiter.
         answers: one for each label, in order; none if rows have their own.
         source: where the examples come from.
         label: the row's field with the label.
         choices: the row's field with the list of its own answers, or several fields with one each; ``None`` if all have
             those of the task. ``choices.text`` is the part ``text`` of the field ``choices``.
         choice_names: the row's field with the names, such as letters, by which a label calls its answers.
+        delimiter: the white space between prompt and answer, if any.
 
     Raises:
         TextTaskError: for a wrong type, a template that cannot be filled in, or answers that cannot be told apart.
@@ -98,12 +100,15 @@ class TextTask:
     label: str = "label"
     choices: str | tuple[str, ...] | None = None
     choice_names: str | None = None
+    delimiter: str = " "
 
     def __post_init__(self) -> None:
         if type(self.version) is not int or self.version < 1:
             raise TextTaskError(f"version must be a whole number from 1, got {self.version!r}")
         for key in ("name", "description", "template", "label"):
             _check_text(key, getattr(self, key))
+        if not isinstance(self.delimiter, str) or self.delimiter.strip():
+            raise TextTaskError(f"delimiter must be white space, or nothing, got {self.delimiter!r}")
         if self.choices is None:
             self._check_answers()
         else:
@@ -162,7 +167,7 @@ class TextTask:
         return tail.strip()
 
     def prompt(self, example: TextExample) -> str:
-        """Return the template filled in; the answer would follow after a space.
+        """Return the template filled in; the answer would follow after the delimiter.
 
         Example:
             >>> source = TextSource(path="nyu-mll/glue", config="sst2")
@@ -184,7 +189,7 @@ class TextTask:
             >>> task.whole(TextExample({"goal": "Keep warm"}, label=1, choices=("swim", "run")))
             'Keep warm. You run'
         """
-        return f"{self.prompt(example)} {self.answers_of(example)[example.label]}"
+        return f"{self.prompt(example)}{self.delimiter}{self.answers_of(example)[example.label]}"
 
 
 def task_from_rows(

@@ -113,7 +113,7 @@ def test_the_tail_is_what_every_prompt_ends_with(template: str, fields: tuple[st
 
 def test_unknown_tasks_are_named_with_the_known_ones() -> None:
     names = ", ".join(text_task_names())
-    rest = f"Tasks: {names}; or a path that ends in .yaml"
+    rest = f"Tasks: {names}; or a path that ends in .yaml, or lm-eval:NAME"
     assert message(load_task, "sts2") == f"unknown task 'sts2'; did you mean sst2? {rest}"
     for name in ("", "../tasks/sst2", "x" * 300):
         assert message(load_task, name) == f"unknown task {name!r}; {rest}"
@@ -136,7 +136,7 @@ def test_task_files_that_cannot_be_read(tmp_path: Path) -> None:
         (
             {"anwsers": 1},
             "unknown key anwsers; known here: version, description, template, answers, source, label, "
-            "choices, choice_names",
+            "choices, choice_names, delimiter",
         ),
         ({"without": "template"}, "key template is missing"),
         ({"version": "one"}, "version must be a whole number from 1, got 'one'"),
