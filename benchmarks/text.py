@@ -35,7 +35,9 @@ from iclgd.data.prompts import DemonstrationsConfig, Prompts
 from iclgd.data.text import TextTaskConfig, load_examples, load_task
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments import RunContext, text
-from iclgd.models.language import EMBEDDED, LanguageModel, LanguageModelConfig, wrap
+from iclgd.models.language import LanguageModel, wrap
+from iclgd.models.loading import LanguageModelConfig
+from iclgd.models.model_files import EMBEDDED
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.process import prepare_process
@@ -125,7 +127,7 @@ def subject_of(name: str, options: argparse.Namespace) -> Subject:
     """Return a random model with random prompts, or the model of a folder with a task's."""
     if name in SHAPES:
         return random_subject(name, SHAPES[name], options.demonstrations, options.queries)
-    _, module, _ = text.prepare(config_of(options, name, options.task))
+    module = text.prepare(config_of(options, name, options.task)).module
     (comparison,) = module.comparisons
     return Subject(Path(name).name, comparison.model, comparison.prompts)
 
@@ -164,7 +166,7 @@ def run_ours(subject: Subject, device: DeviceConfig) -> tuple[Timing, dict[str, 
     data = TextDataModule([subject.prompts], evaluation.batch_size)
     config = text.Config(finetune=finetune, evaluation=evaluation, trainer=device)
     start, processor_start = time.perf_counter(), time.process_time()
-    summary = text.execute(RunContext.alone(config), (data, module, []))
+    summary = text.execute(RunContext.alone(config), text.Prepared(data, module, [], None))
     total, processor = time.perf_counter() - start, time.process_time() - processor_start
     return Timing(module.finetuning_seconds, total - module.finetuning_seconds, processor), summary
 

@@ -14,6 +14,7 @@ from iclgd.data.covariance import COVARIANCES
 from iclgd.data.covariates import DISTRIBUTIONS
 from iclgd.data.prompts import OVERFLOWS, SELECTIONS
 from iclgd.data.text import load_task, text_task_names
+from iclgd.data.text_datamodule import PLACES
 from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.analyses import ANALYSES
 from iclgd.experiments.language_modeling import LANGUAGES
@@ -51,6 +52,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "finetune.method": METHODS,
         "evaluation.controls": {name: control.description for name, control in CONTROLS.items()},
         "evaluation.random_updates": RANDOM_UPDATES,
+        "evaluation.place": PLACES,
         "trainer.accelerator": ACCELERATORS,
         "trainer.precision": PRECISIONS,
         "trainer.strategy": STRATEGIES,

@@ -11,15 +11,30 @@ from iclgd.analysis.attention_capture import Captured, capture
 from iclgd.analysis.kv_context import Context
 from iclgd.analysis.precision import at_least_single
 from iclgd.analysis.watching import is_registered
-from iclgd.data.text_datamodule import Choices, QueryBatch, padded_choices
+from iclgd.data.text_datamodule import QueryBatch, padded_answers
 from iclgd.models.language import LanguageModel
 
 NO_ANSWER = -1  # the index of an answer that is not there
 
 
+def best_answers(scores: Tensor, absent: Tensor | None = None) -> Tensor:
+    """Return the index of each query's best answer, ``NO_ANSWER`` if a score is not finite, shape ``(...)``.
+
+    Args:
+        scores: shape ``(..., number of answers)``.
+        absent: which answers a query does not have, whose scores are -infinity; likewise.
+
+    Example:
+        >>> best_answers(torch.tensor([[-1.0, -0.5], [-0.5, math.nan]]))
+        tensor([ 1, -1])
+    """
+    is_known = scores.isfinite() if absent is None else scores.isfinite() | absent
+    return scores.argmax(-1).masked_fill(~is_known.all(-1), NO_ANSWER)
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What one setting showed of a batch of queries, at the last token of each, that which predicts the answer.
+    """What one setting showed of a batch of queries, at the last token of each: see ``PLACES`` of the data module.
 
     B queries of at most T tokens, L layers, hidden size C, H heads of size E, a context of N tokens.
 
@@ -36,6 +51,7 @@ class Observation:
         context_visible: which of the context's tokens the mask lets the last one see, shape ``(B, L, N)``; likewise.
         context_updates: dW_ICL q of each head, shape ``(B, L, H, E)``; ``None`` unless asked for.
         weight_updates: dW_FT q of each head, likewise.
+        next_token: log-probabilities of the whole vocabulary, shape ``(B, V)``; too large to be kept over batches.
         absent: which answers a query does not have, shape ``(B, number of answers)``; ``None``: all have all.
     """
 
@@ -49,18 +65,13 @@ class Observation:
     context_visible: Tensor | None
     context_updates: Tensor | None
     weight_updates: Tensor | None
+    next_token: Tensor
     absent: Tensor | None = None
-
-    @property
-    def _has_score(self) -> Tensor:
-        """Whether each answer has a score that is a number, or is none, shape ``(B, number of answers)``."""
-        is_finite = self.answer_scores.isfinite()
-        return is_finite if self.absent is None else is_finite | self.absent
 
     @property
     def predictions(self) -> Tensor:
         """Return the index of each query's best answer, shape ``(B,)``; ``NO_ANSWER`` if a score is not finite."""
-        return self.answer_scores.argmax(-1).masked_fill(~self._has_score.all(-1), NO_ANSWER)
+        return best_answers(self.answer_scores, self.absent)
 
     def correct(self, labels: Tensor) -> Tensor:
         """Return whether each query's answer is right: 1, 0, or NaN if there is none; shape ``(B,)``, float64.
@@ -75,7 +86,7 @@ class Observation:
     def is_finite(self) -> Tensor:
         """Return whether all numbers of each layer, and last the scores, are finite, shape ``(L + 1,)``."""
         layers = self.outputs.isfinite().all(-1).all(0) & self.queries.isfinite().all(-1).all(0)
-        return torch.cat([layers, self._has_score.all().view(1)])
+        return torch.cat([layers, (self.predictions != NO_ANSWER).all().view(1)])
 
 
 @torch.no_grad()
@@ -101,36 +112,41 @@ def observe(
     """
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)
     tokens = torch.cat([prefix, batch.tokens], dim=1)
-    last = len(start) + batch.lengths - 1
-    choices = batch.choices or _of_all(answers, batch)
+    choices, lengths, sizes = _choices(answers, batch)
+    last = len(start) + batch.lengths - 1  # where is looked
+    asked = last - batch.answer.shape[1]  # what predicts the answer
     # One token of an answer needs no more than the prompt; longer answers are appended, one after the other.
-    longer = [index for index, size in enumerate(choices.sizes) if size > 1]
+    longer = [index for index, size in enumerate(sizes) if size > 1]
     scores: list[Tensor] = []
     captured = None
+    if batch.answer.shape[1]:  # the first answer stands there already
+        longer = [0, *(index for index in longer if index)]
     for index in longer or [0]:
-        size = choices.sizes[index]
-        answer = choices.tokens[:, index, :size]
-        extended, positions = _append(tokens, last, answer[:, :-1])
+        answer = choices[:, index, : sizes[index]]
+        extended, positions = _append(tokens, asked, answer[:, :-1])
         updated = finetuned if captured is None else None  # one look is enough
         with capture(model, last, context, updated, demonstration_tokens) as seen:
             log_probabilities = _log_probabilities(model, extended, positions, context)
         if captured is None:
-            captured = seen
-            scores = list(log_probabilities[:, 0].gather(-1, choices.tokens[..., 0]).unbind(1))
-        if size > 1:
+            captured, next_token = seen, log_probabilities[:, 0].contiguous()
+            scores = list(next_token.gather(-1, choices[..., 0]).unbind(1))
+        if sizes[index] > 1:
             of_tokens = log_probabilities.gather(-1, answer[..., None])[..., 0]
-            scores[index] = _mean(of_tokens, choices.lengths[:, index])
+            scores[index] = _mean(of_tokens, lengths[:, index])
     assert captured is not None
-    absent = choices.lengths == 0
+    absent = lengths == 0
     answer_scores = torch.stack(scores, dim=1).masked_fill(absent, -math.inf)
-    return _observation(captured, answer_scores, absent, len(start), batch.tokens.shape[1])
+    return _observation(captured, answer_scores, next_token, absent, len(start), batch.tokens.shape[1])
 
 
-def _of_all(answers: tuple[tuple[int, ...], ...], batch: QueryBatch) -> Choices:
-    """Return the same answers for each query of a batch."""
-    tokens, lengths, sizes = padded_choices([answers])
-    size, device = len(batch.tokens), batch.tokens.device
-    return Choices(tokens.to(device).expand(size, -1, -1), lengths.to(device).expand(size, -1), sizes)
+def _choices(answers: tuple[tuple[int, ...], ...], batch: QueryBatch) -> tuple[Tensor, Tensor, list[int]]:
+    """Return each query's answers ``(B, C, M)``, their lengths ``(B, C)``, and the largest length of each of the C."""
+    if batch.choices.shape[1]:
+        _, num_choices, longest = batch.choices.shape
+        return batch.choices, batch.choice_lengths, [longest] * num_choices
+    tokens, lengths = (part.to(batch.tokens.device) for part in padded_answers([answers], len(answers)))
+    size = len(batch.tokens)
+    return tokens.expand(size, -1, -1), lengths.expand(size, -1), list(map(len, answers))
 
 
 def _mean(values: Tensor, lengths: Tensor) -> Tensor:
@@ -167,7 +183,12 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
 
 
 def _observation(
-    captured: Captured, answer_scores: Tensor, absent: Tensor, num_start: int, num_tokens: int
+    captured: Captured,
+    answer_scores: Tensor,
+    next_token: Tensor,
+    absent: Tensor,
+    num_start: int,
+    num_tokens: int,
 ) -> Observation:
     def stacked(layers: list[Tensor]) -> Tensor | None:
         return torch.stack(layers, dim=1) if layers else None
@@ -184,5 +205,6 @@ def _observation(
         stacked(captured.context_visible),
         stacked(captured.context_updates),
         stacked(captured.weight_updates),
+        next_token,
         absent,
     )

@@ -10,6 +10,8 @@ import torch
 
 from iclgd import checks
 from iclgd.data import prompt_tokens
+from iclgd.data.content_free import content_free_prompts
+from iclgd.data.orders import permutation_of
 from iclgd.data.own_answers import own_answers, right_answers
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
@@ -49,6 +51,8 @@ class DemonstrationsConfig:
     """Which training rows are drawn."""
     permutation: int = 0
     """Their order: 0 is that of the selection, p its p-th shuffle."""
+    num_orders: int = 1
+    """Orders of the same ones, to see how much that matters: order_sensitivity; 1: it is not measured."""
     separator: str = "\n"
     """What follows each demonstration; eos is the tokenizer's end-of-sequence token, as in [Dai]."""
     overflow: str = "refuse"
@@ -57,7 +61,7 @@ class DemonstrationsConfig:
     """What every prompt begins with; always is as published."""
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "demonstrations", self, "num")  # without any there is nothing to compare
+        checks.at_least(1, "demonstrations", self, "num", "num_orders")  # without any there is nothing to compare
         checks.at_least(0, "demonstrations", self, "seed", "permutation", most=checks.LARGEST_SEED)
         for typed, meant in (("\\n", "\n"), ("\\t", "\t")):  # in a shell '\n' stays a backslash and n
             object.__setattr__(self, "separator", self.separator.replace(typed, meant))
@@ -98,6 +102,7 @@ class Prompts:
         answer_texts: C, likewise.
         choices: Q, each query's own answers, if it has such.
         choice_texts: Q, likewise.
+        content_free: queries without content; none unless scores are calibrated.
     """
 
     start: Tokens
@@ -112,6 +117,7 @@ class Prompts:
     answer_texts: tuple[str, ...] = ()
     choices: tuple[tuple[Tokens, ...], ...] = ()
     choice_texts: tuple[tuple[str, ...], ...] = ()
+    content_free: tuple[Tokens, ...] = ()
 
     def answers_of(self, query: int) -> tuple[Tokens, ...]:
         """Return the answers to a query."""
@@ -171,8 +177,7 @@ def select_demonstrations(
         shuffled = [examples[index] for index in order.tolist()]
         chosen = _balanced(shuffled, num, answers) if config.selection == "balanced" else shuffled[:num]
     if config.permutation:
-        generator = named_generator(config.seed, f"demonstrations/permutation/{config.permutation}")
-        chosen = [chosen[index] for index in torch.randperm(num, generator=generator).tolist()]
+        chosen = [chosen[index] for index in permutation_of(num, config.seed, config.permutation)]
     return chosen
 
 
@@ -228,6 +233,7 @@ def build_prompts(
     config: DemonstrationsConfig,
     max_length: int,
     shown_task: TextTask | None = None,
+    calibrate: bool = False,
 ) -> Prompts:
     """Return the token ids of demonstrations and queries.
 
@@ -243,6 +249,7 @@ def build_prompts(
         config: separator, overflow and start token.
         max_length: of the model, in tokens: context, query and answer must fit.
         shown_task: of the demonstrations, if not ``task``: the control "other task".
+        calibrate: whether content-free queries are asked, too.
 
     Raises:
         PromptError: for answers that the tokenizer does not know or cannot tell apart, a separator that it does not
@@ -301,6 +308,11 @@ def build_prompts(
                 "demonstrations.overflow=drop"
             )
         notes = (*notes, f"demonstrations.num={num_kept}, not {len(shown)}: the last ones are dropped: {lengths}")
+    content_free: tuple[Tokens, ...] = ()
+    if calibrate:
+        fitting = room - ends[num_kept - 1] + len(asked[longest])
+        content_free, notes_on_these = content_free_prompts(tokenizer, task, fitting)
+        notes = (*notes, *notes_on_these)
     return Prompts(
         start=start,
         answers=answers,
@@ -314,6 +326,7 @@ def build_prompts(
         answer_texts=task.answers,
         choices=choices,
         choice_texts=tuple(example.choices for example in queries) if choices else (),
+        content_free=content_free,
     )
 
 

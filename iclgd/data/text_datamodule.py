@@ -8,7 +8,30 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from iclgd.data.datamodules import Batches
+from iclgd.data.prompt_tokens import PromptError, Tokens
 from iclgd.data.prompts import Prompts
+
+PLACES = {
+    "prompt": "the prompt's last token, which predicts the answer",
+    "first_answer": "as published: the last token of the task's first answer, whichever is right, after the prompt",
+}
+
+
+def answer_at(place: str, prompts: Prompts) -> Tokens:
+    """Return the tokens of an answer that stand after each query, up to where is looked; none if that is before them.
+
+    Args:
+        place: one of ``PLACES``.
+        prompts: whose answers they are.
+
+    Raises:
+        PromptError: if there is no such place, as each query has its own answers.
+    """
+    if place != "first_answer":
+        return ()
+    if not prompts.answers:
+        raise PromptError("evaluation.place=first_answer needs answers that all queries share; here each has its own")
+    return prompts.answers[0]
 
 
 class Demonstration(NamedTuple):
@@ -23,61 +46,27 @@ class Demonstration(NamedTuple):
     tokens: tuple[int, ...]
 
 
-class Choices(NamedTuple):
-    """The answers that each query of a batch chooses from.
-
-    Args:
-        tokens: of at most C answers of at most M tokens, padded with any, shape ``(B, C, M)``.
-        lengths: number of tokens of each answer, 0 where a query has fewer than C, shape ``(B, C)``.
-        sizes: C, the largest lengths.
-    """
-
-    tokens: Tensor
-    lengths: Tensor
-    sizes: tuple[int, ...]
-
-
-def padded_choices(answers: Sequence[Sequence[tuple[int, ...]]], most: int = 0) -> Choices:
-    """Return the answers to each query as one tensor.
-
-    Args:
-        answers: of B queries.
-        most: C, if it is more than these have.
-
-    Example:
-        >>> padded_choices([[(5, 6), (7,)], [(8,)]])
-        Choices(tokens=tensor([[[5, 6],
-                 [7, 7]],
-        <BLANKLINE>
-                [[8, 8],
-                 [8, 8]]]), lengths=tensor([[2, 1],
-                [1, 0]]), sizes=(2, 1))
-    """
-    most = max(most, *map(len, answers))
-    longest = max(len(answer) for of_query in answers for answer in of_query)
-    # A query's answer that it does not have is its last one, which no number sees.
-    filled = [[*of_query, *[of_query[-1]] * (most - len(of_query))] for of_query in answers]
-    padded = [[answer + answer[-1:] * (longest - len(answer)) for answer in of_query] for of_query in filled]
-    lengths = [[len(answer) for answer in of_query] + [0] * (most - len(of_query)) for of_query in answers]
-    return Choices(torch.tensor(padded), torch.tensor(lengths), tuple(map(max, zip(*lengths, strict=True))))
-
-
 class QueryBatch(NamedTuple):
     """Queries, padded at the end: under a causal mask what follows a token changes nothing about it.
 
     Args:
         indices: of the queries in the task, shape ``(B,)``.
         tokens: without a beginning-of-sequence token, padded with any token, shape ``(B, T)``.
-        lengths: number of tokens of each, shape ``(B,)``.
+        lengths: number of tokens of each, at the last of which is looked, shape ``(B,)``.
         labels: index of the right answer, shape ``(B,)``.
-        choices: each query's own answers; ``None`` if all have the same.
+        answer: the tokens of an answer with which each of them ends, as is looked there, shape ``(B, A)``. What stands
+            before it predicts the answers. Without any rows: A = 0.
+        choices: the tokens of each query's own answers, padded with any, shape ``(B, C, M)``; C = 0 if it has none.
+        choice_lengths: how many tokens each of these has, 0 where a query has fewer than C, shape ``(B, C)``.
     """
 
     indices: Tensor
     tokens: Tensor
     lengths: Tensor
     labels: Tensor
-    choices: Choices | None = None
+    answer: Tensor = torch.zeros(0, 0, dtype=torch.long)
+    choices: Tensor = torch.zeros(0, 0, 0, dtype=torch.long)
+    choice_lengths: Tensor = torch.zeros(0, 0, dtype=torch.long)
 
     @property
     def mask(self) -> Tensor:
@@ -91,12 +80,14 @@ class TextDataModule(LightningDataModule):
     Args:
         prompts: of each comparison; their queries are the same.
         batch_size: queries at once.
+        place: where is looked, one of ``PLACES``.
     """
 
-    def __init__(self, prompts: Sequence[Prompts], batch_size: int) -> None:
+    def __init__(self, prompts: Sequence[Prompts], batch_size: int, place: str = "prompt") -> None:
         super().__init__()
         self.prompts = list(prompts)
         self.batch_size = batch_size
+        self.answer = answer_at(place, self.prompts[0])
 
     def train_dataloader(self) -> Batches[Demonstration]:
         """Return the demonstrations of one comparison after the other."""
@@ -110,15 +101,30 @@ class TextDataModule(LightningDataModule):
 
     def test_dataloader(self) -> Batches[QueryBatch]:
         """Return this process's queries, the shortest first: little is padded."""
-        queries = self.prompts[0].queries
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
-        chunks = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return Batches([_batch(chunk, self.prompts[0]) for chunk in chunks])
+        return Batches(query_batches(self.prompts[0], self.batch_size, rank, num_ranks, self.answer))
 
 
-def _batch(indices: list[int], prompts: Prompts) -> QueryBatch:
-    queries = [prompts.queries[index] for index in indices]
+def query_batches(
+    prompts: Prompts, batch_size: int, rank: int = 0, num_ranks: int = 1, answer: Tokens = ()
+) -> list[QueryBatch]:
+    """Return the queries of a process in batches, the shortest first.
+
+    Args:
+        prompts: with all queries.
+        batch_size: queries at once.
+        rank: of the process.
+        num_ranks: number of processes.
+        answer: what stands after each query, see :func:`answer_at`.
+    """
+    queries = prompts.queries
+    order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
+    chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [_batch(chunk, prompts, answer) for chunk in chunks]
+
+
+def _batch(indices: list[int], prompts: Prompts, answer: Tokens) -> QueryBatch:
+    queries = [prompts.queries[index] + answer for index in indices]
     length = max(len(query) for query in queries)
     # Padding with a query's own last token, as models may treat their padding token in a way of its own.
     padded = [query + query[-1:] * (length - len(query)) for query in queries]
@@ -127,8 +133,34 @@ def _batch(indices: list[int], prompts: Prompts) -> QueryBatch:
         torch.tensor(padded),
         torch.tensor([len(query) for query in queries]),
         torch.tensor([prompts.labels[index] for index in indices]),
-        # As many answers in all batches, whose scores are put together.
-        padded_choices([prompts.choices[index] for index in indices], max(map(len, prompts.choices)))
-        if prompts.choices
-        else None,
+        torch.tensor(answer, dtype=torch.long).expand(len(indices), -1),
+        *_own_choices(indices, prompts),
     )
+
+
+def _own_choices(indices: list[int], prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """Return the tokens and lengths of the queries' own answers: in all batches as many, as scores are put together."""
+    if not prompts.choices:
+        size = len(indices)
+        return torch.zeros(size, 0, 0, dtype=torch.long), torch.zeros(size, 0, dtype=torch.long)
+    return padded_answers([prompts.choices[index] for index in indices], max(map(len, prompts.choices)))
+
+
+def padded_answers(answers: Sequence[Sequence[Tokens]], most: int) -> tuple[Tensor, Tensor]:
+    """Return answers to B queries as one tensor ``(B, C, M)``, and their lengths ``(B, C)``.
+
+    Args:
+        answers: of each query.
+        most: C, no fewer than any of them has.
+
+    Example:
+        >>> tokens, lengths = padded_answers([[(5, 6), (7,)], [(8,)]], most=2)
+        >>> tokens.tolist(), lengths.tolist()
+        ([[[5, 6], [7, 7]], [[8, 8], [8, 8]]], [[2, 1], [1, 0]])
+    """
+    longest = max(len(answer) for of_query in answers for answer in of_query)
+    # An answer that a query does not have is its last one, which no number sees.
+    filled = [[*of_query, *[of_query[-1]] * (most - len(of_query))] for of_query in answers]
+    padded = [[answer + answer[-1:] * (longest - len(answer)) for answer in of_query] for of_query in filled]
+    lengths = [[len(answer) for answer in of_query] + [0] * (most - len(of_query)) for of_query in answers]
+    return torch.tensor(padded), torch.tensor(lengths)

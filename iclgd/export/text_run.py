@@ -20,6 +20,7 @@ from iclgd.experiments import text
 from iclgd.export.lmops import RecordFiles, arrange_context, context_columns, write_records
 from iclgd.modules.draws import of_draw
 from iclgd.modules.dual_form import DualFormModule
+from iclgd.modules.rate_search import FOUND
 from iclgd.runtime.stopping import interruptible
 from iclgd.runtime.trainer import make_trainer
 from iclgd.terminal import say
@@ -59,7 +60,11 @@ def export(directory: RunDirectory, config: Any, folder: Path) -> None:
         raise ExportError(f"{folder}: exists already; give another one with --output")
     evaluation = dataclasses.replace(config.evaluation, controls=[], other_task=None, num_replicates=0)
     first_draw = dataclasses.replace(config.demonstrations, num_draws=1)
-    data, module, _ = text.prepare(dataclasses.replace(config, demonstrations=first_draw, evaluation=evaluation))
+    changed = dataclasses.replace(config, demonstrations=first_draw, evaluation=evaluation)
+    if (found := summary.get(FOUND)) is not None:  # it need not be searched for again
+        changed = dataclasses.replace(changed, finetune=dataclasses.replace(config.finetune, learning_rate=found))
+    prepared = text.prepare(changed)
+    data, module = prepared.data, prepared.module
     with write_records(folder) as files:
         callbacks: list[Callback] = [_Recorder(files)]
         trainer = make_trainer(config.trainer, checkpoints=None, loggers=[], callbacks=callbacks)

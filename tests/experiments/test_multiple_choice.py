@@ -44,11 +44,13 @@ def task() -> TextTask:
     return iclgd.data.task_from_rows(TRAIN, ASKED, template="Day: {text} It is", choices="answers", name="days")
 
 
-def compared(model: PreTrainedModel, task: TextTask, *overrides: str, **keys: Any) -> iclgd.ComparisonResult:
+def compared(
+    model: PreTrainedModel, task: TextTask, *overrides: str, rate: float | str = RATE, **keys: Any
+) -> iclgd.ComparisonResult:
     return iclgd.compare(
         (model, tiny_tokenizer()),
         task,
-        learning_rate=RATE,
+        learning_rate=rate,
         num_demonstrations=NUM_SHOWN,
         overrides=[
             "demonstrations.selection=first",
@@ -145,9 +147,27 @@ def test_shuffled_labels_are_any_of_a_rows_own_answers(task: TextTask, result: i
     assert min(counts.values()) > 10
 
 
-def test_there_are_no_classes_to_balance(model: PreTrainedModel, task: TextTask) -> None:
-    with pytest.raises(PromptError, match="balanced needs classes, but each row has its own answers; take random or"):
-        compared(model, task, "demonstrations.selection=balanced")
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("demonstrations.selection=balanced", "needs classes, but each row has its own answers; take random or first"),
+        ("evaluation.calibrate=true", "needs answers that all queries share; here each has its own"),
+        ("evaluation.place=first_answer", "needs answers that all queries share; here each has its own"),
+    ],
+)
+def test_what_needs_the_same_answers_is_refused(
+    model: PreTrainedModel, task: TextTask, key: str, expected: str
+) -> None:
+    with pytest.raises(PromptError) as error:
+        compared(model, task, key)
+    assert str(error.value) == f"{key.removesuffix('=true')} {expected}"
+
+
+def test_a_rate_is_found_on_rows_with_their_own_answers(model: PreTrainedModel, task: TextTask) -> None:
+    keys = ["finetune.search.learning_rates=[0.01,1e6]", "demonstrations.num_orders=2"]
+    found = compared(model, task, *keys, rate="search", num_queries=3)
+    assert found.summary["finetune/learning_rate"] == 0.01
+    assert 0 <= found.summary["order_flips/in_context"] <= 1
 
 
 def test_another_tasks_demonstrations(model: PreTrainedModel, task: TextTask) -> None:
