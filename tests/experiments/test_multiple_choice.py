@@ -71,7 +71,11 @@ def tokens(text: str) -> list[int]:
     return list(tiny_tokenizer().backend_tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def finetuned(model: PreTrainedModel, demonstrations: Sequence[str]) -> PreTrainedModel:
+def whole_of(row: dict[str, Any]) -> str:
+    return f"Day: {row['text']} It is {row['answers'][row['label']]}"
+
+
+def finetuned(model: PreTrainedModel, demonstrations: Sequence[str], rate: float = RATE) -> PreTrainedModel:
     """Take a step of gradient descent on each: keys and values alone, the last two thirds of one matrix."""
     model = copy.deepcopy(model)
     parts = [part for block in model.transformer.h for part in block.attn.c_attn.parameters()]
@@ -85,7 +89,7 @@ def finetuned(model: PreTrainedModel, demonstrations: Sequence[str]) -> PreTrain
             for part, gradient in zip(parts, gradients, strict=True):
                 part.requires_grad_(False)
                 third = part.shape[-1] // 3
-                part[..., third:] -= RATE * gradient[..., third:]
+                part[..., third:] -= rate * gradient[..., third:]
     return model
 
 
@@ -101,7 +105,7 @@ def score(model: PreTrainedModel, prompt: str, answer: str) -> float:
 
 def test_scores_and_numbers_are_those_of_whole_prompts(model: PreTrainedModel, result: iclgd.ComparisonResult) -> None:
     prompts = [f"Day: {row['text']} It is" for row in ASKED]
-    shown = [f"Day: {row['text']} It is {row['answers'][row['label']]}" for row in TRAIN[:NUM_SHOWN]]
+    shown = [whole_of(row) for row in TRAIN[:NUM_SHOWN]]
     context = "".join(f"{text}\n" for text in shown)
     trained = finetuned(model, shown)
     settings = {"zero_shot": (model, ""), "in_context": (model, context), "finetuned": (trained, "")}
@@ -163,10 +167,21 @@ def test_what_needs_the_same_answers_is_refused(
     assert str(error.value) == f"{key.removesuffix('=true')} {expected}"
 
 
-def test_a_rate_is_found_on_rows_with_their_own_answers(model: PreTrainedModel, task: TextTask) -> None:
-    keys = ["finetune.search.learning_rates=[0.01,1e6]", "demonstrations.num_orders=2"]
-    found = compared(model, task, *keys, rate="search", num_queries=3)
-    assert found.summary["finetune/learning_rate"] == 0.01
+def test_a_rate_is_judged_on_rows_with_their_own_answers(model: PreTrainedModel, task: TextTask) -> None:
+    keys = ["finetune.search.learning_rates=[0.01,0.3]", "demonstrations.num_orders=2"]
+    found = compared(model, task, *keys, rate="search")
+    longest = max(len(tokens(f"Day: {row['text']} It is")) for row in ASKED)
+    left = [row for row in TRAIN[NUM_SHOWN:] if len(tokens(f"Day: {row['text']} It is")) <= longest]
+    assert {answer for row in left for answer in row["answers"]} <= {
+        answer for row in ASKED for answer in row["answers"]
+    }
+    for row in found.search:
+        trained = finetuned(model, [whole_of(of) for of in TRAIN[:NUM_SHOWN]], row["search/learning_rate"])
+        scores = [[score(trained, f"Day: {of['text']} It is", answer) for answer in of["answers"]] for of in left]
+        right = [of.index(max(of)) == held["label"] for of, held in zip(scores, left, strict=True)]
+        assert row["search/accuracy"] == pytest.approx(sum(right) / len(right))
+        of_right = [of[held["label"]] for of, held in zip(scores, left, strict=True)]
+        assert row["search/log_probability"] == pytest.approx(sum(of_right) / len(of_right), rel=1e-9)
     assert 0 <= found.summary["order_flips/in_context"] <= 1
 
 
