@@ -13,7 +13,7 @@ from iclgd.data import REGRESSION_TASKS
 from iclgd.data.covariance import COVARIANCES
 from iclgd.data.covariates import DISTRIBUTIONS
 from iclgd.data.prompts import OVERFLOWS, SELECTIONS
-from iclgd.data.text import load_task, text_task_names
+from iclgd.data.text import OVERLONG, load_task, text_task_names
 from iclgd.data.text_datamodule import PLACES
 from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.analyses import ANALYSES
@@ -40,6 +40,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         | {name: load_task(name).description for name in text_task_names()},
         "task.distribution": DISTRIBUTIONS,
         "task.covariance": COVARIANCES,
+        "task.overlong": OVERLONG,
         "model.attention": ATTENTIONS,
         "model.tokens": TOKENS,
         "model.positional_encoding": POSITIONAL_ENCODINGS,

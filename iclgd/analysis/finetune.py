@@ -191,4 +191,4 @@ def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
         logits: shape ``(1, T, V)``.
         ids: the tokens, shape ``(1, T)``.
     """
-    return F.cross_entropy(at_least_single(logits[0, :-1]), ids[0, 1:])
+    return F.cross_entropy(at_least_single(logits[0, :-1]), ids[0, 1:].to(logits.device))

@@ -46,7 +46,7 @@ class Observation:
         scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; where the layer's mask hides a
             token, such as one outside a sliding window, ``HIDDEN_SCORE`` of :mod:`iclgd.analysis.attention_capture`.
         visible: which of the query's own tokens the mask lets the last one see, shape ``(B, L, T)``.
-        start_scores: with the beginning-of-sequence token, shape ``(B, L, H, 0 or 1)``; it belongs to a context.
+        start_scores: with the S tokens of the start, mostly 0 or 1, shape ``(B, L, H, S)``; they belong to a context.
         context_scores: with the context's tokens, shape ``(B, L, H, N)``; ``None`` without a context.
         context_visible: which of the context's tokens the mask lets the last one see, shape ``(B, L, N)``; likewise.
         context_updates: dW_ICL q of each head, shape ``(B, L, H, E)``; ``None`` unless asked for.
@@ -99,7 +99,7 @@ def observe(
     finetuned: list[dict[str, Tensor]] | None = None,
     demonstration_tokens: Tensor | None = None,
 ) -> Observation:
-    """Run a batch of queries in one setting.
+    """Run a batch of queries in one setting; what it shows is where the batch is, wherever the model's parts are.
 
     Args:
         model: with the weights of the setting.
@@ -111,9 +111,10 @@ def observe(
         demonstration_tokens: likewise.
     """
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)
-    tokens = torch.cat([prefix, batch.tokens], dim=1)
+    home = batch.tokens.device
     choices, lengths, sizes = _choices(answers, batch)
-    last = len(start) + batch.lengths - 1  # where is looked
+    tokens = torch.cat([prefix, batch.tokens], dim=1).to(model.device)
+    last = (len(start) + batch.lengths - 1).to(model.device)  # where is looked
     asked = last - batch.answer.shape[1]  # what predicts the answer
     # One token of an answer needs no more than the prompt; longer answers are appended, one after the other.
     longer = [index for index, size in enumerate(sizes) if size > 1]
@@ -123,10 +124,10 @@ def observe(
         longer = [0, *(index for index in longer if index)]
     for index in longer or [0]:
         answer = choices[:, index, : sizes[index]]
-        extended, positions = _append(tokens, asked, answer[:, :-1])
+        extended, positions = _append(tokens, asked, answer[:, :-1].to(model.device))
         updated = finetuned if captured is None else None  # one look is enough
         with capture(model, last, context, updated, demonstration_tokens) as seen:
-            log_probabilities = _log_probabilities(model, extended, positions, context)
+            log_probabilities = _log_probabilities(model, extended, positions, context).to(home)
         if captured is None:
             captured, next_token = seen, log_probabilities[:, 0].contiguous()
             scores = list(next_token.gather(-1, choices[..., 0]).unbind(1))
@@ -171,7 +172,7 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
     past = None if context is None else context.cache(is_joined=not is_registered(model))
 
     def keep_positions(_head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return (inputs[0][rows, positions],)
+        return (inputs[0][rows.to(inputs[0].device), positions.to(inputs[0].device)],)
 
     # transformers' own logits_to_keep takes the same positions of all prompts.
     head = model.model.get_output_embeddings().register_forward_pre_hook(keep_positions)
@@ -190,21 +191,24 @@ def _observation(
     num_start: int,
     num_tokens: int,
 ) -> Observation:
-    def stacked(layers: list[Tensor]) -> Tensor | None:
-        return torch.stack(layers, dim=1) if layers else None
+    def stacked(layers: list[Tensor]) -> Tensor:
+        return torch.stack([each.to(answer_scores.device) for each in layers], dim=1)
 
-    scores, own = torch.stack(captured.scores, dim=1), slice(num_start, num_start + num_tokens)
+    def if_any(layers: list[Tensor]) -> Tensor | None:
+        return stacked(layers) if layers else None
+
+    scores, own = stacked(captured.scores), slice(num_start, num_start + num_tokens)
     return Observation(
         answer_scores,
-        torch.stack(captured.outputs, dim=1),
-        torch.stack(captured.queries, dim=1),
+        stacked(captured.outputs),
+        stacked(captured.queries),
         scores[..., own],
-        torch.stack(captured.visible, dim=1)[..., own],
+        stacked(captured.visible)[..., own],
         scores[..., :num_start],
-        stacked(captured.context_scores),
-        stacked(captured.context_visible),
-        stacked(captured.context_updates),
-        stacked(captured.weight_updates),
+        if_any(captured.context_scores),
+        if_any(captured.context_visible),
+        if_any(captured.context_updates),
+        if_any(captured.weight_updates),
         next_token,
         absent,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from iclgd.data.prompt_length import fitting_prompts
 from iclgd.data.prompt_tokens import encode
 from iclgd.data.prompts import (
     DemonstrationsConfig,
@@ -16,9 +17,9 @@ from iclgd.data.prompts import (
     Prompts,
     build_prompts,
     select_demonstrations,
-    shuffle_labels,
 )
 from iclgd.data.seeding import named_generator
+from iclgd.data.shuffled_labels import shuffle_labels
 from iclgd.data.text import TextExample, TextTask, TextTaskError, load_examples, load_task
 from iclgd.models.language import LanguageModel, untrained_twin
 
@@ -90,6 +91,31 @@ class Original:
         return build_prompts(
             self.task, self.tokenizer, shown, self.queries, self.config, limit, shown_task or self.task, self.calibrate
         )
+
+    def of_fitting_queries(
+        self, draws: Sequence["Original"], may_leave_out: bool
+    ) -> tuple["Original", list["Original"], list[Prompts]]:
+        """Return the same with those queries that fit into the prompts of every draw, and these prompts.
+
+        Controls are asked the same ones: where queries may be left out, a control whose demonstrations are longer
+        shows fewer of them.
+
+        Args:
+            draws: of demonstrations.
+            may_leave_out: whether a query may be left out.
+
+        Raises:
+            OverlongQueryError: if a query does not fit that may not be left out, or if none does.
+            PromptError: if prompts cannot be built.
+        """
+        asking = [lambda queries, draw=draw: dataclasses.replace(draw, queries=queries).prompts() for draw in draws]
+        queries, prompts = fitting_prompts(self.queries, asking, may_leave_out)
+        kept = [dataclasses.replace(draw, queries=queries) for draw in draws]
+        if may_leave_out:
+            kept = [
+                dataclasses.replace(draw, config=dataclasses.replace(draw.config, overflow="drop")) for draw in kept
+            ]
+        return dataclasses.replace(self, queries=queries), kept, prompts
 
     def held_out(self, rows: Sequence[TextExample], draws: Sequence["Original"], num: int) -> Prompts:
         """Return prompts that ask training rows which are no demonstrations and no queries, to judge finetuning by.

@@ -1,18 +1,15 @@
 """Queries without content, by which answers' scores are calibrated; Zhao et al. 2021."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-from iclgd.data.prompt_tokens import PromptError, Tokens, encode
+from iclgd.data.prompt_tokens import PromptError, Tokens
 from iclgd.data.text_task import TextExample, TextTask
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 CONTENT_FREE = ("N/A", "[MASK]", "")  # as published, section 5
 
 
 def content_free_prompts(
-    tokenizer: "Tokenizer", task: TextTask, room: int
+    tokenized: Callable[[list[str]], Sequence[Tokens]], task: TextTask, room: int
 ) -> tuple[tuple[Tokens, ...], tuple[str, ...]]:
     """Return the tokens of the task's template with each content-free text in all its fields, and notes.
 
@@ -20,7 +17,7 @@ def content_free_prompts(
     token, or does not fit, is left out, and a note says so.
 
     Args:
-        tokenizer: of the model.
+        tokenized: returns the tokens of queries.
         task: whose template.
         room: how many tokens fit.
 
@@ -31,7 +28,7 @@ def content_free_prompts(
         raise PromptError("evaluation.calibrate needs answers that all queries share; here each has its own")
     texts = [task.prompt(TextExample(dict.fromkeys(task.fields, text), 0)).rstrip() for text in CONTENT_FREE]
     found, notes = [], []
-    for content, tokens in zip(CONTENT_FREE, encode(tokenizer, texts), strict=True):
+    for content, tokens in zip(CONTENT_FREE, tokenized(texts), strict=True):
         if 0 < len(tokens) <= room:
             found.append(tokens)
         else:

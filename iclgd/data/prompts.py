@@ -4,15 +4,18 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from iclgd import checks
 from iclgd.data import prompt_tokens
+from iclgd.data.answer_tokens import answer_tokens, checked_answers, notes_on_answers
+from iclgd.data.chat import tokenized_turns
 from iclgd.data.content_free import content_free_prompts
 from iclgd.data.orders import permutation_of
 from iclgd.data.own_answers import own_answers, right_answers
+from iclgd.data.prompt_length import num_that_fit
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
 from iclgd.data.seeding import named_generator
@@ -59,6 +62,8 @@ class DemonstrationsConfig:
     """What happens if they are too long for the model."""
     start_token: str = "auto"
     """What every prompt begins with; always is as published."""
+    chat: bool = False
+    """Prompts and answers are turns of user and assistant, by the tokenizer's chat template (instruct models)."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "demonstrations", self, "num", "num_orders")  # without any there is nothing to compare
@@ -72,6 +77,11 @@ class DemonstrationsConfig:
             raise ValueError(f"demonstrations.num_draws must be {wanted}, got {self.num_draws}")
         checks.one_of(OVERFLOWS, "demonstrations", self, "overflow")
         checks.one_of(START_TOKENS, "demonstrations", self, "start_token")
+        if self.chat and (self.separator, self.start_token) != ("\n", "auto"):
+            raise ValueError(
+                "demonstrations.chat=true: the chat template says what stands before and between turns; leave out "
+                "demonstrations.separator and demonstrations.start_token"
+            )
 
     def of_draw(self, draw: int) -> "DemonstrationsConfig":
         """Return the config of one draw alone.
@@ -90,7 +100,7 @@ class Prompts:
     with one of ``answers``.
 
     Args:
-        start: the beginning-of-sequence token, if there is to be one.
+        start: the beginning-of-sequence token, if there is to be one; of a conversation all before the first turn.
         answers: C, in label order; none if each query has its own.
         demonstrations: K, prompt and answer, without separator.
         demonstration_labels: K, indices of their own task's answers.
@@ -140,6 +150,14 @@ class Prompts:
             spans.append((position, position + len(demonstration)))
             position += len(demonstration) + len(self.separator)
         return tuple(spans)
+
+    def context_length(self, number: int) -> int:
+        """Return how many tokens of ``context`` its first demonstrations take, with their separators.
+
+        Args:
+            number: of demonstrations, from 1.
+        """
+        return self.demonstration_spans[number - 1][1] + len(self.separator)
 
     @property
     def demonstration_positions(self) -> tuple[int, ...]:
@@ -204,27 +222,6 @@ def _balanced(shuffled: Sequence[TextExample], num: int, answers: Sequence[str])
     return chosen
 
 
-def shuffle_labels(demonstrations: Sequence[TextExample], generator: torch.Generator) -> list[TextExample]:
-    """Return the same texts with the labels exchanged among them: the control "shuffled labels".
-
-    Where each has answers of its own, with any of these (random labels of Min et al. 2022, arXiv 2202.12837, section
-    4). At least one label differs from before, unless all are the same.
-
-    Args:
-        demonstrations: in order.
-        generator: on the CPU.
-    """
-    labels = [example.label for example in demonstrations]
-    numbers = [len(example.choices) for example in demonstrations]
-    shuffled = labels
-    while shuffled == labels and (any(numbers) or len(set(labels)) > 1):
-        if any(numbers):
-            shuffled = [int(torch.randint(number, (), generator=generator)) for number in numbers]
-        else:
-            shuffled = [labels[index] for index in torch.randperm(len(labels), generator=generator).tolist()]
-    return [replace(example, label=label) for example, label in zip(demonstrations, shuffled, strict=True)]
-
-
 def build_prompts(
     task: TextTask,
     tokenizer: "Tokenizer",
@@ -253,7 +250,8 @@ def build_prompts(
 
     Raises:
         PromptError: for answers that the tokenizer does not know or cannot tell apart, a separator that it does not
-            have, no queries or demonstrations or none of their text's tokens, prompts that are too long.
+            have, no queries or demonstrations or none of their text's tokens.
+        OverlongQueryError: for queries that are too long.
     """
     if not queries or not demonstrations:
         raise PromptError(
@@ -262,10 +260,90 @@ def build_prompts(
     shown_task = task if shown_task is None else shown_task
     asked_texts = [task.prompt(example) for example in queries]
     shown_texts = [shown_task.prompt(example) for example in demonstrations]
+    if config.chat and (task.choices or shown_task.choices):
+        raise PromptError("demonstrations.chat needs answers that all queries share; here each has its own")
+    tokenized = _chat if config.chat else _plain
+    found = tokenized(tokenizer, task, shown_task, demonstrations, asked_texts, shown_texts, config)
+    choices, notes_on_choices = own_answers(tokenizer, task, asked_texts, found.asked, queries)
+    ends = list(itertools.accumulate(len(tokens) + len(found.separator) for tokens in found.shown))
+    beside = len(found.start) + max(map(len, found.answers or itertools.chain.from_iterable(choices)))
+    drop = config.overflow == "drop"
+    num_kept, note = num_that_fit(task.name, ends, list(map(len, found.asked)), asked_texts, beside, max_length, drop)
+    notes = (*found.notes, *notes_on_choices, *([] if note is None else [note]))
+    content_free: tuple[Tokens, ...] = ()
+    if calibrate:
+
+        def asked(texts: list[str]) -> tuple[Tokens, ...]:
+            if not config.chat:
+                return encode(tokenizer, texts)
+            return _chat(tokenizer, task, shown_task, demonstrations, texts, shown_texts, config).asked
+
+        room = max_length - beside - ends[num_kept - 1]
+        content_free, notes_on_these = content_free_prompts(asked, task, room)
+        notes = (*notes, *notes_on_these)
+    return Prompts(
+        start=found.start,
+        answers=found.answers,
+        demonstrations=found.shown[:num_kept],
+        demonstration_labels=tuple(example.label for example in demonstrations[:num_kept]),
+        separator=found.separator,
+        queries=found.asked,
+        labels=tuple(example.label for example in queries),
+        notes=notes,
+        query_texts=tuple(asked_texts),
+        answer_texts=task.answers,
+        choices=choices,
+        choice_texts=tuple(example.choices for example in queries) if choices else (),
+        content_free=content_free,
+    )
+
+
+class _Tokenized(NamedTuple):
+    """The tokens of what prompts are made of."""
+
+    start: Tokens
+    asked: tuple[Tokens, ...]
+    answers: tuple[Tokens, ...]
+    shown: tuple[Tokens, ...]
+    separator: Tokens
+    notes: tuple[str, ...]
+
+
+def _chat(
+    tokenizer: "Tokenizer",
+    task: TextTask,
+    shown_task: TextTask,
+    demonstrations: Sequence[TextExample],
+    asked_texts: list[str],
+    shown_texts: list[str],
+    config: DemonstrationsConfig,
+) -> _Tokenized:
+    """Return the tokens of turns of a conversation."""
+    shown_answers = [shown_task.answers[example.label] for example in demonstrations]
+    turns = tokenized_turns(tokenizer, asked_texts, task.answers, list(zip(shown_texts, shown_answers, strict=True)))
+    answers, notes = checked_answers(tokenizer, task, turns.answers, len(asked_texts))
+    if not turns.are_whole and not notes:
+        notes = (
+            "demonstrations.chat: in a whole conversation the tokenizer joins a turn with what stands beside it; here "
+            "they are tokenized apart",
+        )
+    notes = (*notes_on_answers(task, answers), *notes)
+    return _Tokenized(turns.start, turns.queries, answers, turns.demonstrations, turns.separator, notes)
+
+
+def _plain(
+    tokenizer: "Tokenizer",
+    task: TextTask,
+    shown_task: TextTask,
+    demonstrations: Sequence[TextExample],
+    asked_texts: list[str],
+    shown_texts: list[str],
+    config: DemonstrationsConfig,
+) -> _Tokenized:
+    """Return the tokens of texts, one after the other."""
     asked, shown = _prompt_tokens(tokenizer, task, asked_texts), _prompt_tokens(tokenizer, shown_task, shown_texts)
-    answers, notes = _answer_tokens(tokenizer, task, asked_texts)
-    choices, notes_on_choices = own_answers(tokenizer, task, asked_texts, asked, queries)
-    shown_answers = answers if shown_task is task else _answer_tokens(tokenizer, shown_task, shown_texts)[0]
+    answers, notes = answer_tokens(tokenizer, task, asked_texts)
+    shown_answers = answers if shown_task is task else answer_tokens(tokenizer, shown_task, shown_texts)[0]
     start, notes_on_start = _start_tokens(tokenizer, config.start_token)
     wholes = [shown_task.whole(example) for example in demonstrations]
     if shown_task.choices is None:
@@ -282,52 +360,8 @@ def build_prompts(
                 f"demonstrations.separator={config.separator!r}: in a whole text the tokenizer joins it with what "
                 "stands beside it; here they are tokenized apart",
             )
-    notes = (*_notes_on_answers(task, answers), *notes, *notes_on_choices, *notes_on_start)
-
-    longest = max(range(len(asked)), key=lambda index: len(asked[index]))
-    longest_answer = max(map(len, answers or itertools.chain.from_iterable(choices)))
-    room = max_length - len(start) - len(asked[longest]) - longest_answer  # for demonstrations and separators
-    limit = f"the longest query has {len(asked[longest])} tokens, the model's limit is {max_length}"
-    if room < 0:
-        raise PromptError(
-            f"{task.name}: too long even without demonstrations: {limit}, start and answer included; "
-            f"leave out the query {task.prompt(queries[longest])[:60]!r} or take a model with a longer context"
-        )
-    ends = list(itertools.accumulate(len(tokens) + len(separator) for tokens in shown))
-    num_kept = sum(end <= room for end in ends)
-    if num_kept == 0:
-        raise PromptError(
-            f"{task.name}: too long even with one demonstration: it has {ends[0]} tokens, {limit}; "
-            "take another demonstrations.seed or a model with a longer context"
-        )
-    if num_kept < len(shown):
-        lengths = f"{len(shown)} demonstrations have {ends[-1]} tokens, {limit}"
-        if config.overflow == "refuse":
-            raise PromptError(
-                f"{task.name}: too long: {lengths}; set demonstrations.num={num_kept} or less, or "
-                "demonstrations.overflow=drop"
-            )
-        notes = (*notes, f"demonstrations.num={num_kept}, not {len(shown)}: the last ones are dropped: {lengths}")
-    content_free: tuple[Tokens, ...] = ()
-    if calibrate:
-        fitting = room - ends[num_kept - 1] + len(asked[longest])
-        content_free, notes_on_these = content_free_prompts(tokenizer, task, fitting)
-        notes = (*notes, *notes_on_these)
-    return Prompts(
-        start=start,
-        answers=answers,
-        demonstrations=shown[:num_kept],
-        demonstration_labels=tuple(example.label for example in demonstrations[:num_kept]),
-        separator=separator,
-        queries=asked,
-        labels=tuple(example.label for example in queries),
-        notes=notes,
-        query_texts=tuple(asked_texts),
-        answer_texts=task.answers,
-        choices=choices,
-        choice_texts=tuple(example.choices for example in queries) if choices else (),
-        content_free=content_free,
-    )
+    notes = (*notes_on_answers(task, answers), *notes, *notes_on_start)
+    return _Tokenized(start, asked, answers, shown, separator, notes)
 
 
 def _start_tokens(tokenizer: "Tokenizer", choice: str) -> tuple[Tokens, tuple[str, ...]]:
@@ -353,28 +387,6 @@ def _prompt_tokens(tokenizer: "Tokenizer", task: TextTask, texts: list[str]) -> 
     return found
 
 
-def _answer_tokens(
-    tokenizer: "Tokenizer", task: TextTask, prompts: list[str]
-) -> tuple[tuple[Tokens, ...], tuple[str, ...]]:
-    """Return the tokens after the prompts of each answer that all have, and notes."""
-    found: dict[Tokens, str] = {}
-    notes = []
-    texts = [f"{task.delimiter}{answer}" for answer in task.answers]
-    continued = prompt_tokens.continuations(tokenizer, prompts, texts) if texts else []
-    for answer, (tokens, num_joined) in zip(task.answers, continued, strict=True):
-        if all(token == tokenizer.unk_token_id for token in tokens):
-            raise PromptError(f"{task.name}: the tokenizer does not know the answer {answer!r}")
-        if tokens in found:
-            raise PromptError(f"{task.name}: the answers {found[tokens]!r} and {answer!r} have the same tokens")
-        found[tokens] = answer
-        if num_joined:
-            notes.append(
-                f"in a whole text the tokenizer joins the answer {answer!r} with what stands before it in {num_joined} "
-                f"of {len(prompts)} prompts; here they are tokenized apart"
-            )
-    return tuple(found), tuple(notes)
-
-
 def _separator_tokens(tokenizer: "Tokenizer", separator: str, parts: list[str]) -> Tokens:
     """Return the separator's tokens between the first two parts of a context."""
     if separator != END_OF_SEQUENCE:
@@ -385,15 +397,3 @@ def _separator_tokens(tokenizer: "Tokenizer", separator: str, parts: list[str]) 
     if tokenizer.eos_token_id is None:
         raise PromptError("demonstrations.separator=eos: the tokenizer has no end-of-sequence token")
     return (tokenizer.eos_token_id,)
-
-
-def _notes_on_answers(task: TextTask, answers: tuple[Tokens, ...]) -> tuple[str, ...]:
-    groups: dict[int, list[str]] = {}
-    for answer, tokens in zip(task.answers, answers, strict=True):
-        groups.setdefault(tokens[0], []).append(repr(answer))
-    return tuple(
-        f"answers {', '.join(names[:-1])} and {names[-1]} share their first token: "
-        "each is scored by the mean log-probability of all its tokens"
-        for names in groups.values()
-        if len(names) > 1
-    )

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.analysis.original import ANY_LENGTH
 from iclgd.checks import InputError
+from iclgd.data.prompt_length import fitting_prompts
 from iclgd.data.prompt_tokens import Tokens
 from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
+from iclgd.data.text import TextExample
 from iclgd.data.text_datamodule import answer_at
 from iclgd.experiments import text
 from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
@@ -98,16 +101,25 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
         InputError: as :func:`iclgd.experiments.text.prepare` does, but for the weights.
     """
     task, rows, queries = text.read_task(config.task)
-    if not 0 <= query < len(queries):
-        raise ShownPromptError(f"--query must be from 0 to {len(queries) - 1}, as the run asks so many; got {query}")
     if not 0 <= draw < config.demonstrations.num_draws:
         last = config.demonstrations.num_draws - 1
         raise ShownPromptError(f"--draw must be from 0 to {last}, as demonstrations.num_draws says; got {draw}")
     tokenizer = load_tokenizer(config.model)
-    drawn = config.demonstrations.of_draw(draw)
-    shown = select_demonstrations(rows, drawn, task.answers)
     limit = longest_sequence(config.model) or ANY_LENGTH
-    prompts = build_prompts(task, tokenizer, shown, queries, drawn, limit)
+
+    def of_draw(index: int, asked: Sequence[TextExample]) -> Prompts:
+        drawn = config.demonstrations.of_draw(index)
+        return build_prompts(task, tokenizer, select_demonstrations(rows, drawn, task.answers), asked, drawn, limit)
+
+    may_leave_out = config.task.overlong == "drop"  # then all draws ask the same queries
+    numbers = range(config.demonstrations.num_draws) if may_leave_out else [draw]
+    kept, found = fitting_prompts(queries, [partial(of_draw, index) for index in numbers], may_leave_out)
+    prompts = found[draw] if may_leave_out else found[0]
+    if not 0 <= query < len(kept):
+        raise ShownPromptError(f"--query must be from 0 to {len(kept) - 1}, as the run asks so many; got {query}")
+    notes = prompts.notes
+    if len(kept) < len(queries):
+        notes = (*notes, text.note_on_overlong(len(queries) - len(kept), len(queries), limit))
     reader = _Reader(tokenizer, prompts)
     asked, after_start = prompts.queries[query], len(prompts.start)
     answer = answer_at(config.evaluation.place, prompts)
@@ -118,9 +130,9 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
         model=config.model.name,
         task=task.name,
         query=query,
-        num_queries=len(queries),
+        num_queries=len(kept),
         label=prompts.labels[query],
-        notes=prompts.notes,
+        notes=notes,
         settings={"zero_shot": zero_shot, "in_context": in_context, "finetuned": zero_shot},
         answers=tuple(Part("answer", index, 0, name, reader.pieces(own)) for index, (own, name) in enumerate(answers)),
         finetuning=tuple(reader.step(index, tokens) for index, tokens in enumerate(prompts.finetuning_examples)),

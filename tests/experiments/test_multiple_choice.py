@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 import iclgd
 from iclgd.data.own_answers import own_answers
-from iclgd.data.prompts import PromptError, shuffle_labels
+from iclgd.data.prompts import PromptError
+from iclgd.data.shuffled_labels import shuffle_labels
 from iclgd.data.text import TextExample, TextTask, load_examples
 from tests.language_models import TEXTS, tiny_model, tiny_tokenizer
 from tests.tokenizers import whole, word_pieces
