@@ -1,8 +1,6 @@
 """Ours beside what researchers write themselves, in turn, and beside what the matrix products alone would take."""
 
 import argparse
-import copy
-import dataclasses
 import importlib.util
 import itertools
 import statistics
@@ -19,13 +17,14 @@ from benchmarks._text_subject import Subject
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments import RunContext, text
-from iclgd.models.language import EMBEDDED, wrap
+from iclgd.models.language import EMBEDDED
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.trainer import DeviceConfig
 
 LEARNING_RATE = 0.01
 BATCH_SIZES = {EMBEDDED: 256}  # as in configs/text/embedded.yaml; else the default
+PEER_BATCH_SIZES = {EMBEDDED: 256}  # else 16: it copies the demonstrations' cache for each query, and is faster so
 NUM_CHECKED = 2  # queries on which a peer must agree
 # In the first layer the same token at the same place of two demonstrations has the same query. We give both the same
 # score; in the peers, rounding decides the order of the two.
@@ -62,7 +61,7 @@ Run: TypeAlias = tuple[Timing, dict[str, float]]  # and the summary
 
 
 def batch_size_of(subject: Subject) -> int:
-    """Return how many queries are run together, on all sides."""
+    """Return how many queries are run together at the most."""
     return BATCH_SIZES.get(subject.name, EvaluationConfig.batch_size)
 
 
@@ -124,7 +123,7 @@ def run_batched(subject: Subject, noise: np.random.Generator | None) -> Run:
     laps.end()
     cache = text_batched.run_demonstrations(base, subject.prompts)
     values = []
-    for batch in text_batched.batches(subject.prompts, batch_size_of(subject)):
+    for batch in text_batched.batches(subject.prompts, PEER_BATCH_SIZES.get(subject.name, 16)):
         values += text_batched.compare(base, finetuned, training_queries, cache, subject.prompts, batch, noise)
     summary = text_loop.summarize(values)
     laps.end()
@@ -144,10 +143,9 @@ def check_peer(peer: str, subject: Subject, threads: int) -> dict[str, float]:
 
     It is done in double precision: in single precision rounding decides about ranks that are close.
     """
-    model = wrap(subject.name, copy.deepcopy(subject.model.model).double())
-    few = dataclasses.replace(subject, model=model).with_queries(NUM_CHECKED)
+    few = subject.copied(torch.float64).with_queries(NUM_CHECKED)
     device = DeviceConfig(accelerator="cpu", precision="64-true", num_threads=threads)
-    (_, ours), (_, theirs) = run_ours(few, device), PEERS[peer](few, NUM_CHECKED)
+    (_, ours), (_, theirs) = run_ours(few.copied(torch.float64), device), PEERS[peer](few, NUM_CHECKED)
     largest = dict.fromkeys(TOLERANCES, 0.0)
     for name, value in theirs.items():
         if "random" in name or (np.isnan(value) and np.isnan(ours[name])):  # each draws its own noise
@@ -172,9 +170,10 @@ def measure_speed(subject: Subject, options: argparse.Namespace) -> dict[str, An
     ours: list[Timing] = []
     floors: list[float] = []
     peers: dict[str, list[Timing]] = {name: [] for name in chosen}
-    run_ours(subject.with_queries(NUM_CHECKED), device)  # what is loaded and prepared once is not counted
+    own = subject.copied()
+    run_ours(own.with_queries(NUM_CHECKED), device)  # what is loaded and prepared once is not counted
     for _ in range(options.repeats):
-        ours.append(run_ours(subject, device)[0])
+        ours.append(run_ours(own, device)[0])
         if floor is not None:
             floors.append(floor.seconds(products))
         for name in chosen:

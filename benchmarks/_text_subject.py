@@ -1,5 +1,6 @@
 """What the benchmark of the text experiment is run on: a model and its prompts."""
 
+import copy
 import dataclasses
 import random
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Subject:
     name: str
     model: LanguageModel
     prompts: Prompts
+
+    def copied(self, dtype: torch.dtype = torch.float32) -> "Subject":
+        """Return it with a model of its own: ours is changed when it is looked at."""
+        model = copy.deepcopy(self.model.model).to(dtype)
+        return dataclasses.replace(self, model=wrap(self.name, model))
 
     def with_queries(self, number: int) -> "Subject":
         """Return it with the first queries only."""

@@ -32,7 +32,7 @@ from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextTaskConfig, load_examples, load_task
 from iclgd.experiments import text
-from iclgd.models.language import EMBEDDED, LanguageModelConfig
+from iclgd.models.language import EMBEDDED, LanguageModelConfig, load_language_model
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import DeviceConfig
 from iclgd.tracking.wandb import TrackingConfig
@@ -67,9 +67,10 @@ def subject_of(name: str, options: argparse.Namespace) -> Subject:
     """Return a random model with random prompts, or the model of a folder with a task's."""
     if name in SHAPES:
         return random_subject(name, SHAPES[name], options.demonstrations, options.queries)
-    _, module, _ = text.prepare(config_of(options, name, options.task))
-    (comparison,) = module.comparisons
-    return Subject(Path(name).name, comparison.model, comparison.prompts)
+    config = config_of(options, name, options.task)
+    _, module, _ = text.prepare(config)
+    (comparison,) = module.comparisons  # whose model is changed already
+    return Subject(Path(name).name, load_language_model(config.model, config.seed), comparison.prompts)
 
 
 def measure_memory(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:

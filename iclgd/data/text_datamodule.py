@@ -10,6 +10,10 @@ from torch import Tensor
 from iclgd.data.datamodules import Batches
 from iclgd.data.prompts import Prompts
 
+# On a processor another batch takes as long as so many multiplications of a token with a parameter, in each setting:
+# about a tenth of a second.
+BATCH_COST = 1_500_000_000
+
 
 class Demonstration(NamedTuple):
     """One training example of one comparison.
@@ -49,7 +53,7 @@ class TextDataModule(LightningDataModule):
 
     Args:
         prompts: of each comparison; their queries are the same.
-        batch_size: queries at once.
+        batch_size: queries at once, at the most.
     """
 
     def __init__(self, prompts: Sequence[Prompts], batch_size: int) -> None:
@@ -72,8 +76,40 @@ class TextDataModule(LightningDataModule):
         queries, labels = self.prompts[0].queries, self.prompts[0].labels
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
-        chunks = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return Batches([_batch(chunk, [queries[index] for index in chunk], labels) for chunk in chunks])
+        chunks = batches_of_like_length([len(queries[index]) for index in order], self.batch_size, self._most_padding())
+        of_chunks = [[order[place] for place in chunk] for chunk in chunks]
+        return Batches([_batch(chunk, [queries[index] for index in chunk], labels) for chunk in of_chunks])
+
+    def _most_padding(self) -> int | None:
+        """Return how many tokens take a processor as long as another batch does; a GPU has time for all."""
+        if self.trainer is None or self.trainer.strategy.root_device.type != "cpu":
+            return None
+        num_parameters = sum(parameter.numel() for parameter in self.trainer.lightning_module.parameters())
+        return BATCH_COST // max(1, num_parameters)
+
+
+def batches_of_like_length(lengths: Sequence[int], batch_size: int, most_padding: int | None) -> list[range]:
+    """Divide queries into batches: of a full one the next begins, and where more would be padded than allowed.
+
+    Args:
+        lengths: in ascending order.
+        batch_size: queries of a batch, at the most.
+        most_padding: tokens of a batch, at the most; ``None``: any number.
+
+    Returns:
+        the places of each batch's queries.
+
+    Example:
+        >>> batches_of_like_length([3, 3, 4, 9, 9], batch_size=4, most_padding=2)
+        [range(0, 3), range(3, 5)]
+    """
+    batches, start, padding = [], 0, 0
+    for place, length in enumerate(lengths):
+        padding += (place - start) * (length - lengths[max(start, place - 1)])
+        if place - start == batch_size or (most_padding is not None and padding > most_padding):
+            batches.append(range(start, place))
+            start, padding = place, 0
+    return [*batches, range(start, len(lengths))] if start < len(lengths) else batches
 
 
 def _batch(indices: list[int], queries: list[tuple[int, ...]], labels: Sequence[int]) -> QueryBatch:

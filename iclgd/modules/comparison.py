@@ -15,6 +15,7 @@ from iclgd.analysis.watching import make_watchable
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch
 from iclgd.metrics import Resampling
+from iclgd.models.faster_modules import make_faster
 from iclgd.models.language import LanguageModel
 from iclgd.modules.finiteness import finetuning_failure
 from iclgd.modules.similarities import FinetuningAttention, Similarities
@@ -70,6 +71,7 @@ class ComparisonState:
         self.comparison, self.model, self.prompts = comparison, comparison.model, comparison.prompts
         check_capture(self.model)
         make_watchable(self.model)
+        make_faster(self.model.model)
         self.similarities = Similarities(self.model.num_layers, resampling, random_updates)
         self.loss: Callable[[Tensor], Tensor] = make_loss(self.model, method)
         self.training_queries: list[list[Tensor]] = []
