@@ -29,7 +29,8 @@ def make_layer_causal_loss(model: LanguageModel) -> Callable[[Tensor], Tensor]:
     def loss(ids: Tensor) -> Tensor:
         total = torch.zeros((), device=ids.device)
         for hidden in detached_layer_outputs(model, layers, ids):
-            total = total + F.cross_entropy(at_least_single(_through(readout, hidden)[0, :-1]), ids[0, 1:])
+            logits = _through(readout, hidden[:, :-1])[0]  # the last token has no next one
+            total = total + F.cross_entropy(at_least_single(logits), ids[0, 1:])
         return total
 
     return loss
