@@ -17,7 +17,7 @@ from benchmarks._text_subject import Subject
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments import RunContext, text
-from iclgd.models.language import EMBEDDED
+from iclgd.models.model_files import EMBEDDED
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.trainer import DeviceConfig
@@ -73,7 +73,7 @@ def run_ours(subject: Subject, device: DeviceConfig) -> Run:
     data = TextDataModule([subject.prompts], evaluation.batch_size)
     config = text.Config(finetune=finetune, evaluation=evaluation, trainer=device)
     start, processor_start = time.perf_counter(), time.process_time()
-    summary = text.execute(RunContext.alone(config), (data, module, []))
+    summary = text.execute(RunContext.alone(config), text.Prepared(data, module, [], None))
     total, processor = time.perf_counter() - start, time.process_time() - processor_start
     return Timing(module.finetuning_seconds, total - module.finetuning_seconds, processor), summary
 

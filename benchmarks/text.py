@@ -32,7 +32,8 @@ from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextTaskConfig, load_examples, load_task
 from iclgd.experiments import text
-from iclgd.models.language import EMBEDDED, LanguageModelConfig, load_language_model
+from iclgd.models.loading import LanguageModelConfig, load_language_model
+from iclgd.models.model_files import EMBEDDED
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import DeviceConfig
 from iclgd.tracking.wandb import TrackingConfig
@@ -68,8 +69,7 @@ def subject_of(name: str, options: argparse.Namespace) -> Subject:
     if name in SHAPES:
         return random_subject(name, SHAPES[name], options.demonstrations, options.queries)
     config = config_of(options, name, options.task)
-    _, module, _ = text.prepare(config)
-    (comparison,) = module.comparisons  # whose model is changed already
+    (comparison,) = text.prepare(config).module.comparisons  # whose model is changed already
     return Subject(Path(name).name, load_language_model(config.model, config.seed), comparison.prompts)
 
 

@@ -25,7 +25,8 @@ from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextTask
 from iclgd.experiments import RunContext, text
 from iclgd.memory import OutOfMemoryError, advice, is_exhausted
-from iclgd.models.language import EMBEDDED, EMBEDDED_FOLDER, LanguageModel, check_weights, silenced, wrap
+from iclgd.models.language import LanguageModel, check_weights, wrap
+from iclgd.models.model_files import EMBEDDED, EMBEDDED_FOLDER, silenced
 from iclgd.report.figures import draw, image
 from iclgd.report.results import Results
 from iclgd.runtime.process import prepared_process
@@ -49,6 +50,7 @@ class ComparisonResult:
             the comparison itself), ``draw``, ``query``, ``setting``, ``text``, ``label``, ``choice`` and ``scores`` by
             answer; where ``setting`` is ``in_context`` also ``likeness``, by measure.
         notes: what a run says about its prompts.
+        search: with ``learning_rate="search"`` what each rate has shown, as in a run's ``metrics.jsonl``.
 
     Example:
         >>> result = compare("embedded", "embedded", learning_rate=0.02, num_demonstrations=4, num_queries=4)
@@ -60,13 +62,14 @@ class ComparisonResult:
     summary: dict[str, float] = field(repr=False)
     predictions: list[dict[str, Any]] = field(repr=False)
     notes: tuple[str, ...] = ()
+    search: list[dict[str, float]] = field(default_factory=list, repr=False)
 
     def table(self) -> Table:
         """Return the numbers as a table of rich's: a row for each measure, a column for each control."""
         return text.EXPERIMENT.table(self.summary, f"{self.config.model.name}, {self.config.task.name}")
 
     def figure(self, name: str) -> Figure:
-        """Return a figure of matplotlib's: ``similarity``, over layers, or ``accuracy``.
+        """Return a figure of matplotlib's: ``similarity``, over layers, ``accuracy``, or of a search ``learning_rate``.
 
         Raises:
             InputError: for another name.
@@ -74,9 +77,11 @@ class ComparisonResult:
         figures = text.EXPERIMENT.drawings()
         if name not in figures:
             raise InputError(f"figure must be one of: {', '.join(figures)}; got {name!r}")
-        results = Results(summary=self.summary, config=configs.to_dict(self.config), read_rows=lambda: self.predictions)
+        config = configs.to_dict(self.config)
+        results = Results(self.search, self.summary, config=config, read_rows=lambda: self.predictions)
         figure = draw(figures[name], results)
-        assert figure is not None  # a comparison has all measures
+        if figure is None:  # a comparison has all measures
+            raise InputError(f"figure {name}: there has been no search, see learning_rate")
         return figure
 
     def _repr_html_(self) -> str:
@@ -92,7 +97,7 @@ def compare(
     model: str | Path | tuple[PreTrainedModel, Tokenizer],
     task: str | Path | TextTask,
     *,
-    learning_rate: float,
+    learning_rate: float | str,
     num_demonstrations: int = DemonstrationsConfig.num,
     controls: Sequence[str] = (),
     other_task: str | Path | None = None,
@@ -110,7 +115,8 @@ def compare(
     Args:
         model: ``embedded``, a folder, a name on the hub, or a model and its tokenizer; these in their own precision.
         task: the name of a shipped task, a task's YAML file, or a task, see :func:`iclgd.data.task_from_rows`.
-        learning_rate: of the finetuning steps, one for each demonstration.
+        learning_rate: of the finetuning steps, one for each demonstration; or ``"search"``, see
+            :class:`~iclgd.analysis.finetune.SearchConfig`.
         num_demonstrations: how many are shown, and finetuned on.
         controls: any of ``untrained``, ``shuffled_labels`` and ``other_task``.
         other_task: a task's name or file, for that control.
@@ -150,12 +156,12 @@ def compare(
         raise InputError("compare works in one process: call it where torch.distributed is not initialised")
     with prepared_process(config.trainer.threads_per_process), _anywhere(), _advising():
         prepared = text.prepare(config, task if isinstance(task, TextTask) else None, pretrained)
-        for note in prepared[2]:
+        for note in prepared.notes:
             say(f"note: {note}")
         summary = text.execute(RunContext.alone(config), prepared)
-    module = prepared[1]
-    rows = prediction_rows(module.answered())
-    return ComparisonResult(config, summary, list(rows), tuple(prepared[2]))
+    rows = prediction_rows(prepared.module.answered())
+    curve = prepared.search[0].curve if prepared.search is not None else []
+    return ComparisonResult(config, summary, list(rows), tuple(prepared.notes), curve)
 
 
 def _pretrained(model: Any) -> tuple[LanguageModel, Tokenizer]:

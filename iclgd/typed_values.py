@@ -18,7 +18,14 @@ from iclgd import yaml_files
 from iclgd.checks import InputError
 from iclgd.yaml_files import YamlError
 
-EXPECTED: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+NUMBER_OR_NAME = float | str  # a number, or a name of what stands for one; the field's own check knows the names
+EXPECTED: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    NUMBER_OR_NAME: "a number or a name",
+}
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NULLS = ("null", "Null", "NULL", "~", "")
 WHOLE = re.compile(r"[-+]?[0-9][0-9_]*")  # decimal, also with zeros in front
@@ -93,6 +100,9 @@ def read_node(key: str, kind: Any, node: yaml.Node) -> Any:
     text = yaml_files.as_written(node)
     if required is str:
         return _checked_text(key, text)
+    if required == NUMBER_OR_NAME:
+        number = _number_or_boolean(key, float, text)
+        return _checked_text(key, text) if number is None else number
     value = _number_or_boolean(key, required, text)
     if value is None:
         raise _mistake(key, kind, node)

@@ -212,7 +212,9 @@ def test_a_result_shows_itself() -> None:
     assert "<b>bold" not in shown
     assert "bold" in shown
     assert len(found.figure("similarity").axes) == 4
-    with pytest.raises(InputError, match=r"^figure must be one of: similarity, accuracy; got 'loss'$"):
+    with pytest.raises(InputError, match=r"^figure learning_rate: there has been no search"):
+        found.figure("learning_rate")
+    with pytest.raises(InputError, match=r"^figure must be one of: similarity, accuracy, learning_rate; got 'loss'$"):
         found.figure("loss")
     assert len(repr(found)) < 2000
 
@@ -229,7 +231,7 @@ Change = Callable[[PreTrainedModel], None]
         ),
         ({"model": ("gpt2", "gpt2")}, "its tokenizer; got str, str"),
         ({"learning_rate": -1.0}, "finetune.learning_rate must be positive"),
-        ({"learning_rate": "fast"}, "finetune.learning_rate must be a number, got 'fast'"),
+        ({"learning_rate": "fast"}, "finetune.learning_rate must be a number or search, got 'fast'"),
         ({"num_demonstrations": 10}, "demonstrations.num must be at most 9"),
         ({"controls": ["other_task"]}, "evaluation.other_task goes with evaluation.controls"),
         ({"controls": ["nothing"]}, "evaluation.controls must be a list of: untrained"),
@@ -282,3 +284,12 @@ def test_models_that_cannot_be_used_are_refused(change: Change, message: str) ->
         change(model)
     with pytest.raises(InputError, match=message):
         iclgd.compare((model, tiny_tokenizer()), rows_task(), **SMALL)
+
+
+def test_a_learning_rate_may_be_searched_for() -> None:
+    model = (tiny_model("gpt2"), tiny_tokenizer())
+    search = "finetune.search={learning_rates: [0.1, 0.5], num_rows: 3}"
+    found = iclgd.compare(model, rows_task(), **{**SMALL, "learning_rate": "search"}, overrides=[*QUICK, search])
+    assert found.summary["search/learning_rate"] in (0.1, 0.5)
+    assert [row["search/learning_rate"] for row in found.search] == [0.1, 0.5]
+    assert found.figure("learning_rate").axes[0].get_xscale() == "log"

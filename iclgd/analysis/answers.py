@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from iclgd.analysis.observe import NO_ANSWER, Observation
+from iclgd.analysis.calibration import calibrated
+from iclgd.analysis.observe import NO_ANSWER, Observation, best_answers
 from iclgd.analysis.query_values import gather_queries
 from iclgd.data.prompts import Prompts
 
@@ -56,6 +57,8 @@ class Answered(NamedTuple):
         prompts: its queries.
         settings: answers by setting, each query once, in order.
         likenesses: measures by name, each over layers, (Q,).
+        content_free: answers' scores without any content by setting, (number of answers,); none unless scores are
+            calibrated.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Answered(NamedTuple):
     prompts: Prompts
     settings: Mapping[str, Answers]
     likenesses: Mapping[str, Tensor]
+    content_free: Mapping[str, Tensor]
 
 
 def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]:
@@ -71,13 +75,17 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
     A row has ``control`` (``None``: the comparison itself), ``draw`` (the number of the draw, from 0), ``query`` (its
     number among the run's), ``setting``, ``text`` (the prompt), ``label`` and ``choice`` (answers; ``None`` where no
     answer can be chosen) and ``scores``, by answer. That of the setting ``in_context`` has ``likeness``: each measure
-    of how like finetuning it is, a mean over layers, with 7 digits; ``None`` if that is not finite.
+    of how like finetuning it is, a mean over layers, with 7 digits; ``None`` if that is not finite. Where scores are
+    calibrated there are ``calibrated_choice`` and ``calibrated_scores``.
 
     Args:
         comparisons: in their order.
     """
-    for name, draw, prompts, settings, likenesses in comparisons:
+    for name, draw, prompts, settings, likenesses, content_free in comparisons:
         texts = prompts.answer_texts
+        without_content = {
+            setting: calibrated(settings[setting].scores, free) for setting, free in content_free.items()
+        }
         columns = [zip(of.scores.tolist(), of.choices.tolist(), strict=True) for of in settings.values()]
         likeness = zip(*(values.tolist() for values in likenesses.values()), strict=True)
         queries = zip(prompts.query_texts, prompts.labels, likeness, *columns, strict=True)
@@ -93,6 +101,11 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
                     "choice": None if choice == NO_ANSWER else texts[choice],
                     "scores": dict(zip(texts, scores, strict=True)),
                 }
+                if setting in without_content:
+                    own = without_content[setting][query]
+                    best = int(best_answers(own))
+                    row["calibrated_choice"] = None if best == NO_ANSWER else texts[best]
+                    row["calibrated_scores"] = dict(zip(texts, own.tolist(), strict=True))
                 if setting == IN_CONTEXT:
                     row["likeness"] = dict(zip(likenesses, map(_shortened, alike), strict=True))
                 yield row

@@ -6,7 +6,7 @@ language modelling objective; only key and value projections change, by plain st
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,37 @@ METHODS = {
 }
 
 
+SEARCH = "search"  # instead of a learning rate: the best of some
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a learning rate is found, with finetune.learning_rate=search.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    learning_rates: list[float] = field(default_factory=lambda: [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3])
+    """Those that are tried."""
+    num_rows: int = 64
+    """Training rows that are asked, none of which is a demonstration or a query."""
+    num_draws: int | None = None
+    """Draws of demonstrations that are finetuned on, the first ones; all if null."""
+
+    def __post_init__(self) -> None:
+        for rate in self.learning_rates:
+            if not checks.SMALLEST <= rate <= checks.LARGEST:
+                raise ValueError(f"finetune.search.learning_rates must be positive and finite, got {rate}")
+        if len(set(self.learning_rates)) < max(2, len(self.learning_rates)):
+            raise ValueError(
+                f"finetune.search.learning_rates must be at least two, all different, got {self.learning_rates}"
+            )
+        checks.at_least(1, "finetune.search", self, "num_rows")
+        if self.num_draws is not None:
+            checks.at_least(1, "finetune.search", self, "num_draws")
+
+
 @dataclass(frozen=True)
 class FinetuneConfig:
     """How the model is finetuned on the demonstrations.
@@ -33,13 +64,19 @@ class FinetuneConfig:
         ValueError: if a value is out of its range.
     """
 
-    learning_rate: float
-    """Learning rate of gradient descent on the demonstrations."""
+    learning_rate: float | str
+    """Learning rate of gradient descent on the demonstrations; search finds one."""
     method: str = "gradient_descent"
     """How the model is finetuned."""
+    search: SearchConfig = field(default_factory=SearchConfig)
 
     def __post_init__(self) -> None:
-        checks.positive("finetune", self, "learning_rate")
+        if not isinstance(self.learning_rate, str):
+            checks.positive("finetune", self, "learning_rate")
+            object.__setattr__(self, "learning_rate", float(self.learning_rate))
+        elif self.learning_rate != SEARCH:
+            hint = checks.did_you_mean(self.learning_rate, [SEARCH])
+            raise ValueError(f"finetune.learning_rate must be a number or {SEARCH}, got {self.learning_rate!r}{hint}")
         checks.one_of(METHODS, "finetune", self, "method")
 
 

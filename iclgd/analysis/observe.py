@@ -18,9 +18,22 @@ from iclgd.models.language import LanguageModel
 NO_ANSWER = -1  # the index of an answer that is not there
 
 
+def best_answers(scores: Tensor) -> Tensor:
+    """Return the index of each query's best answer, ``NO_ANSWER`` if a score is not finite, shape ``(...)``.
+
+    Args:
+        scores: shape ``(..., number of answers)``.
+
+    Example:
+        >>> best_answers(torch.tensor([[-1.0, -0.5], [-0.5, math.nan]]))
+        tensor([ 1, -1])
+    """
+    return scores.argmax(-1).masked_fill(~scores.isfinite().all(-1), NO_ANSWER)
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What one setting showed of a batch of queries, at the last token of each, that which predicts the answer.
+    """What one setting showed of a batch of queries, at the last token of each: see ``PLACES`` of the data module.
 
     B queries of at most T tokens, L layers, hidden size C, H heads of size E, a context of N tokens.
 
@@ -31,11 +44,12 @@ class Observation:
         scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; where the layer's mask hides a
             token, such as one outside a sliding window, ``HIDDEN_SCORE`` of :mod:`iclgd.analysis.attention_capture`.
         visible: which of the query's own tokens the mask lets the last one see, shape ``(B, L, T)``.
-        start_scores: with the beginning-of-sequence token, shape ``(B, L, H, 0 or 1)``; it belongs to a context.
+        start_scores: with the S tokens of the start, mostly 0 or 1, shape ``(B, L, H, S)``; they belong to a context.
         context_scores: with the context's tokens, shape ``(B, L, H, N)``; ``None`` without a context.
         context_visible: which of the context's tokens the mask lets the last one see, shape ``(B, L, N)``; likewise.
         context_updates: dW_ICL q of each head, shape ``(B, L, H, E)``; ``None`` unless asked for.
         weight_updates: dW_FT q of each head, likewise.
+        next_token: log-probabilities of the whole vocabulary, shape ``(B, V)``; too large to be kept over batches.
     """
 
     answer_scores: Tensor
@@ -48,11 +62,12 @@ class Observation:
     context_visible: Tensor | None
     context_updates: Tensor | None
     weight_updates: Tensor | None
+    next_token: Tensor
 
     @property
     def predictions(self) -> Tensor:
         """Return the index of each query's best answer, shape ``(B,)``; ``NO_ANSWER`` if a score is not finite."""
-        return self.answer_scores.argmax(-1).masked_fill(~self.answer_scores.isfinite().all(-1), NO_ANSWER)
+        return best_answers(self.answer_scores)
 
     def correct(self, labels: Tensor) -> Tensor:
         """Return whether each query's answer is right: 1, 0, or NaN if there is none; shape ``(B,)``, float64.
@@ -93,26 +108,29 @@ def observe(
     """
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)
     tokens = torch.cat([prefix, batch.tokens], dim=1)
-    last = len(start) + batch.lengths - 1
+    last = len(start) + batch.lengths - 1  # where is looked
+    asked = last - batch.answer.shape[1]  # what predicts the answer
     # One token of an answer needs no more than the prompt; longer answers are appended, one after the other.
     longer = [index for index, answer in enumerate(answers) if len(answer) > 1]
     scores = [torch.empty(0)] * len(answers)
     captured = None
+    if batch.answer.shape[1]:  # the first answer stands there already
+        longer = [0, *(index for index in longer if index)]
     for index in longer or [0]:
         answer = answers[index]
-        extended, positions = _append(tokens, last, answer[:-1])
+        extended, positions = _append(tokens, asked, answer[:-1])
         updated = finetuned if captured is None else None  # one look is enough
         with capture(model, last, context, updated, demonstration_tokens) as seen:
             log_probabilities = _log_probabilities(model, extended, positions, context)
         if captured is None:
-            captured = seen
+            captured, next_token = seen, log_probabilities[:, 0].contiguous()
             for single in (single for single, other in enumerate(answers) if len(other) == 1):
                 scores[single] = log_probabilities[:, 0, answers[single][0]]
         if len(answer) > 1:
             of_tokens = log_probabilities[:, range(len(answer)), list(answer)]
             scores[index] = of_tokens.mean(-1)
     assert captured is not None
-    return _observation(captured, torch.stack(scores, dim=1), len(start), batch.tokens.shape[1])
+    return _observation(captured, torch.stack(scores, dim=1), next_token, len(start), batch.tokens.shape[1])
 
 
 def _append(tokens: Tensor, last: Tensor, answer: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -136,7 +154,9 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
     return at_least_single(logits).log_softmax(-1)
 
 
-def _observation(captured: Captured, answer_scores: Tensor, num_start: int, num_tokens: int) -> Observation:
+def _observation(
+    captured: Captured, answer_scores: Tensor, next_token: Tensor, num_start: int, num_tokens: int
+) -> Observation:
     def stacked(layers: list[Tensor]) -> Tensor | None:
         return torch.stack(layers, dim=1) if layers else None
 
@@ -152,4 +172,5 @@ def _observation(captured: Captured, answer_scores: Tensor, num_start: int, num_
         stacked(captured.context_visible),
         stacked(captured.context_updates),
         stacked(captured.weight_updates),
+        next_token,
     )

@@ -29,6 +29,10 @@ from iclgd.yaml_files import YamlError
 TASKS_FOLDER = Path(__file__).parents[1] / "assets" / "tasks"
 MAX_NUM_QUERIES = 2000  # as in [Dai]
 MOST_SHOWN = 200  # characters of a row's values in a message
+OVERLONG = {
+    "refuse": "end with an error",
+    "drop": "leave out those that do not fit beside the demonstrations, in any draw, and say how many",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class TextTaskConfig:
     """Which text task, and where its data is.
 
     Raises:
-        ValueError: if ``num_queries`` is not positive.
+        ValueError: if ``num_queries`` is not positive, or for an unknown name.
     """
 
     name: str = "embedded"
@@ -45,8 +49,11 @@ class TextTaskConfig:
     """A folder with train.jsonl and validation.jsonl, or whose subfolder NAME has them; else the task's own."""
     num_queries: int | None = None
     """How many validation rows are asked; all, at most 2000, if null."""
+    overlong: str = "refuse"
+    """What happens if some of them are too long for the model."""
 
     def __post_init__(self) -> None:
+        checks.one_of(OVERLONG, "task", self, "overlong")
         if self.num_queries is not None:
             checks.at_least(1, "task", self, "num_queries")
 

@@ -8,11 +8,27 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from iclgd.data.datamodules import Batches
+from iclgd.data.prompt_tokens import Tokens
 from iclgd.data.prompts import Prompts
 
 # On a processor another batch takes as long as so many multiplications of a token with a parameter, in each setting:
 # about a tenth of a second.
 BATCH_COST = 1_500_000_000
+
+PLACES = {
+    "prompt": "the prompt's last token, which predicts the answer",
+    "first_answer": "as published: the last token of the task's first answer, whichever is right, after the prompt",
+}
+
+
+def answer_at(place: str, prompts: Prompts) -> Tokens:
+    """Return the tokens of an answer that stand after each query, up to where is looked; none if that is before them.
+
+    Args:
+        place: one of ``PLACES``.
+        prompts: whose answers they are.
+    """
+    return prompts.answers[0] if place == "first_answer" else ()
 
 
 class Demonstration(NamedTuple):
@@ -33,14 +49,17 @@ class QueryBatch(NamedTuple):
     Args:
         indices: of the queries in the task, shape ``(B,)``.
         tokens: without a beginning-of-sequence token, padded with any token, shape ``(B, T)``.
-        lengths: number of tokens of each, shape ``(B,)``.
+        lengths: number of tokens of each, at the last of which is looked, shape ``(B,)``.
         labels: index of the right answer, shape ``(B,)``.
+        answer: the tokens of an answer with which each of them ends, as is looked there, shape ``(B, A)``. What stands
+            before it predicts the answers. Without any rows: A = 0.
     """
 
     indices: Tensor
     tokens: Tensor
     lengths: Tensor
     labels: Tensor
+    answer: Tensor = torch.zeros(0, 0, dtype=torch.long)
 
     @property
     def mask(self) -> Tensor:
@@ -54,12 +73,14 @@ class TextDataModule(LightningDataModule):
     Args:
         prompts: of each comparison; their queries are the same.
         batch_size: queries at once, at the most.
+        place: where is looked, one of ``PLACES``.
     """
 
-    def __init__(self, prompts: Sequence[Prompts], batch_size: int) -> None:
+    def __init__(self, prompts: Sequence[Prompts], batch_size: int, place: str = "prompt") -> None:
         super().__init__()
         self.prompts = list(prompts)
         self.batch_size = batch_size
+        self.answer = answer_at(place, self.prompts[0])
 
     def train_dataloader(self) -> Batches[Demonstration]:
         """Return the demonstrations of one comparison after the other."""
@@ -73,12 +94,9 @@ class TextDataModule(LightningDataModule):
 
     def test_dataloader(self) -> Batches[QueryBatch]:
         """Return this process's queries, the shortest first: little is padded."""
-        queries, labels = self.prompts[0].queries, self.prompts[0].labels
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
-        chunks = batches_of_like_length([len(queries[index]) for index in order], self.batch_size, self._most_padding())
-        of_chunks = [[order[place] for place in chunk] for chunk in chunks]
-        return Batches([_batch(chunk, [queries[index] for index in chunk], labels) for chunk in of_chunks])
+        most_padding = self._most_padding()
+        return Batches(query_batches(self.prompts[0], self.batch_size, rank, num_ranks, self.answer, most_padding))
 
     def _most_padding(self) -> int | None:
         """Return how many tokens take a processor as long as another batch does; a GPU has time for all."""
@@ -112,7 +130,32 @@ def batches_of_like_length(lengths: Sequence[int], batch_size: int, most_padding
     return [*batches, range(start, len(lengths))] if start < len(lengths) else batches
 
 
-def _batch(indices: list[int], queries: list[tuple[int, ...]], labels: Sequence[int]) -> QueryBatch:
+def query_batches(
+    prompts: Prompts,
+    batch_size: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+    answer: Tokens = (),
+    most_padding: int | None = None,
+) -> list[QueryBatch]:
+    """Return the queries of a process in batches, the shortest first.
+
+    Args:
+        prompts: with all queries.
+        batch_size: queries at once.
+        rank: of the process.
+        num_ranks: number of processes.
+        answer: what stands after each query, see :func:`answer_at`.
+        most_padding: tokens that are padded in a batch, at the most; ``None``: any number.
+    """
+    queries, labels = prompts.queries, prompts.labels
+    order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
+    chunks = batches_of_like_length([len(queries[index]) for index in order], batch_size, most_padding)
+    of_chunks = [[order[place] for place in chunk] for chunk in chunks]
+    return [_batch(chunk, [queries[index] + answer for index in chunk], labels, answer) for chunk in of_chunks]
+
+
+def _batch(indices: list[int], queries: list[tuple[int, ...]], labels: Sequence[int], answer: Tokens) -> QueryBatch:
     length = max(len(query) for query in queries)
     # Padding with a query's own last token, as models may treat their padding token in a way of its own.
     padded = [query + query[-1:] * (length - len(query)) for query in queries]
@@ -121,4 +164,5 @@ def _batch(indices: list[int], queries: list[tuple[int, ...]], labels: Sequence[
         torch.tensor(padded),
         torch.tensor([len(query) for query in queries]),
         torch.tensor([labels[index] for index in indices]),
+        torch.tensor(answer, dtype=torch.long).expand(len(indices), -1),
     )

@@ -3,30 +3,31 @@
 import resource
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from omegaconf import MISSING
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.analysis.answers import prediction_rows
-from iclgd.analysis.finetune import FinetuneConfig
+from iclgd.analysis.finetune import SEARCH, FinetuneConfig
 from iclgd.analysis.original import Original
-from iclgd.data.prompts import DemonstrationsConfig
+from iclgd.data.orders import more_orders
+from iclgd.data.prompts import DemonstrationsConfig, PromptError
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
+from iclgd.experiments.model_placement import check_placement
 from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.measures import CONTROLS, TEXT_METRICS
-from iclgd.models.language import (
-    LanguageModel,
-    LanguageModelConfig,
-    LanguageModelError,
-    load_language_model,
-    load_tokenizer,
-)
+from iclgd.models.language import LanguageModel, LanguageModelError
+from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.modules.dual_form import Comparison, DualFormModule
+from iclgd.modules.rate_search import RateSearch, RateSearchData
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.report.comparison_table import comparison_table
 from iclgd.report.figures import Draw
+from iclgd.report.order_figures import order
+from iclgd.report.rate_figures import learning_rate
 from iclgd.report.similarity_figures import accuracy, similarity
 from iclgd.report.titles import of_text
 from iclgd.runtime.participants import Participants
@@ -37,7 +38,12 @@ from iclgd.terminal import say
 from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
 
-FIGURES: dict[str, Draw] = {"similarity": similarity, "accuracy": accuracy}
+FIGURES: dict[str, Draw] = {
+    "similarity": similarity,
+    "accuracy": accuracy,
+    "order": order,
+    "learning_rate": learning_rate,
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ class Config:
         other = self.evaluation.other_task
         if other is not None and task_path(other).resolve() == task_path(self.task.name).resolve():
             raise ValueError(f"evaluation.other_task must be another task than task.name; got {other!r}")
+        judged, drawn = self.finetune.search.num_draws, self.demonstrations.num_draws
+        if judged is not None and judged > drawn:
+            raise ValueError(
+                f"finetune.search.num_draws must be at most demonstrations.num_draws ({drawn}), got {judged}"
+            )
+        check_placement(self.model, self.trainer)
         num_processes = self.trainer.devices * self.trainer.num_nodes
         if self.task.num_queries is not None and self.task.num_queries < num_processes:
             raise ValueError(
@@ -71,7 +83,22 @@ class Config:
             )
 
 
-Prepared = tuple[TextDataModule, DualFormModule, list[str]]
+class Prepared(NamedTuple):
+    """A comparison that can begin.
+
+    Attributes:
+        data: demonstrations and queries.
+        module: that compares.
+        notes: what to tell the user.
+        search: finds the learning rate, and its data; ``None`` if it is given.
+        num_overlong: how many queries are left out.
+    """
+
+    data: TextDataModule
+    module: DualFormModule
+    notes: list[str]
+    search: tuple[RateSearch, RateSearchData] | None
+    num_overlong: int = 0
 
 
 def prepare(
@@ -107,18 +134,56 @@ def prepare(
         config.seed,
         config.evaluation.other_task,
         config.task.data_dir,
+        config.evaluation.calibrate,
     )
+    draws = [original.drawn_again(draw, rows) for draw in range(config.demonstrations.num_draws)]
+    original, draws, prompts = original.of_fitting_queries(draws, config.task.overlong == "drop")
     comparisons = []
-    for draw in range(config.demonstrations.num_draws):
-        drawn = original.drawn_again(draw, rows)
-        comparisons.append(Comparison("", model, drawn.prompts(), draw))
+    for draw, drawn in enumerate(draws):
+        number = len(prompts[draw].demonstrations)
+        orders = more_orders(number, config.demonstrations.num_orders, drawn.config.seed)
+        comparisons.append(Comparison("", model, prompts[draw], draw, orders))
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
         _check_tokens(item)
-    data = TextDataModule([item.prompts for item in comparisons], config.evaluation.batch_size)
-    module = DualFormModule(comparisons, config.finetune, config.evaluation, config.seed)
+    evaluation = config.evaluation
+    data = TextDataModule([item.prompts for item in comparisons], evaluation.batch_size, evaluation.place)
+    module = DualFormModule(comparisons, config.finetune, evaluation, config.seed)
     notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
-    return data, module, list(dict.fromkeys(notes))
+    num_overlong = len(queries) - len(original.queries)
+    if num_overlong:
+        assert model.max_length is not None
+        num_processes = config.trainer.devices * config.trainer.num_nodes
+        if len(original.queries) < num_processes:
+            raise PromptError(
+                f"task.overlong=drop leaves {len(original.queries)} of {len(queries)} queries, which must be at least "
+                f"trainer.devices x trainer.num_nodes ({num_processes})"
+            )
+        notes.append(note_on_overlong(num_overlong, len(queries), model.max_length))
+    search = None
+    if config.finetune.learning_rate == SEARCH:
+        settings = config.finetune.search
+        held_out = original.held_out(rows, draws, settings.num_rows)
+        judged_by = [item for item in comparisons if not item.name][: settings.num_draws]
+        search = (
+            RateSearch(judged_by, held_out, config.finetune, config.evaluation.batch_size),
+            RateSearchData(len(judged_by), len(settings.learning_rates)),
+        )
+    return Prepared(data, module, list(dict.fromkeys(notes)), search, num_overlong)
+
+
+def note_on_overlong(num: int, num_queries: int, max_length: int) -> str:
+    """Return what a run says of queries that are left out.
+
+    Args:
+        num: how many are.
+        num_queries: of how many.
+        max_length: of the model, in tokens.
+    """
+    return (
+        f"task.overlong=drop: {num} of {num_queries} queries are left out, as they do not fit beside the "
+        f"demonstrations; the model's limit is {max_length} tokens"
+    )
 
 
 def read_task(
@@ -144,7 +209,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     There are no checkpoints: an interrupted comparison starts over, and the base model's weights are nobody's copy.
     """
     config, directory = context.config, context.directory
-    data, module, notes = prepared
+    data, module, notes, search, num_overlong = prepared
     if directory is not None:
         for note in notes:
             say(f"note: {note}")
@@ -157,19 +222,27 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         launch=context.launch,
     )
     with interruptible(trainer):
+        if search is not None:
+            trainer.validate(*search, verbose=False)
+            module.learning_rate = search[0].found
         trainer.fit(module, data)
         trainer.test(module, data, verbose=False)
     if directory is not None:
         write_predictions(directory, prediction_rows(module.answered()))
     speed = len(data.prompts[0].queries) / module.seconds
     peak_memory = _peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
-    return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
+    found = search[0].results if search is not None else {}
+    if config.task.overlong == "drop":
+        found = {**found, "overlong_queries": float(num_overlong)}
+    return {**module.results, **found, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
 
 
 def _check_tokens(comparison: Comparison) -> None:
     """Refuse a tokenizer that is not the model's."""
     prompts = comparison.prompts
-    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers))
+    largest = max(
+        max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers, *prompts.content_free)
+    )
     num_known = comparison.model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(

@@ -20,6 +20,7 @@ from iclgd.experiments import text
 from iclgd.export.lmops import RecordFiles, arrange_context, context_columns, write_records
 from iclgd.modules.draws import of_draw
 from iclgd.modules.dual_form import DualFormModule
+from iclgd.modules.rate_search import FOUND
 from iclgd.runtime.stopping import interruptible
 from iclgd.runtime.trainer import make_trainer
 from iclgd.terminal import say
@@ -59,7 +60,11 @@ def export(directory: RunDirectory, config: Any, folder: Path) -> None:
         raise ExportError(f"{folder}: exists already; give another one with --output")
     evaluation = dataclasses.replace(config.evaluation, controls=[], other_task=None, num_replicates=0)
     first_draw = dataclasses.replace(config.demonstrations, num_draws=1)
-    data, module, _ = text.prepare(dataclasses.replace(config, demonstrations=first_draw, evaluation=evaluation))
+    changed = dataclasses.replace(config, demonstrations=first_draw, evaluation=evaluation)
+    if (found := summary.get(FOUND)) is not None:  # it need not be searched for again
+        changed = dataclasses.replace(changed, finetune=dataclasses.replace(config.finetune, learning_rate=found))
+    prepared = text.prepare(changed)
+    data, module = prepared.data, prepared.module
     with write_records(folder) as files:
         callbacks: list[Callback] = [_Recorder(files)]
         trainer = make_trainer(config.trainer, checkpoints=None, loggers=[], callbacks=callbacks)
@@ -83,7 +88,9 @@ class _Recorder(Callback):
         assert isinstance(pl_module, DualFormModule)
         for index, layers in enumerate(pl_module.comparisons[0].training_queries):
             queries = _numpy(torch.stack(layers))  # (L, T, H * E)
-            if not pl_module.comparisons[0].prompts.start:
+            start = pl_module.comparisons[0].prompts.start
+            queries = queries[:, max(0, len(start) - 1) :]  # of several tokens the last
+            if not start:
                 queries = np.concatenate([np.zeros_like(queries[:, :1]), queries], axis=1)
             self.files.write("ft", index, {"attn_q": queries})
 
@@ -128,12 +135,13 @@ class _Recorder(Callback):
     def _context_scores(self, seen: Observation) -> NDArray[Any]:
         """Return scores with the context's tokens in the published layout, summed over heads, shape ``(B, L, P)``.
 
-        In double precision, as where the run compares them. Without demonstrations the start token is all there is.
+        In double precision, as where the run compares them. Without demonstrations the start token is all there is,
+        of several the last.
         """
         if seen.context_scores is not None:
             return arrange_context(_numpy(seen.context_scores.double().sum(2)), self.columns)
         start = _numpy(seen.start_scores.double().sum(2))
-        return start if start.shape[-1] else np.zeros((*start.shape[:2], 1))
+        return start[..., -1:] if start.shape[-1] else np.zeros((*start.shape[:2], 1))
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

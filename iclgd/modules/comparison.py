@@ -1,23 +1,28 @@
 """One comparison of in-context learning with finetuning, from its first demonstration to its numbers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from iclgd.analysis.attention_capture import check_capture
+from iclgd.analysis.calibration import content_free_scores
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import Context, run_context
 from iclgd.analysis.observe import Observation, observe
 from iclgd.analysis.query_values import QueryValues
 from iclgd.analysis.watching import make_watchable
+from iclgd.data.orders import Order, reordered
 from iclgd.data.prompts import Prompts
-from iclgd.data.text_datamodule import QueryBatch
+from iclgd.data.text_datamodule import QueryBatch, query_batches
+from iclgd.measures import CALIBRATION, ORDERS
 from iclgd.metrics import Resampling
 from iclgd.models.faster_modules import make_faster
 from iclgd.models.language import LanguageModel
 from iclgd.modules.finiteness import finetuning_failure
+from iclgd.modules.orders import OtherOrder
 from iclgd.modules.similarities import FinetuningAttention, Similarities
 
 
@@ -30,12 +35,14 @@ class Comparison:
         model: the base model, which may be shared with other comparisons.
         prompts: demonstrations and queries; all comparisons have the same queries.
         draw: the number of the draw of demonstrations, from 0.
+        orders: other orders of its demonstrations, in which both kinds of learning are repeated.
     """
 
     name: str
     model: LanguageModel
     prompts: Prompts
     draw: int = 0
+    orders: tuple[Order, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -51,6 +58,7 @@ class ComparisonState:
         finetuning_failure: from where on finetuning is not finite; ``None`` if it is.
         similarities: everything that is measured.
         values: what single queries add to the measures that are means, in batches.
+        content_free: answers' scores without any content in each setting, (number of answers,), float64; if calibrated.
         not_finite: in each setting, how often each layer, and last the scores, were not finite, (L + 1,).
 
     Args:
@@ -72,24 +80,34 @@ class ComparisonState:
         check_capture(self.model)
         make_watchable(self.model)
         make_faster(self.model.model)
-        self.similarities = Similarities(self.model.num_layers, resampling, random_updates)
+        extras = [ORDERS] * bool(comparison.orders) + [CALIBRATION] * bool(self.prompts.content_free)
+        self.similarities = Similarities(self.model.num_layers, resampling, random_updates, extras)
+        self.orders = [OtherOrder(self.model, reordered(self.prompts, order)) for order in comparison.orders]
         self.loss: Callable[[Tensor], Tensor] = make_loss(self.model, method)
         self.training_queries: list[list[Tensor]] = []
         self.finetuning_failure: str | None = None
         self.values: list[QueryValues] = []
+        self.content_free: dict[str, Tensor] = {}
         self.not_finite: dict[str, Tensor] = {}
 
     def start(self) -> None:
         """Start from the base model, which is on its device."""
         self.finetuned = Finetuned(self.model)
+        for order in self.orders:
+            order.start()
 
     def learn(self, tokens: tuple[int, ...], learning_rate: float) -> None:
-        """Take one step on one demonstration."""
+        """Take one step on one demonstration, and on that which is next in each other order."""
         self.training_queries.append(self.finetuned.step(tokens, learning_rate, self.loss))
+        for order in self.orders:
+            order.learn(learning_rate, self.loss)
 
     def end_learning(self) -> None:
         """Look whether finetuning was finite."""
         self.finetuning_failure = finetuning_failure(self.finetuned)
+        for order in self.orders:
+            if self.finetuning_failure is None and (failure := finetuning_failure(order.finetuned)) is not None:
+                self.finetuning_failure = f"{failure}, in another order"
 
     def read_context(self) -> None:
         """Run all demonstrations once, and keep of the finetuning pass what their attention is compared with."""
@@ -103,6 +121,22 @@ class ComparisonState:
         self.attention = FinetuningAttention(torch.stack(layers), where, lengths)
         self.context = run_context(self.model, prompts.context)
         self.training_queries = []
+        for order in self.orders:
+            order.read_context()
+        if prompts.content_free:
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """See the queries without content in the three settings."""
+        prompts = replace(self.prompts, queries=self.prompts.content_free, labels=(0,) * len(self.prompts.content_free))
+        (batch,) = query_batches(prompts, len(prompts.queries))
+        batch = move_data_to_device(batch, self.model.device)
+        zero_shot = observe(self.model, batch, prompts.answers, prompts.start)
+        in_context = observe(self.model, batch, prompts.answers, context=self.context)
+        with self.finetuned.applied():
+            finetuned = observe(self.model, batch, prompts.answers, prompts.start)
+        seen = {"zero_shot": zero_shot, "in_context": in_context, "finetuned": finetuned}
+        self.content_free = {setting: content_free_scores(each.answer_scores) for setting, each in seen.items()}
 
     def see(self, batch: QueryBatch, zero_shot: Observation | None) -> dict[str, Observation]:
         """See a batch of queries in the three settings, and measure.
@@ -131,7 +165,9 @@ class ComparisonState:
         self._look("in-context", in_context)
         if self.finetuning_failure is None:  # otherwise it has been said
             self._look("finetuned", finetuned)
-        self.values.append(self.similarities.update(batch, zero_shot, in_context, finetuned, self.attention))
+        orders = [order.see(batch) for order in self.orders]
+        settings = zero_shot, in_context, finetuned
+        self.values.append(self.similarities.update(batch, *settings, self.attention, orders, self.content_free))
         return {"zero_shot": zero_shot, "in_context": in_context, "finetuned": finetuned}
 
     def _look(self, setting: str, seen: Observation) -> None:

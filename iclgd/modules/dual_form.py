@@ -1,11 +1,12 @@
 """Compare in-context learning with finetuning: fitting finetunes, testing looks at every query in three settings."""
 
+import math
 import time
 from collections.abc import Sequence
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from iclgd.analysis.answers import Answered, Answers, CollectedAnswers, Place
 from iclgd.analysis.finetune import FinetuneConfig
@@ -17,6 +18,7 @@ from iclgd.modules.comparison import Comparison as Comparison
 from iclgd.modules.comparison import ComparisonState
 from iclgd.modules.draws import of_draw, over_draws
 from iclgd.modules.finiteness import first_failure
+from iclgd.modules.orders import LEARNING, SelectionSensitivity
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.recording import wait_for
 from iclgd.terminal import say
@@ -35,7 +37,8 @@ class DualFormModule(LightningModule):
 
     Args:
         comparisons: the comparison itself and its controls, of each draw of demonstrations.
-        finetune: the ``finetune`` part of the config.
+        finetune: the ``finetune`` part of the config; if its learning rate is to be found, set ``learning_rate`` to
+            what :class:`~iclgd.modules.rate_search.RateSearch` finds before ``fit``.
         evaluation: the ``evaluation`` part of the config.
         seed: of bootstrap and random baselines.
 
@@ -48,7 +51,7 @@ class DualFormModule(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # one step of plain gradient descent, on parts of some weights
-        self.learning_rate = finetune.learning_rate
+        self.learning_rate = math.nan if isinstance(finetune.learning_rate, str) else finetune.learning_rate
         resampling = Resampling(evaluation.num_replicates, seed)  # replicates of all comparisons are the same queries
         self.comparisons = [
             ComparisonState(item, finetune.method, resampling, evaluation.random_updates) for item in comparisons
@@ -57,6 +60,8 @@ class DualFormModule(LightningModule):
         # Lightning is told of what it has to bring to a device.
         self.models = nn.ModuleList({id(item.model.model): item.model.model for item in comparisons}.values())
         self.similarities = nn.ModuleList(item.similarities for item in self.comparisons)
+        has_orders = any(item.orders for item in comparisons)
+        self.selection = SelectionSensitivity(resampling) if has_orders and self.num_draws > 1 else None
         self.results: dict[str, float] = {}
         self.collected = CollectedAnswers()
         self.answers: dict[Place, Answers] = {}
@@ -103,13 +108,19 @@ class DualFormModule(LightningModule):
     def test_step(self, batch: QueryBatch, batch_idx: int) -> dict[str, Observation]:
         """See a batch of queries in the three settings of every comparison; return those of the first."""
         zero_shot: dict[int, Observation] = {}  # of each model: controls that change the demonstrations share it
-        settings = []
+        first: dict[str, Observation] = {}
+        draws: list[dict[str, Tensor]] = []
         for index, item in enumerate(self.comparisons):
-            settings.append(item.see(batch, zero_shot.get(id(item.model))))
-            zero_shot[id(item.model)] = settings[-1]["zero_shot"]
-            for setting, seen in settings[-1].items():
+            settings = item.see(batch, zero_shot.get(id(item.model)))
+            zero_shot[id(item.model)] = settings["zero_shot"]
+            for setting, seen in settings.items():
                 self.collected.add(index, setting, batch.indices, seen)
-        return settings[0]
+            if self.selection is not None and not item.comparison.name:
+                draws.append({setting: settings[setting].next_token for setting in LEARNING})
+            first = first or settings  # the others go: each has the probabilities of a whole vocabulary
+        if self.selection is not None:
+            self.selection.update(batch.indices, draws)
+        return first
 
     def on_test_epoch_end(self) -> None:
         """Compute the summary over all processes."""
@@ -118,6 +129,8 @@ class DualFormModule(LightningModule):
         values = {index: item.values for index, item in enumerate(self.comparisons)}
         self.values = {index: QueryValues(*each) for index, each in gather_queries(values, num_processes).items()}
         self.results = self._summary([item.similarities.results() for item in self.comparisons])
+        if self.selection is not None:
+            self.results |= self.selection.results()
         for item in self.comparisons:
             for setting, counts in item.not_finite.items():
                 total = self.trainer.strategy.reduce(counts, reduce_op="sum")
@@ -133,7 +146,9 @@ class DualFormModule(LightningModule):
             settings = {setting: of for (comparison, setting), of in self.answers.items() if comparison == index}
             means = dict(zip(item.similarities.means, self.values[index].terms.T, strict=True))
             likenesses = {name: means[name] for name in item.similarities.likenesses}
-            found.append(Answered(item.comparison.name, item.comparison.draw, item.prompts, settings, likenesses))
+            content_free = {setting: scores.cpu() for setting, scores in item.content_free.items()}
+            of = item.comparison
+            found.append(Answered(of.name, of.draw, item.prompts, settings, likenesses, content_free))
         return found
 
     def _summary(self, results: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The table of a text run: every measure of the comparison, beside its controls."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from iclgd.report.results import OF_A_DRAW, OF_A_LAYER
 from iclgd.report.tables import by_numbers
 
 SPEED, MEMORY = "queries_per_second", "peak_memory_bytes"
+SEARCH = "search/"  # of the learning rate: told below the table
 MIB = 2**20
 OF_AN_INTERVAL = re.compile(r"_(low|high)$")
 
@@ -123,6 +125,7 @@ def _others(summary: dict[str, float]) -> list[str]:
         for name in sorted(summary, key=by_numbers)
         if name not in (SPEED, MEMORY)
         and name not in TEXT_METRICS
+        and not name.startswith(SEARCH)
         and not (OF_A_DRAW.search(name) or OF_A_LAYER.search(name) or OF_AN_INTERVAL.search(name))
         and name.partition("/")[0] not in CONTROLS
     ]
@@ -135,6 +138,9 @@ def _caption(summary: dict[str, float], controls: list[str]) -> str | None:
     if any(OF_AN_INTERVAL.search(name) for name in summary):
         over = "draws and queries" if draws else "queries, of one draw of demonstrations"
         lines.append(f"95% intervals are over {over}")
+    if (rate := summary.get(f"{SEARCH}learning_rate")) is not None:
+        rows, right = (summary.get(f"{SEARCH}{name}", math.nan) for name in ("num_rows", "accuracy"))
+        lines.append(f"learning rate {rate:g}: found on {rows:.0f} training rows, accuracy there {right:.3f}")
     if SPEED in summary:
         lines.append(f"{summary[SPEED]:.3g} queries per second")
     if MEMORY in summary:

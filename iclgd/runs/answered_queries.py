@@ -13,8 +13,13 @@ from iclgd.runs.difference_intervals import Array, Interval, all_finite, crossed
 Query = tuple[str, str, int]  # text, label, and how many of the same came before it in the run
 ZERO_SHOT, IN_CONTEXT, FINETUNED = "zero_shot", "in_context", "finetuned"
 PUT_RIGHT = "put_right"
+CALIBRATED = "calibrated/"  # begins a setting whose answers are those of calibrated scores
 RESTS_ON = {  # the settings of which a number needs to know what is right
     **{name: (name.partition("/")[2],) for name in SETTINGS},
+    **{
+        f"accuracy_{CALIBRATED}{name.partition('/')[2]}": (f"{CALIBRATED}{name.partition('/')[2]}",)
+        for name in SETTINGS
+    },
     PUT_RIGHT: (ZERO_SHOT, FINETUNED),
     REC2FTP: (ZERO_SHOT, IN_CONTEXT, FINETUNED),
 }
@@ -28,7 +33,7 @@ class Answered(NamedTuple):
     """Which queries a run answered rightly, and how alike the two ways to learn were on each.
 
     Attributes:
-        right: of each setting: 1, 0, or NaN where there was no answer.
+        right: of each setting, and of each with calibrated scores: 1, 0, or NaN where there was no answer.
         alike: of each measure of likeness: its mean over layers, or NaN.
     """
 
@@ -55,6 +60,10 @@ class Answered(NamedTuple):
             query = str(text), str(label), seen[place, str(text), str(label)]
             seen[place, str(text), str(label)] += 1
             right.setdefault(place, {})[query] = math.nan if choice is None else float(choice == label)
+            if "calibrated_choice" in row:
+                calibrated = (*place[:2], f"{CALIBRATED}{setting}")
+                best = row["calibrated_choice"]
+                right.setdefault(calibrated, {})[query] = math.nan if best is None else float(best == label)
             likeness = row.get("likeness")
             for name, value in likeness.items() if isinstance(likeness, Mapping) else ():
                 number = float(value) if isinstance(value, int | float) else math.nan

@@ -15,7 +15,7 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class TextProgress(Callback):
-    """Counts finetuning steps, then batches of queries, on standard error; the first process counts its own.
+    """Counts finetunings tried, finetuning steps, and batches of queries on standard error; the first process its own.
 
     Args:
         seconds_between_lines: without a terminal.
@@ -26,6 +26,18 @@ class TextProgress(Callback):
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.last_line = 0.0
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start counting finetunings of the search for a learning rate."""
+        self._start(trainer, "finetunings tried", trainer.num_val_batches[0])
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        """Count one."""
+        self._count(trainer, "finetuning tried", args[2] + 1, trainer.num_val_batches[0])
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar."""
+        self._close()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting steps."""

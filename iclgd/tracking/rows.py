@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 from iclgd.tracking.pages import OF_A_PART, without_control
 
 GLOBAL_STEP = "trainer/global_step"
-STEPS = {"finetune/loss": "finetune/step"}  # of what is not measured over training; controls' have the same
+STEPS = {  # of what is not measured over training; controls' have the same
+    "finetune/loss": "finetune/step",
+    **dict.fromkeys(("search/accuracy", "search/log_probability"), "search/learning_rate"),
+}
 
 
 class Axis(NamedTuple):
@@ -45,7 +48,7 @@ class Axes:
     def with_steps(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a row with the steps of all its numbers, whose names have been given before."""
         steps = {self._known[name].step for name in row}
-        return {**row, **{step: row[GLOBAL_STEP] for step in sorted(steps) if GLOBAL_STEP in row}}
+        return {**{step: row[GLOBAL_STEP] for step in sorted(steps) if GLOBAL_STEP in row}, **row}
 
 
 class Rows:

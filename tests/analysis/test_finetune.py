@@ -207,9 +207,31 @@ def test_steps_go_down(name: str) -> None:
     assert losses[-1] < losses[0] - 0.05
 
 
+@pytest.mark.parametrize(("dtype", "rate"), [(torch.bfloat16, 1e-4), (torch.float16, 2e-5)], ids=str)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_small_steps_are_not_lost_in_bfloat16(name: str) -> None:
-    model = tiny(name, dtype=torch.bfloat16)
+def test_one_small_step_moves_a_model_in_half_precision(name: str, dtype: torch.dtype, rate: float) -> None:
+    model = tiny(name, dtype=dtype)
+    before = weights_of(model)
+    for key, weight in before.items():
+        assert weight.dtype == (torch.float32 if is_changed(key) else dtype), key
+    finetuned = Finetuned(model)
+    finetuned.step(EXAMPLES[0], rate, make_loss(model, "gradient_descent"))
+    ids = torch.tensor([EXAMPLES[0]])
+    with torch.no_grad(), finetuned.applied():
+        after = weights_of(model)
+        moved = model.model(input_ids=ids, use_cache=False).logits
+    with torch.no_grad():
+        still = model.model(input_ids=ids, use_cache=False).logits
+    changed = [key for key, weight in after.items() if not torch.equal(weight, before[key]) and weight.ndim == 2]
+    lost = sum(int((after[key].to(dtype) == before[key].to(dtype)).sum()) for key in changed)
+    assert lost > 0.9 * sum(before[key].numel() for key in changed)  # which half precision would have left as it was
+    assert not torch.equal(moved, still)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_small_steps_add_up_where_everything_is_in_bfloat16(name: str) -> None:
+    model = tiny(name)
+    model.model.bfloat16()  # as Lightning's bf16-true does
     before = weights_of(model)
     finetuned, loss = Finetuned(model), make_loss(model, "gradient_descent")
     start = [part.clone() for part in parts_of(finetuned)]

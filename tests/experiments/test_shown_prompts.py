@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast
 
 from iclgd import config as configs
 from iclgd.analysis.observe import Observation
-from iclgd.analysis.seen_queries import FinetuningAttention, SeenQueries
+from iclgd.analysis.seen_queries import FinetuningAttention, Reordered, SeenQueries
 from iclgd.data.prompts import Prompts
 from iclgd.data.text import load_task, text_task_names
 from iclgd.experiments import text
-from iclgd.measures import TEXT_METRICS, TOKENS
+from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.metrics.bootstrap import Resampling
 from iclgd.modules.similarities import Similarities
 from iclgd.runtime.process import prepare_process
@@ -54,14 +54,14 @@ def ids(parts: list[dict[str, Any]]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("beginning", [True, False])
-def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool) -> None:
+@pytest.mark.parametrize(("beginning", "place"), [(True, "prompt"), (False, "first_answer")])
+def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool, place: str) -> None:
     model, task = tmp_path / "model", write_task(tmp_path, answers=LONG_ANSWERS)
     save(model, tiny_model("gpt2"), tiny_tokenizer(beginning))
-    keys = [f"model.name={model}", f"task.name={task}", "task.num_queries=4"]
+    keys = [f"model.name={model}", f"task.name={task}", "task.num_queries=4", f"evaluation.place={place}"]
     config = configs.load(CONFIG, [*KEYS, *keys, "evaluation.batch_size=1", "evaluation.num_replicates=0"])
     assert isinstance(config, text.Config)
-    data, module, _ = text.prepare(config)
+    data, module = text.prepare(config)[:2]
     passes: list[tuple[int, list[int]]] = []  # the length of the past, and the tokens
 
     def note(_module: Any, _inputs: Any, keywords: dict[str, Any]) -> None:
@@ -83,18 +83,26 @@ def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool)
         whole_prompt = ids(settings["in_context"])
         assert whole_prompt[: len(context)] == context
         prompts = {"zero_shot": (0, ids(settings["zero_shot"])), "in_context": (len(context), whole_prompt)}
+        first = [token["id"] for token in page["answers"][0]["tokens"]] if place == "first_answer" else []
         for name, (num_past, prompt) in prompts.items():
+            assert prompt[len(prompt) - len(first) :] == first
+            assert is_begun(num_past, prompt[num_past:], asked)
             for answer in page["answers"]:
                 own = [token["id"] for token in answer["tokens"]]
                 if len(own) > 1:  # the others are scored beside them
-                    assert (num_past, [*prompt, *own[:-1]][num_past:]) in asked
+                    assert is_begun(num_past, [*prompt[: len(prompt) - len(first)], *own[:-1]][num_past:], asked)
             assert counting[name]["last"] == [len(prompt) - 1]
         assert settings["finetuned"] == settings["zero_shot"]
-        batch = data.prompts[0].queries[page["query"]]
-        assert [whole_prompt[place] for place in counting["in_context"]["query"]] == list(batch)
+        query = data.prompts[0].queries[page["query"]]
+        assert [whole_prompt[index] for index in counting["in_context"]["query"]] == [*query, *first]
         assert counting["in_context"]["demonstrations"] == module.comparisons[0].attention.positions.tolist()
         assert page["label"] == data.prompts[0].labels[page["query"]]
     assert len({json.dumps(page["settings"]) for page in pages}) == 4
+
+
+def is_begun(num_past: int, tokens: list[int], passes: list[tuple[int, list[int]]]) -> bool:
+    """Say whether a pass has these tokens; what follows them changes nothing."""
+    return any(past == num_past and seen[: len(tokens)] == tokens for past, seen in passes)
 
 
 @pytest.mark.parametrize("kind", [gpt2, legacy_llama, llama3, unigram])
@@ -160,6 +168,7 @@ def observation(generator: torch.Generator, with_context: bool) -> Observation:
         context_visible=visible if with_context else None,
         context_updates=updates,
         weight_updates=drawn(2, 2, 3) if with_context else None,
+        next_token=drawn(40).log_softmax(-1),
     )
 
 
@@ -171,7 +180,7 @@ def changed(seen: Observation, kind: str, positions: Tensor, generator: torch.Ge
 
     changes: dict[str, Any] = {}
     if kind == "answers":
-        changes["answer_scores"] = seen.answer_scores.roll(1, 1)
+        changes |= {"answer_scores": seen.answer_scores.roll(1, 1), "next_token": other(seen.next_token)}
     elif kind == "last":
         changes["outputs"] = other(seen.outputs)
     elif kind == "query":
@@ -203,8 +212,11 @@ def test_measures_rest_on_the_tokens_that_they_name(kind: str) -> None:
     found = []
     for zero_shot, in_context, finetuned in (settings, others):
         attention = FinetuningAttention(queries, positions, [2, 3])
-        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian")
-        metrics = Similarities(2, Resampling(0), "gaussian").metrics
+        learning = {"in_context": in_context, "finetuned": finetuned}
+        other_order = {name: Reordered(each.next_token.flip(0), each.predictions) for name, each in learning.items()}
+        free = dict.fromkeys(("zero_shot", "in_context", "finetuned"), torch.zeros(3))
+        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian", [other_order], free)
+        metrics = Similarities(2, Resampling(0), "gaussian", [ORDERS, CALIBRATION]).metrics
         found.append({name: TEXT_METRICS[name].inputs(seen) for name in metrics})
     for name, entry in TEXT_METRICS.items():
         pairs = zip(*(of[name] for of in found), strict=True)

@@ -36,7 +36,12 @@ from tests.processes import free_address
 Cli = Callable[..., tuple[int, str, str]]
 NUM_QUERIES = 23  # that the task has
 UNSTEADY = {"queries_per_second", "peak_memory_bytes"}
+DRAWS_AND_SEARCH = [
+    *("demonstrations.num_draws=2", "finetune.learning_rate=search"),
+    "finetune.search={learning_rates: [0.03, 0.1, 0.3], num_rows: 8}",
+]
 WHOLE = ["accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "rec2ftp", "put_right"]
+WHOLE += [f"next_token_{kind}{which}" for kind in ("overlap", "total_variation") for which in ("", "_zero_shot")]
 BY_LAYER = [
     "sim_aou",
     "sim_aou_random",
@@ -272,8 +277,11 @@ def test_dropped_demonstrations_are_noted(cli: Cli, config: Path) -> None:
 
 
 def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path: Path) -> None:
-    expected = summary(cli("run", config, controls("untrained", "shuffled_labels")))
-    command = ["run", config, controls("untrained", "shuffled_labels"), "trainer.devices=2", "trainer.strategy=ddp"]
+    changes = [*DRAWS_AND_SEARCH, "demonstrations.num_orders=3"]
+    command = ["run", config, controls("untrained", "shuffled_labels"), *changes]
+    expected = summary(cli(*command))
+    assert expected["order_sensitivity/in_context"] > 1e-3
+    command += ["trainer.devices=2", "trainer.strategy=ddp"]
     address = free_address()
     (code, out, err), second = (
         process.result() for process in [Forked(*command, LOCAL_RANK=str(rank), **address) for rank in range(2)]
@@ -283,11 +291,14 @@ def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path:
     two = run_directory(out)
     assert json.loads((two.path / "environment.json").read_text())["world_size"] == 2
     assert len(list((tmp_path / "runs" / "small").iterdir())) == 2  # one directory for both processes
-    rows = check_predictions(two, (None, "untrained", "shuffled_labels"))
+    rows = load_run(two.path).predictions
+    assert len(rows) == 2 * 3 * 3 * NUM_QUERIES  # draws, controls, settings
     (one,) = {path for path in (tmp_path / "runs" / "small").iterdir() if path != two.path}
     for row, alone in zip(rows, load_run(one).predictions, strict=True):
-        assert row["scores"] == pytest.approx(alone["scores"], abs=1e-5)
-        assert {**row, "scores": None} == {**alone, "scores": None}
+        for name in ("scores", "likeness"):
+            assert row.get(name) == pytest.approx(alone.get(name), abs=1e-5)
+        assert {**row, "scores": None, "likeness": None} == {**alone, "scores": None, "likeness": None}
+    assert two.read_metrics() == [pytest.approx(line, abs=1e-5) for line in RunDirectory(one).read_metrics()]
     assert summary((0, out, err)) == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 
@@ -308,6 +319,39 @@ def test_prompts_that_are_too_long_are_refused(cli: Cli, config: Path, tmp_path:
     assert "the model's limit is 512; set demonstrations.num=" in message
     long = write_task(tmp_path, "long", validation=[{"text": "rain " * 300, "label": 0}])
     assert "too long even without demonstrations" in refused(cli, tmp_path, config, f"task.name={long}")
+
+
+def test_overlong_queries_are_left_out_of_all_draws_and_controls_and_counted(
+    cli: Cli, config: Path, tmp_path: Path
+) -> None:
+    rows = task_rows(10)
+    mixed = [*rows[:4], {"text": "rain " * 90, "label": 0}, *rows[4:], {"text": "wind " * 100, "label": 1}]
+    other = write_task(
+        tmp_path, "other", train=task_rows(30, text=lambda index: f"{'sun ' * 9} {index}"), answers=["no", "yes"]
+    )
+    keys = [
+        *("demonstrations.num=6", "demonstrations.num_draws=2", "evaluation.num_replicates=0"),
+        *("evaluation.controls=[shuffled_labels,other_task]", f"evaluation.other_task={other}"),
+    ]
+    found = []
+    for name, validation, overlong in (("all", mixed, "drop"), ("short", rows, "refuse")):
+        task = write_task(tmp_path, name, validation=validation)
+        overrides = [*keys, f"task.name={task}", f"task.overlong={overlong}"]
+        if name == "short":  # of the other task fewer are shown
+            code, out, err = cli("run", config, *overrides, "demonstrations.overflow=drop")
+        else:
+            code, out, err = cli("run", config, *overrides)
+            assert "note: task.overlong=drop: 2 of 12 queries are left out" in err
+            assert "5 of 10" in (shown := cli("show-prompt", config, *overrides, "--query", 5))[1]
+            assert "note: task.overlong=drop: 2 of 12 queries are left out" in shown[2]
+        assert code == 0, err
+        run = load_run(Path(out.splitlines()[-1]))
+        found.append(({**run.summary}, [{**row, "text": row["text"]} for row in run.predictions]))
+    (all_of_them, asked), (short, expected) = found
+    assert all_of_them.pop("overlong_queries") == 2
+    assert asked == expected
+    for name in short.keys() - UNSTEADY:
+        assert all_of_them[name] == pytest.approx(short[name], abs=1e-6, nan_ok=True), name
 
 
 def test_more_demonstrations_than_rows_are_refused(cli: Cli, config: Path, tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_four_panels_show_measures_baselines_and_controls_over_layers() -> None:
     for axes, names in zip(figure.axes, expected, strict=True):
         values = [np.multiply(VALUES[name.split("/")[-1]], 0.5 if "/" in name else 1) for name in names]
         assert [list(np.asarray(line.get_ydata())) for line in over_layers(axes)] == [list(each) for each in values]
-    for axes, names in zip(figure.axes, panels().values(), strict=True):
+    drawn_panels = [names for names in panels().values() if VALUES.keys() & set(names)]
+    for axes, names in zip(figure.axes, drawn_panels, strict=True):
         assert labels(axes) == [TEXT_METRICS[name].label for name in names]
     assert texts(figure) == [
         "untrained model",
