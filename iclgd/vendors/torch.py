@@ -32,7 +32,8 @@ def multiply_(tensors: list[Tensor], factor: Tensor) -> None:
 
 def has_onednn() -> bool:
     """Say whether there is oneDNN for :func:`onednn_linear`."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    is_available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return is_available and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def onednn_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
