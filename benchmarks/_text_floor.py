@@ -86,8 +86,10 @@ def matrix_products(shape: Shape, prompts: Prompts, batch_size: int) -> dict[str
     num_context = len(prompts.context)
     demonstrations, queries, finetuning = Products(), Products(), Products()
 
-    def add(products: Products, times: float, *sizes: int, at_once: int = 1, is_weight: bool = True) -> None:
-        products[Product(*sizes, at_once=at_once, is_weight=is_weight)] += times  # type: ignore[assignment]
+    def add(
+        products: Products, times: float, rows: int, inner: int, columns: int, at_once: int = 1, is_weight: bool = True
+    ) -> None:
+        products[Product(rows, inner, columns, at_once, is_weight)] += times  # type: ignore[assignment]
 
     def add_attention(products: Products, times: float, num_queries: int, num_keys: int, at_once: int) -> None:
         for sizes in ((num_queries, size, num_keys), (num_queries, num_keys, size)):  # scores and their use

@@ -248,7 +248,7 @@ def ranks(
 ) -> dict[str, Array]:
     """Return the measures of ranks for each query of a batch, (B,) each."""
     rows = [
-        rank_measures(kendall, recall, k, *each, noise.random(first.shape[-1]))
+        rank_measures(kendall, recall, k, *each, noise.random((first.shape[-1],)))
         for each in zip(first, second, strict=True)
     ]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

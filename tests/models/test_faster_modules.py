@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from iclgd.models import faster_modules
-from iclgd.models.faster_modules import OneDNNConv1D, OneDNNLinear, make_faster
+from iclgd.models.faster_modules import Faster, OneDNNConv1D, OneDNNLinear
 from iclgd.vendors.transformers import Conv1D
 
 IDS = torch.randint(600, (1, 11), generator=torch.Generator().manual_seed(0))
@@ -32,40 +32,44 @@ def logits_and_gradients(model: GPT2LMHeadModel) -> list[Tensor]:
 
 
 def test_results_and_gradients_are_the_same_to_rounding(model: GPT2LMHeadModel) -> None:
-    exact, changed = copy.deepcopy(model).double(), copy.deepcopy(model)
-    make_faster(changed)
-    assert isinstance(changed.lm_head, OneDNNLinear)
-    assert isinstance(changed.transformer.h[0].attn.c_attn, OneDNNConv1D)
-    assert "GELUTanh" in type(changed.transformer.h[0].mlp.act).__name__
-    for found, own, expected in zip(*map(logits_and_gradients, (changed, model, exact)), strict=True):
-        largest, rounding = expected.abs().max(), (own - expected).abs().max()
+    exact, own = copy.deepcopy(model).double(), logits_and_gradients(model)
+    with Faster(model).applied():
+        assert isinstance(model.lm_head, OneDNNLinear)
+        assert isinstance(model.transformer.h[0].attn.c_attn, OneDNNConv1D)
+        assert "GELUTanh" in type(model.transformer.h[0].mlp.act).__name__
+        faster = logits_and_gradients(model)
+    for found, plain, expected in zip(faster, own, logits_and_gradients(exact), strict=True):
+        largest, rounding = expected.abs().max(), (plain - expected).abs().max()
         assert (found - expected).abs().max() < max(4 * rounding, 1e-6 * largest)
-    assert list(changed.state_dict()) == list(model.state_dict())
+    assert type(model.lm_head) is nn.Linear
+    assert all(torch.equal(*each) for each in zip(logits_and_gradients(model), own, strict=True))
 
 
 def test_in_other_precisions_the_modules_own_products_are_used(model: GPT2LMHeadModel) -> None:
-    changed = copy.deepcopy(model)
-    make_faster(changed)
-    exact = copy.deepcopy(model).double()
-    with torch.no_grad():
-        assert torch.allclose(changed.double()(IDS).logits, exact(IDS).logits, rtol=0, atol=1e-12)
-        half = copy.deepcopy(model).bfloat16()
-        assert changed.bfloat16()(IDS).logits.dtype == torch.bfloat16
-        assert torch.allclose(changed(IDS).logits, half(IDS).logits, atol=0.1)
+    for dtype in (torch.float64, torch.bfloat16):
+        other = copy.deepcopy(model).to(dtype)
+        with torch.no_grad():
+            own = other(IDS).logits
+            with Faster(other).applied():
+                logits = other(IDS).logits
+        assert logits.dtype == dtype
+        assert torch.allclose(logits, own, rtol=0, atol=1e-12 if dtype == torch.float64 else 0.1)
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_linear_maps_take_any_number_of_axes(has_bias: bool) -> None:
-    one = nn.ModuleList([nn.Linear(512, LARGE, bias=has_bias), nn.Linear(512, LARGE - 1), Conv1D(LARGE, 512)])
-    other = copy.deepcopy(one)
-    make_faster(one)  # type: ignore[arg-type]  # it only looks at modules
-    assert [type(module) for module in one] == [OneDNNLinear, nn.Linear, OneDNNConv1D]
+    maps = nn.ModuleList([nn.Linear(512, LARGE, bias=has_bias), nn.Linear(512, LARGE - 1), Conv1D(LARGE, 512)])
+    faster = Faster(maps)
+    with faster.applied():
+        assert [type(module) for module in maps] == [OneDNNLinear, nn.Linear, OneDNNConv1D]
     for shape in ((512,), (3, 512), (2, 3, 512), (0, 3, 512)):
         inputs = torch.randn(shape, requires_grad=True)
-        for module, plain in zip(one, other, strict=True):
-            if shape == (512,) and isinstance(plain, Conv1D):
+        for module in maps:
+            if shape == (512,) and isinstance(module, Conv1D):  # which takes none such
                 continue
-            found, expected = module(inputs), plain(inputs)
+            expected = module(inputs)
+            with faster.applied():
+                found = module(inputs)
             assert torch.allclose(found, expected, atol=1e-5)
             gradients = [torch.autograd.grad(result.square().sum(), inputs)[0] for result in (found, expected)]
             assert torch.allclose(*gradients, atol=1e-4)
