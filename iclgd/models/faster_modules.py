@@ -38,7 +38,7 @@ class Faster:
         children = [(module, name, child) for module in model.modules() for name, child in module.named_children()]
         self.activations = [each for each in children if type(each[2]) is NewGELUActivation]
         maps = {id(child): child for _, _, child in children if type(child) in FASTER and has_onednn()}
-        self.maps = [child for child in maps.values() if child.weight.numel() >= FEWEST_WEIGHTS]  # type: ignore[operator, union-attr]
+        self.maps = [child for child in maps.values() if child.weight.numel() >= FEWEST_WEIGHTS]  # type: ignore[operator]
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
