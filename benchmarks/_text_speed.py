@@ -73,7 +73,7 @@ def run_ours(subject: Subject, device: DeviceConfig) -> Run:
     data = TextDataModule([subject.prompts], evaluation.batch_size)
     config = text.Config(finetune=finetune, evaluation=evaluation, trainer=device)
     start, processor_start = time.perf_counter(), time.process_time()
-    summary = text.execute(RunContext.alone(config), text.Prepared(data, module, [], None))
+    summary = text.execute(RunContext.alone(config), text.Prepared(data, module, []))
     total, processor = time.perf_counter() - start, time.process_time() - processor_start
     return Timing(module.finetuning_seconds, total - module.finetuning_seconds, processor), summary
 

@@ -87,9 +87,10 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
             setting: calibrated(settings[setting].scores, free) for setting, free in content_free.items()
         }
         columns = [zip(of.scores.tolist(), of.choices.tolist(), strict=True) for of in settings.values()]
-        likeness = zip(*(values.tolist() for values in likenesses.values()), strict=True)
+        alike = [values.tolist() for values in likenesses.values()]
+        likeness = zip(*alike, strict=True) if alike else [()] * len(prompts.labels)
         queries = zip(prompts.query_texts, prompts.labels, likeness, *columns, strict=True)
-        for query, (text, label, alike, *of_query) in enumerate(queries):
+        for query, (text, label, of_likeness, *of_query) in enumerate(queries):
             for setting, (scores, choice) in zip(settings, of_query, strict=True):
                 row = {
                     "control": name or None,
@@ -106,8 +107,8 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
                     best = int(best_answers(own))
                     row["calibrated_choice"] = None if best == NO_ANSWER else texts[best]
                     row["calibrated_scores"] = dict(zip(texts, own.tolist(), strict=True))
-                if setting == IN_CONTEXT:
-                    row["likeness"] = dict(zip(likenesses, map(_shortened, alike), strict=True))
+                if setting == IN_CONTEXT and likenesses:
+                    row["likeness"] = dict(zip(likenesses, map(_shortened, of_likeness), strict=True))
                 yield row
 
 

@@ -283,6 +283,7 @@ class _Observer:
         if self.is_repeated:
             self.repeated_attention = self._linear_attention(self.last_query, key, value)
             raise _SeenEnoughError
+        self.last = self.last.to(query.device)  # layers may be on several devices
         rows = torch.arange(len(query), device=query.device)
         last = self.last_query = at_least_single(query.detach()[rows, :, self.last])  # (B, H, E)
         self.captured.queries.append(last.flatten(1))
@@ -301,7 +302,8 @@ class _Observer:
     def keep_output(self, _module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
         """Take note of an attention block's output: the hook that runs after it."""
         hidden = (output[0] if isinstance(output, tuple) else output).detach()
-        self.captured.outputs.append(hidden[torch.arange(len(hidden), device=hidden.device), self.last])
+        last = self.last.to(hidden.device)
+        self.captured.outputs.append(hidden[torch.arange(len(hidden), device=hidden.device), last])
 
     def repeat(self, index: int) -> Any:
         """Return the hook that runs a layer's attention again, with finetuned projections."""
@@ -347,7 +349,8 @@ class _Observer:
         if self.finetuned is not None:
             scores = _without_hidden(scores, visible, 0.0)
             if self.demonstration_tokens is not None:
-                scores, values = scores[..., self.demonstration_tokens], values[:, :, self.demonstration_tokens]
+                chosen = self.demonstration_tokens.to(scores.device)
+                scores, values = scores[..., chosen], values[:, :, chosen]
             self.captured.context_updates.append(torch.einsum("bhn,hne->bhe", scores, values[0]))
 
     def _linear_attention(self, last: Tensor, key: Tensor, value: Tensor) -> Tensor:

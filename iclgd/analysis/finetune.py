@@ -197,4 +197,4 @@ def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
         logits: of all tokens but the last, shape ``(1, T - 1, V)``.
         ids: the tokens, shape ``(1, T)``.
     """
-    return F.cross_entropy(at_least_single(logits[0]), ids[0, 1:])
+    return F.cross_entropy(at_least_single(logits[0]), ids[0, 1:].to(logits.device))

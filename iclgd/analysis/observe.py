@@ -95,7 +95,7 @@ def observe(
     finetuned: list[dict[str, Tensor]] | None = None,
     demonstration_tokens: Tensor | None = None,
 ) -> Observation:
-    """Run a batch of queries in one setting.
+    """Run a batch of queries in one setting; what it shows is where the batch is, wherever the model's parts are.
 
     Args:
         model: with the weights of the setting.
@@ -107,8 +107,9 @@ def observe(
         demonstration_tokens: likewise.
     """
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)
-    tokens = torch.cat([prefix, batch.tokens], dim=1)
-    last = len(start) + batch.lengths - 1  # where is looked
+    home = batch.tokens.device
+    tokens = torch.cat([prefix, batch.tokens], dim=1).to(model.device)
+    last = (len(start) + batch.lengths - 1).to(model.device)  # where is looked
     asked = last - batch.answer.shape[1]  # what predicts the answer
     # One token of an answer needs no more than the prompt; longer answers are appended, one after the other.
     longer = [index for index, answer in enumerate(answers) if len(answer) > 1]
@@ -121,7 +122,7 @@ def observe(
         extended, positions = _append(tokens, asked, answer[:-1])
         updated = finetuned if captured is None else None  # one look is enough
         with capture(model, last, context, updated, demonstration_tokens) as seen:
-            log_probabilities = _log_probabilities(model, extended, positions, context)
+            log_probabilities = _log_probabilities(model, extended, positions, context).to(home)
         if captured is None:
             captured, next_token = seen, log_probabilities[:, 0].contiguous()
             for single in (single for single, other in enumerate(answers) if len(other) == 1):
@@ -149,7 +150,10 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
     rows = torch.arange(len(tokens), device=tokens.device)[:, None]
     past = None if context is None else context.cache(is_joined=not is_registered(model))
 
-    with logits_at(model, lambda hidden: hidden[rows, positions]):  # most models do not use a past without use_cache
+    def keep_positions(hidden: Tensor) -> Tensor:
+        return hidden[rows.to(hidden.device), positions.to(hidden.device)]
+
+    with logits_at(model, keep_positions):  # most models do not use a past without use_cache
         logits: Tensor = model.model(input_ids=tokens, past_key_values=past, use_cache=past is not None).logits
     return at_least_single(logits).log_softmax(-1)
 
@@ -157,20 +161,23 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
 def _observation(
     captured: Captured, answer_scores: Tensor, next_token: Tensor, num_start: int, num_tokens: int
 ) -> Observation:
-    def stacked(layers: list[Tensor]) -> Tensor | None:
-        return torch.stack(layers, dim=1) if layers else None
+    def stacked(layers: list[Tensor]) -> Tensor:
+        return torch.stack([each.to(answer_scores.device) for each in layers], dim=1)
 
-    scores, own = torch.stack(captured.scores, dim=1), slice(num_start, num_start + num_tokens)
+    def if_any(layers: list[Tensor]) -> Tensor | None:
+        return stacked(layers) if layers else None
+
+    scores, own = stacked(captured.scores), slice(num_start, num_start + num_tokens)
     return Observation(
         answer_scores,
-        torch.stack(captured.outputs, dim=1),
-        torch.stack(captured.queries, dim=1),
+        stacked(captured.outputs),
+        stacked(captured.queries),
         scores[..., own],
-        torch.stack(captured.visible, dim=1)[..., own],
+        stacked(captured.visible)[..., own],
         scores[..., :num_start],
-        stacked(captured.context_scores),
-        stacked(captured.context_visible),
-        stacked(captured.context_updates),
-        stacked(captured.weight_updates),
+        if_any(captured.context_scores),
+        if_any(captured.context_visible),
+        if_any(captured.context_updates),
+        if_any(captured.weight_updates),
         next_token,
     )

@@ -138,6 +138,14 @@ class Prompts:
             position += len(demonstration) + len(self.separator)
         return tuple(spans)
 
+    def context_length(self, number: int) -> int:
+        """Return how many tokens of ``context`` its first demonstrations take, with their separators.
+
+        Args:
+            number: of demonstrations, from 1.
+        """
+        return self.demonstration_spans[number - 1][1] + len(self.separator)
+
     @property
     def demonstration_positions(self) -> tuple[int, ...]:
         """Where in ``context`` the demonstrations' own tokens stand: those that count in measures of attention."""

@@ -13,7 +13,7 @@ from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import SEARCH, FinetuneConfig
 from iclgd.analysis.original import Original
 from iclgd.data.orders import more_orders
-from iclgd.data.prompts import DemonstrationsConfig, PromptError
+from iclgd.data.prompts import DemonstrationsConfig, PromptError, Prompts
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.model_placement import check_placement
@@ -97,7 +97,7 @@ class Prepared(NamedTuple):
     data: TextDataModule
     module: DualFormModule
     notes: list[str]
-    search: tuple[RateSearch, RateSearchData] | None
+    search: tuple[RateSearch, RateSearchData] | None = None
     num_overlong: int = 0
 
 
@@ -122,6 +122,11 @@ def prepare(
         model = load_language_model(config.model, config.seed)
     else:
         model, tokenizer = pretrained
+    if model.is_placed and config.trainer.precision != DeviceConfig.precision:
+        raise LanguageModelError(
+            f"model.name={model.name} stays on its devices as it is: it needs "
+            f"trainer.precision={DeviceConfig.precision}, got {config.trainer.precision}"
+        )
     if config.trainer.precision == "64-true":
         model.model.double()  # as the Trainer will: what cannot be run so is found now
     original = Original(
@@ -145,7 +150,7 @@ def prepare(
         comparisons.append(Comparison("", model, prompts[draw], draw, orders))
         comparisons += [Comparison(name, *CONTROLS[name].build(drawn), draw) for name in config.evaluation.controls]
     for item in comparisons:
-        _check_tokens(item)
+        check_tokens(item.model, item.prompts)
     evaluation = config.evaluation
     data = TextDataModule([item.prompts for item in comparisons], evaluation.batch_size, evaluation.place)
     module = DualFormModule(comparisons, config.finetune, evaluation, config.seed)
@@ -230,30 +235,35 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     if directory is not None:
         write_predictions(directory, prediction_rows(module.answered()))
     speed = len(data.prompts[0].queries) / module.seconds
-    peak_memory = _peak_memory(trainer.strategy.root_device)  # the module is back on the CPU
+    placed = [item.model.model for item in module.comparisons if item.model.is_placed]
+    devices = {parameter.device for model in placed for parameter in model.parameters()}
+    memory = peak_memory({trainer.strategy.root_device, *devices})  # the module is back on the CPU
     found = search[0].results if search is not None else {}
     if config.task.overlong == "drop":
         found = {**found, "overlong_queries": float(num_overlong)}
-    return {**module.results, **found, "queries_per_second": speed, "peak_memory_bytes": float(peak_memory)}
+    return {**module.results, **found, "queries_per_second": speed, "peak_memory_bytes": float(memory)}
 
 
-def _check_tokens(comparison: Comparison) -> None:
-    """Refuse a tokenizer that is not the model's."""
-    prompts = comparison.prompts
+def check_tokens(model: LanguageModel, prompts: Prompts) -> None:
+    """Refuse a tokenizer that is not the model's.
+
+    Raises:
+        LanguageModelError: for a token that the model has not.
+    """
     largest = max(
         max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers, *prompts.content_free)
     )
-    num_known = comparison.model.model.get_input_embeddings().num_embeddings
+    num_known = model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(
             f"model.tokenizer: it has a token {largest}, but the model knows {num_known}; is it this model's tokenizer?"
         )
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Return the largest memory that the device, or this process, has had in use so far, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+def peak_memory(devices: set[torch.device]) -> int:
+    """Return the largest memory that the GPUs, or else this process, have had in use so far, in bytes."""
+    if gpus := [device for device in devices if device.type == "cuda"]:
+        return sum(torch.cuda.max_memory_allocated(device) for device in gpus)
     status = Path("/proc/self/status")
     if status.exists():  # Linux; getrusage would report the peak of whoever started this process, if that was higher
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())

@@ -19,7 +19,7 @@ from iclgd.models.model_files import first_sentence
 from iclgd.models.momentum import add_momentum, momentum_config
 from iclgd.models.projection_precision import keep_single_precision
 from iclgd.models.weight_sharing import sharing_weights
-from iclgd.vendors.transformers import fresh_model, has_recurrent_state
+from iclgd.vendors.transformers import fresh_model, has_recurrent_state, is_dispatched, place_like
 
 # Rotary embeddings whose angles depend on the longest position of a pass once it exceeds the length of the training.
 LENGTH_DEPENDENT = ("longrope", "dynamic")
@@ -38,6 +38,7 @@ class LanguageModel:
         model: with a language modelling head, in evaluation mode; ours to change, see :func:`wrap`.
         num_heads: attention heads of a layer.
         max_length: the longest sequence that the model takes; ``None``: no limit is known.
+        is_placed: whether it stays where it is: on one device, or with its parts on several.
 
     Example:
         >>> from iclgd.models import load_language_model
@@ -50,6 +51,7 @@ class LanguageModel:
     model: PreTrainedModel
     num_heads: int
     max_length: int | None
+    is_placed: bool = False
     layers: list[AttentionLayer] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,9 +69,9 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Return where the weights are."""
-        parameter: nn.Parameter = next(self.model.parameters())
-        return parameter.device
+        """Return where the weights are, or, where parts are on several devices, those that tokens come to first."""
+        embeddings: nn.Parameter = self.model.get_input_embeddings().weight
+        return embeddings.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -97,10 +99,12 @@ def untrained_twin(model: LanguageModel, seed: int) -> LanguageModel:
     twin = with_random_weights(lambda: fresh_model(kind, config), seed).to(model.dtype)
     if (momentum := momentum_config(config)) is not None:
         add_momentum(twin, momentum)
-    return wrap(f"untrained {model.name}", twin)
+    if model.is_placed:
+        place_like(model.model, twin)
+    return wrap(f"untrained {model.name}", twin, model.is_placed)
 
 
-def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
+def wrap(name: str, model: PreTrainedModel, is_placed: bool = False) -> LanguageModel:
     """Return a copy that shares the model's weights, in evaluation mode, without gradients, with its attention found.
 
     The model itself stays as it is, whatever is done with the copy.
@@ -108,6 +112,7 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
     Args:
         name: for messages.
         model: with a language modelling head.
+        is_placed: whether it has to stay where it is; so do models whose parts are on several devices.
 
     Raises:
         LanguageModelError: if it has no attention that we know to change, or more than attention, or cannot be copied.
@@ -134,7 +139,8 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
             f"model.name={name}: {type(model).__name__} has layers with a recurrent state; a context is handed to "
             "queries as keys and values alone"
         )
-    wrapped = LanguageModel(name, model, num_heads, longest_sequence_of(model.config))
+    is_placed = is_placed or is_dispatched(model)
+    wrapped = LanguageModel(name, model, num_heads, longest_sequence_of(model.config), is_placed)
     for part in (part for layer in wrapped.layers for part in layer.projections):
         if not part.parameter.is_floating_point():
             raise LanguageModelError(f"model.name={name}: weights of {part.parameter.dtype} cannot be finetuned")

@@ -110,15 +110,20 @@ class ComparisonState:
             if self.finetuning_failure is None and (failure := finetuning_failure(order.finetuned)) is not None:
                 self.finetuning_failure = f"{failure}, in another order"
 
-    def read_context(self) -> None:
-        """Run all demonstrations once, and keep of the finetuning pass what their attention is compared with."""
+    def read_context(self, device: torch.device) -> None:
+        """Run all demonstrations once, and keep of the finetuning pass what their attention is compared with.
+
+        Args:
+            device: where queries are measured; the layers may be on others.
+        """
         prompts = self.prompts
         num_start = len(prompts.start)
         layers = [
-            torch.cat([part[num_start:] for part in of_layer]) for of_layer in zip(*self.training_queries, strict=True)
+            torch.cat([part[num_start:] for part in of_layer]).to(device)
+            for of_layer in zip(*self.training_queries, strict=True)
         ]
         lengths = [len(demonstration) for demonstration in prompts.demonstrations]
-        where = torch.tensor(prompts.demonstration_positions, device=self.model.device)
+        where = torch.tensor(prompts.demonstration_positions, device=device)
         self.attention = FinetuningAttention(torch.stack(layers), where, lengths)
         self.training_queries = []
         with self.faster.applied():
@@ -126,13 +131,13 @@ class ComparisonState:
             for order in self.orders:
                 order.read_context()
             if prompts.content_free:
-                self._calibrate()
+                self._calibrate(device)
 
-    def _calibrate(self) -> None:
+    def _calibrate(self, device: torch.device) -> None:
         """See the queries without content in the three settings."""
         prompts = replace(self.prompts, queries=self.prompts.content_free, labels=(0,) * len(self.prompts.content_free))
         (batch,) = query_batches(prompts, len(prompts.queries))
-        batch = move_data_to_device(batch, self.model.device)
+        batch = move_data_to_device(batch, device)
         zero_shot = observe(self.model, batch, prompts.answers, prompts.start)
         in_context = observe(self.model, batch, prompts.answers, context=self.context)
         with self.finetuned.applied():

@@ -58,7 +58,8 @@ class DualFormModule(LightningModule):
         ]
         self.num_draws = len({item.draw for item in comparisons})
         # Lightning is told of what it has to bring to a device.
-        self.models = nn.ModuleList({id(item.model.model): item.model.model for item in comparisons}.values())
+        models = {id(item.model): item.model for item in comparisons if not item.model.is_placed}
+        self.models = nn.ModuleList(item.model for item in models.values())
         self.similarities = nn.ModuleList(item.similarities for item in self.comparisons)
         has_orders = any(item.orders for item in comparisons)
         self.selection = SelectionSensitivity(resampling) if has_orders and self.num_draws > 1 else None
@@ -103,7 +104,7 @@ class DualFormModule(LightningModule):
         self.collected = CollectedAnswers()
         for item in self.comparisons:
             item.values = []
-            item.read_context()
+            item.read_context(self.device)
 
     def test_step(self, batch: QueryBatch, batch_idx: int) -> dict[str, Observation]:
         """See a batch of queries in the three settings of every comparison; return those of the first."""

@@ -10,7 +10,10 @@ from iclgd.report.results import Results
 from iclgd.report.similarity_figures import SETTING_STYLES
 from iclgd.report.style import FAINT, PAGE, legend_below
 
-GROUPS = {"order_sensitivity": "orders of the same", "selection_sensitivity": "draws, one order each"}
+GROUPS = {
+    "order_sensitivity": "orders of the same\ndemonstrations",
+    "selection_sensitivity": "draws of\ndemonstrations",
+}
 
 
 def order(results: Results) -> Figure | None:

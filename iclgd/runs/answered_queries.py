@@ -1,6 +1,7 @@
 """What text runs answered, query by query, and the numbers that rest on it: two runs on the queries that both saw."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,10 +24,23 @@ RESTS_ON = {  # the settings of which a number needs to know what is right
     PUT_RIGHT: (ZERO_SHOT, FINETUNED),
     REC2FTP: (ZERO_SHOT, IN_CONTEXT, FINETUNED),
 }
+AFTER = re.compile(r"accuracy/(\d+_demonstrations)")
 TOLERANCE = 1e-9  # between a number of the summary and the same from the answers
 TOLERANCE_OF_LIKENESS = 1e-6  # which are written with 7 digits
 Column = Mapping[Query, float]
 Place = tuple[str, int, str]  # control (empty: the comparison itself), seed of the draw, setting or measure
+
+
+def rests_on(measure: str) -> tuple[str, ...]:
+    """Return the settings of which a number needs to know what is right; none of a number that rests on no answers.
+
+    Example:
+        >>> rests_on("put_right"), rests_on("accuracy/4_demonstrations"), rests_on("accuracy/0_demonstrations")
+        (('zero_shot', 'finetuned'), ('4_demonstrations',), ('zero_shot',))
+    """
+    if match := AFTER.fullmatch(measure):
+        return (ZERO_SHOT,) if match[1].startswith("0_") else (match[1],)
+    return RESTS_ON.get(measure, ())
 
 
 class Answered(NamedTuple):
@@ -78,7 +92,7 @@ class Answered(NamedTuple):
             seed: of the draw.
         """
         control, measure = _split(name, {control for control, _, _ in self.right})
-        found = [self.right.get((control, seed, setting)) for setting in RESTS_ON.get(measure, ())]
+        found = [self.right.get((control, seed, setting)) for setting in rests_on(measure)]
         found = found or [self.alike.get((control, seed, measure))]
         return [column for column in found if column] if all(found) else []
 
@@ -163,7 +177,7 @@ def on_queries(
         The comparison, or why there is none; an empty text for a number that does not rest on queries.
     """
     measure = first.measure(name)
-    is_share = measure in RESTS_ON
+    is_share = bool(rests_on(measure))
     if measure == REC2FTP and len(first.seeds) == len(second.seeds) == 1:
         return ""  # few queries count: of one draw each run's own interval is the better one
     for answered, summary in zip((first, second), summaries, strict=True):

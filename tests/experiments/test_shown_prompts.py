@@ -24,11 +24,22 @@ from iclgd.modules.similarities import Similarities
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
-from tests.language_models import LONG_ANSWERS, query_batch, save, tiny_model, tiny_tokenizer, write_task
+from tests.language_models import (
+    LONG_ANSWERS,
+    query_batch,
+    save,
+    tiny_model,
+    tiny_tokenizer,
+    write_task,
+)
 from tests.tokenizers import Kind, gpt2, legacy_llama, llama3, unigram, whole
 
 Cli = Callable[..., tuple[int, str, str]]
 CONFIG = ROOT / "configs" / "text" / "embedded.yaml"
+CHAT = (
+    "{{ '<s>Be brief.\n' }}{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}"
+    "{{ '\n' if message['role'] == 'user' else '</s>' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
 KEYS = ["demonstrations.num=3", "evaluation={controls: [], other_task: null}", "tracking.mode=disabled"]
 
 
@@ -54,11 +65,16 @@ def ids(parts: list[dict[str, Any]]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("beginning", "place"), [(True, "prompt"), (False, "first_answer")])
-def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool, place: str) -> None:
+@pytest.mark.parametrize(
+    ("beginning", "place", "chat"), [(True, "prompt", False), (False, "first_answer", False), (True, "prompt", True)]
+)
+def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool, place: str, chat: bool) -> None:
     model, task = tmp_path / "model", write_task(tmp_path, answers=LONG_ANSWERS)
-    save(model, tiny_model("gpt2"), tiny_tokenizer(beginning))
+    tokenizer = tiny_tokenizer(beginning)
+    tokenizer.chat_template = CHAT
+    save(model, tiny_model("gpt2"), tokenizer)
     keys = [f"model.name={model}", f"task.name={task}", "task.num_queries=4", f"evaluation.place={place}"]
+    keys += [f"demonstrations.chat={chat}"]
     config = configs.load(CONFIG, [*KEYS, *keys, "evaluation.batch_size=1", "evaluation.num_replicates=0"])
     assert isinstance(config, text.Config)
     data, module = text.prepare(config)[:2]
@@ -98,6 +114,14 @@ def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool,
         assert counting["in_context"]["demonstrations"] == module.comparisons[0].attention.positions.tolist()
         assert page["label"] == data.prompts[0].labels[page["query"]]
     assert len({json.dumps(page["settings"]) for page in pages}) == 4
+    if chat:
+        texts = [part["text"] for part in pages[3]["settings"]["in_context"]]
+        assert [texts[0], texts[2]] == ["<s>Be brief.\n", "</s>"]
+        assert texts[1].startswith("user: Day: ")
+        assert texts[1].endswith(
+            (" It is\nassistant: quite bad", " It is\nassistant: good", "assistant: neither of them")
+        )
+        assert texts[-1] == f"user: {data.prompts[0].query_texts[3]}\nassistant:"
 
 
 def is_begun(num_past: int, tokens: list[int], passes: list[tuple[int, list[int]]]) -> bool:

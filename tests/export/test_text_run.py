@@ -21,6 +21,7 @@ from iclgd.experiments import text
 from iclgd.export.lmops import SETTINGS, arrange_context, context_columns, write_records
 from tests.language_models import save, task_rows, tiny_model, tiny_tokenizer, write_task
 
+pytestmark = pytest.mark.usefixtures("quick_images")
 Cli = Callable[..., tuple[int, str, str]]
 Records = dict[str, list[dict[str, Any]]]
 NUM_QUERIES, NUM_DEMONSTRATIONS = 12, 6

@@ -174,7 +174,11 @@ def test_broken_folders_are_one_line(folder: Path, tmp_path: Path) -> None:
     assert "not a valid JSON file" in broken(lambda path: (path / "config.json").write_text("{"))
     assert "Unrecognized model" in broken(lambda path: (path / "config.json").write_text("{}"))
     assert "model type `nonsense`" in broken(lambda path: change_config(path, model_type="nonsense"))
-    assert "AutoModelForCausalLM" in broken(lambda path: change_config(path, model_type="t5"))
+    for kind in ("t5", "vit", "distilbert"):  # an encoder with its decoder, and encoders
+        shutil.copytree(folder, tmp_path / kind)
+        change_config(tmp_path / kind, model_type=kind)
+        expected = f"model.name: {tmp_path / kind} is no causal language model, but {kind}"
+        assert message(lambda: load(tmp_path / kind)) == expected  # noqa: B023
     assert "lack bert.embeddings" in broken(lambda path: change_config(path, model_type="bert"))
     assert "divisible" in broken(lambda path: change_config(path, n_head=5))
     assert "no file named model.safetensors" in broken(lambda path: (path / "model.safetensors").unlink())

@@ -204,4 +204,4 @@ def test_other_runs_have_neither_figure() -> None:
     results = Results(summary={"loss/transformer": 0.5, "loss/transformer/layer_00": 1.0, "accuracy/sst2": 0.5})
     assert similarity(results) is None
     assert accuracy(results) is None
-    assert {"similarity": similarity, "accuracy": accuracy} == FIGURES
+    assert not [name for name, drawing in FIGURES.items() if drawing(results) is not None]
