@@ -4,12 +4,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from iclgd.analysis.attention_capture import Captured, capture
 from iclgd.analysis.kv_context import Context
 from iclgd.analysis.precision import at_least_single
+from iclgd.analysis.readout import logits_at
 from iclgd.analysis.watching import is_registered
 from iclgd.data.text_datamodule import QueryBatch, padded_answers
 from iclgd.models.language import LanguageModel
@@ -171,15 +172,11 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
     rows = torch.arange(len(tokens), device=tokens.device)[:, None]
     past = None if context is None else context.cache(is_joined=not is_registered(model))
 
-    def keep_positions(_head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return (inputs[0][rows.to(inputs[0].device), positions.to(inputs[0].device)],)
+    def keep_positions(hidden: Tensor) -> Tensor:
+        return hidden[rows.to(hidden.device), positions.to(hidden.device)]
 
-    # transformers' own logits_to_keep takes the same positions of all prompts.
-    head = model.model.get_output_embeddings().register_forward_pre_hook(keep_positions)
-    try:  # most models do not use a past without use_cache
+    with logits_at(model, keep_positions):  # most models do not use a past without use_cache
         logits: Tensor = model.model(input_ids=tokens, past_key_values=past, use_cache=past is not None).logits
-    finally:
-        head.remove()
     return at_least_single(logits).log_softmax(-1)
 
 

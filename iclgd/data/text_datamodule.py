@@ -11,6 +11,10 @@ from iclgd.data.datamodules import Batches
 from iclgd.data.prompt_tokens import PromptError, Tokens
 from iclgd.data.prompts import Prompts
 
+# On a processor another batch takes as long as so many multiplications of a token with a parameter, in each setting:
+# about a tenth of a second.
+BATCH_COST = 1_500_000_000
+
 PLACES = {
     "prompt": "the prompt's last token, which predicts the answer",
     "first_answer": "as published: the last token of the task's first answer, whichever is right, after the prompt",
@@ -79,7 +83,7 @@ class TextDataModule(LightningDataModule):
 
     Args:
         prompts: of each comparison; their queries are the same.
-        batch_size: queries at once.
+        batch_size: queries at once, at the most.
         place: where is looked, one of ``PLACES``.
     """
 
@@ -102,11 +106,48 @@ class TextDataModule(LightningDataModule):
     def test_dataloader(self) -> Batches[QueryBatch]:
         """Return this process's queries, the shortest first: little is padded."""
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return Batches(query_batches(self.prompts[0], self.batch_size, rank, num_ranks, self.answer))
+        most_padding = self._most_padding()
+        return Batches(query_batches(self.prompts[0], self.batch_size, rank, num_ranks, self.answer, most_padding))
+
+    def _most_padding(self) -> int | None:
+        """Return how many tokens take a processor as long as another batch does; a GPU has time for all."""
+        if self.trainer is None or self.trainer.strategy.root_device.type != "cpu":
+            return None
+        num_parameters = sum(parameter.numel() for parameter in self.trainer.lightning_module.parameters())
+        return BATCH_COST // max(1, num_parameters)
+
+
+def batches_of_like_length(lengths: Sequence[int], batch_size: int, most_padding: int | None) -> list[range]:
+    """Divide queries into batches: of a full one the next begins, and where more would be padded than allowed.
+
+    Args:
+        lengths: in ascending order.
+        batch_size: queries of a batch, at the most.
+        most_padding: tokens of a batch, at the most; ``None``: any number.
+
+    Returns:
+        the places of each batch's queries.
+
+    Example:
+        >>> batches_of_like_length([3, 3, 4, 9, 9], batch_size=4, most_padding=2)
+        [range(0, 3), range(3, 5)]
+    """
+    batches, start, padding = [], 0, 0
+    for place, length in enumerate(lengths):
+        padding += (place - start) * (length - lengths[max(start, place - 1)])
+        if place - start == batch_size or (most_padding is not None and padding > most_padding):
+            batches.append(range(start, place))
+            start, padding = place, 0
+    return [*batches, range(start, len(lengths))] if start < len(lengths) else batches
 
 
 def query_batches(
-    prompts: Prompts, batch_size: int, rank: int = 0, num_ranks: int = 1, answer: Tokens = ()
+    prompts: Prompts,
+    batch_size: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+    answer: Tokens = (),
+    most_padding: int | None = None,
 ) -> list[QueryBatch]:
     """Return the queries of a process in batches, the shortest first.
 
@@ -116,11 +157,12 @@ def query_batches(
         rank: of the process.
         num_ranks: number of processes.
         answer: what stands after each query, see :func:`answer_at`.
+        most_padding: tokens that are padded in a batch, at the most; ``None``: any number.
     """
     queries = prompts.queries
     order = sorted(range(len(queries)), key=lambda index: len(queries[index]))[rank::num_ranks]
-    chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [_batch(chunk, prompts, answer) for chunk in chunks]
+    chunks = batches_of_like_length([len(queries[index]) for index in order], batch_size, most_padding)
+    return [_batch([order[place] for place in chunk], prompts, answer) for chunk in chunks]
 
 
 def _batch(indices: list[int], prompts: Prompts, answer: Tokens) -> QueryBatch:
