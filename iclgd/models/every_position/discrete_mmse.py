@@ -1,0 +1,54 @@
+"""The Bayes-optimal predictor for tasks from a known pool."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iclgd.models.every_position.learner import EveryPositionLearner, batches
+
+MOST_NUMBERS = 2**22  # of a batch's (prompts, positions, tasks): 32 MiB
+
+
+@dataclass(frozen=True)
+class DiscreteMMSE(EveryPositionLearner):
+    r"""The posterior mean where the weight is one of a pool of M, all alike likely; Raventós et al. 2023, equation 2.
+
+    .. math:: \hat w = \frac{\sum_m w_m e^{-\sum_j (y_j - w_m x_j)^2 / 2 \sigma^2}}
+        {\sum_m e^{-\sum_j (y_j - w_m x_j)^2 / 2 \sigma^2}}
+
+    Without examples that is the mean of the pool.
+
+    Args:
+        pool: the weights, (M, D).
+        noise_std: sigma, positive.
+
+    Raises:
+        ValueError: if the pool is no matrix, or noise_std not positive.
+
+    Example:
+        >>> learner = DiscreteMMSE(torch.tensor([[1.0], [3.0]]), noise_std=0.1)
+        >>> learner.at_every_position(torch.ones(1, 2, 1), torch.tensor([[3.0, 3.0]]))
+        tensor([[2., 3.]])
+    """
+
+    pool: Tensor
+    noise_std: float
+
+    def __post_init__(self) -> None:
+        if self.pool.ndim != 2 or not len(self.pool):
+            raise ValueError(f"pool must have the shape (M, D) with M at least 1, got {tuple(self.pool.shape)}")
+        if not self.noise_std > 0:
+            raise ValueError(f"noise_std must be positive, got {self.noise_std}")
+
+    def _predict(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
+        size = max(1, MOST_NUMBERS // (y.shape[1] * len(self.pool)))
+        return torch.cat([self._batch(*batch, positions) for batch in batches(size, x, y, query)])
+
+    def _batch(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
+        tasks = self.pool.to(x).T  # (D, M)
+        errors = (y[..., None] - x @ tasks).square_()  # (B, N, M)
+        # The past of a position: all errors up to it, without its own.
+        likelihoods = (errors.cumsum(1) - errors)[:, positions].mul_(-0.5 / self.noise_std**2)
+        weights = likelihoods.softmax(-1) @ tasks.T  # (B, P, D)
+        return (weights * query[:, positions]).sum(-1)
