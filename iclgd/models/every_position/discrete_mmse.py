@@ -43,9 +43,9 @@ class DiscreteMMSE(EveryPositionLearner):
 
     def _predict(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
         size = max(1, MOST_NUMBERS // (y.shape[1] * len(self.pool)))
-        return torch.cat([self._batch(*batch, positions) for batch in batches(size, x, y, query)])
+        return torch.cat([self._batch(positions, *batch) for batch in batches(size, x, y, query)])
 
-    def _batch(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
+    def _batch(self, positions: list[int], x: Tensor, y: Tensor, query: Tensor) -> Tensor:
         tasks = self.pool.to(x).T  # (D, M)
         errors = (y[..., None] - x @ tasks).square_()  # (B, N, M)
         # The past of a position: all errors up to it, without its own.

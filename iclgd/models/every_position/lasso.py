@@ -1,7 +1,7 @@
 r"""Least squares with a penalty on the absolute weights, for all prompts and positions at once.
 
-Coordinate descent on the Gram matrices of all problems together; from time to time the weights that are not zero are
-solved for exactly, and what has a small enough duality gap is done.
+Sweeps of coordinate descent on the Gram matrices of all problems together, which find out what weights are not zero,
+take turns with steps that solve for those exactly. What has a small enough duality gap is done.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from torch import Tensor
 from iclgd.models.every_position.learner import EveryPositionLearner
 
 BATCH = 1024  # problems whose matrices fit into a core's cache
-FIRST_SWEEPS = 8
-MOST_SWEEPS = 100_000
+SWEEPS = 12  # of a round
+MOST_ROUNDS = 1000
+PROXIMITY = 1e-10
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,17 @@ class Lasso(EveryPositionLearner):
     def _weights(self, x: Tensor, y: Tensor, positions: list[int]) -> Tensor:
         problems = _problems(x.double(), y.double(), positions)
         solved = torch.zeros_like(problems.moment)
-        for part in torch.arange(len(solved), device=x.device).split(BATCH * 16):
-            pending, sweeps = part, FIRST_SWEEPS
-            while len(pending) and sweeps <= MOST_SWEEPS:
-                left = []
-                for index in pending.split(BATCH):
-                    some = problems.select(index)
-                    weight = _descend(some, solved[index], self.alpha, sweeps)
-                    exact = _solve_support(some, weight, self.alpha)
-                    gap, exact_gap = _duality_gap(some, weight, self.alpha), _duality_gap(some, exact, self.alpha)
-                    is_better = exact_gap < gap
-                    solved[index] = torch.where(is_better[:, None], exact, weight)
-                    is_done = torch.where(is_better, exact_gap, gap) <= self.tolerance * some.square
-                    left.append(index[~is_done])
-                pending, sweeps = torch.cat(left), 2 * sweeps
+        pending = torch.arange(len(solved), device=x.device)
+        for _ in range(MOST_ROUNDS):
+            left = []
+            for index in torch.split(pending, BATCH):
+                some = problems.select(index)
+                weight = _descend(some, solved[index], self.alpha)
+                weight = solved[index] = _towards_stationary(some, weight, self.alpha)
+                left.append(index[_duality_gap(some, weight, self.alpha) > self.tolerance * some.square])
+            pending = torch.cat(left)
+            if not len(pending):
+                break
         return solved.view(len(y), len(positions), -1)
 
 
@@ -93,14 +91,14 @@ def _problems(x: Tensor, y: Tensor, positions: list[int]) -> _Problems:
     return _Problems(gram, means(y[..., None] * x), means(y[..., None].square()).squeeze(-1))
 
 
-def _descend(problems: _Problems, start: Tensor, alpha: float, sweeps: int) -> Tensor:
-    """Minimise along one coordinate after the other, ``sweeps`` times."""
+def _descend(problems: _Problems, start: Tensor, alpha: float) -> Tensor:
+    """Minimise along one coordinate after the other."""
     gram, moment = problems.gram.permute(1, 2, 0).contiguous(), problems.moment.T  # problems last: whole vectors
     weight = start.T.contiguous()
     gradient = moment - (gram * weight).sum(1)  # of minus the squared error, (D, P)
     curvature = gram.diagonal().T.clone()
     curvature[curvature == 0] = torch.inf  # an input that is always zero keeps its zero weight
-    for _ in range(sweeps):
+    for _ in range(SWEEPS):
         for coordinate, (column, bend) in enumerate(zip(gram, curvature, strict=True)):
             old = weight[coordinate]
             new = torch.nn.functional.softshrink(torch.addcmul(gradient[coordinate], column[coordinate], old), alpha)
@@ -110,14 +108,30 @@ def _descend(problems: _Problems, start: Tensor, alpha: float, sweeps: int) -> T
     return weight.T
 
 
-def _solve_support(problems: _Problems, weight: Tensor, alpha: float) -> Tensor:
-    """Return the stationary weights of which the same are zero; not a number where there is no single one."""
-    signs = weight.sign()
-    is_used = signs != 0
-    both = is_used[:, :, None] & is_used[:, None]
-    gram = torch.where(both, problems.gram, 0.0) + torch.diag_embed((~is_used).to(weight))
-    right = torch.where(is_used, problems.moment - alpha * signs, 0.0)
-    return torch.linalg.solve_ex(gram, right).result
+def _towards_stationary(problems: _Problems, weight: Tensor, alpha: float) -> Tensor:
+    """Go to the stationary weights with the same signs, but not beyond weights that become zero: from there, on anew.
+
+    On the way the objective falls. With more weights than examples it is flat along some direction but for the penalty;
+    with a little curvature there (PROXIMITY) that is the way, and it ends at a zero.
+    """
+    weight, crossing = weight.clone(), torch.arange(len(weight), device=weight.device)
+    while len(crossing):
+        some, start = problems.select(crossing), weight[crossing]
+        signs = start.sign()
+        is_used = signs != 0
+        curvature = PROXIMITY * some.gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
+        gram = torch.where(is_used[:, :, None] & is_used[:, None], some.gram, 0.0)
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(is_used, curvature, 1.0))
+        slope = some.moment - (some.gram @ start[..., None]).squeeze(-1) - alpha * signs
+        change = torch.linalg.solve_ex(gram, torch.where(is_used, slope, 0.0)).result
+        to_zero = torch.where(is_used & ((start + change) * signs <= 0), -start / change, torch.inf)
+        step, first = to_zero.min(1)
+        crosses = step <= 1
+        end = start + step.clamp(max=1)[:, None] * change
+        end[crosses, first[crosses]] = 0
+        weight[crossing] = end
+        crossing = crossing[crosses]
+    return weight
 
 
 def _duality_gap(problems: _Problems, weight: Tensor, alpha: float) -> Tensor:

@@ -57,4 +57,4 @@ class EveryPositionLearner(ABC):
 
 def batches(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield the prompts in batches, in double precision: what is computed of a batch has to fit into the cache."""
-    return zip(*(tensor.double().split(size) for tensor in tensors), strict=True)
+    return zip(*(torch.split(tensor.double(), size) for tensor in tensors), strict=True)

@@ -32,7 +32,7 @@ def minimum_norm_weights(x: Tensor, y: Tensor) -> Tensor:
         (B, N, D) in double precision, zero at position 0.
     """
     precision = torch.finfo(x.dtype).eps
-    return torch.cat([_weights(*batch, precision=precision) for batch in batches(BATCH, x, y)])
+    return torch.cat([_weights(inputs, targets, precision) for inputs, targets in batches(BATCH, x, y)])
 
 
 def ridge_weights(x: Tensor, y: Tensor, regularization: float) -> Tensor:
@@ -43,11 +43,11 @@ def ridge_weights(x: Tensor, y: Tensor, regularization: float) -> Tensor:
         y: targets, (B, N).
         regularization: lambda, positive, for the *summed* squared error.
     """
-    return torch.cat([_weights(*batch, regularization=regularization) for batch in batches(BATCH, x, y)])
+    return torch.cat([_weights(inputs, targets, 0.0, regularization) for inputs, targets in batches(BATCH, x, y)])
 
 
 @torch.no_grad()
-def _weights(x: Tensor, y: Tensor, precision: float = 0.0, regularization: float | None = None) -> Tensor:
+def _weights(x: Tensor, y: Tensor, precision: float, regularization: float | None = None) -> Tensor:
     num_prompts, num_points, dim = x.shape
     inputs, targets = x.permute(1, 2, 0).contiguous(), y.T.contiguous()  # prompts last: whole vectors of them
     weights = inputs.new_zeros(num_points, dim, num_prompts)

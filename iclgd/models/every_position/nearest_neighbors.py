@@ -37,9 +37,9 @@ class NearestNeighbors(EveryPositionLearner):
             raise ValueError(f"num_neighbors must be at least 1, got {self.num_neighbors}")
 
     def _predict(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
-        return torch.cat([self._batch(*batch, positions) for batch in batches(BATCH, x, y, query)])
+        return torch.cat([self._batch(positions, *batch) for batch in batches(BATCH, x, y, query)])
 
-    def _batch(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
+    def _batch(self, positions: list[int], x: Tensor, y: Tensor, query: Tensor) -> Tensor:
         # Differences and not products: the distance of equal inputs has to be zero.
         distances = torch.cdist(query[:, positions], x, compute_mode="donot_use_mm_for_euclid_dist")  # (B, P, N)
         order = torch.arange(y.shape[1], device=x.device)
