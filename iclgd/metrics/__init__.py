@@ -25,6 +25,7 @@ from iclgd.metrics.copying import Copying
 from iclgd.metrics.crossed import crossed_mean_interval, crossed_share_interval
 from iclgd.metrics.loss import HalfMeanSquaredError
 from iclgd.metrics.mean import MeanMetric, QueryMean
+from iclgd.metrics.positions import PositionSummary, draw_prompts, summarize_positions
 from iclgd.metrics.random_baselines import random_scores, random_updates
 from iclgd.metrics.rank import demonstration_attention, example_sums, finetuned_scores, kendall_tau, top_k_recall
 from iclgd.metrics.rank_metrics import Kendall, TopKRecall
@@ -38,6 +39,7 @@ __all__ = [
     "HalfMeanSquaredError",
     "Kendall",
     "MeanMetric",
+    "PositionSummary",
     "PredictionL2",
     "QueryMean",
     "RandomSimAOU",
@@ -56,6 +58,7 @@ __all__ = [
     "crossed_mean_interval",
     "crossed_share_interval",
     "demonstration_attention",
+    "draw_prompts",
     "example_sums",
     "finetuned_scores",
     "kendall_tau",
@@ -66,6 +69,7 @@ __all__ = [
     "sim_am",
     "sim_am_delta",
     "sim_aou",
+    "summarize_positions",
     "top_k_recall",
     "update_similarity",
     "wilson_interval",

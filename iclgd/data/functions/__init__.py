@@ -1,6 +1,7 @@
 """Function classes: prompts of examples of one function each, which ask at every position."""
 
 from iclgd.data.functions.batch import FunctionBatch
+from iclgd.data.functions.curriculum import Curriculum
 from iclgd.data.functions.decision_tree import DecisionTrees, DecisionTreeTask
 from iclgd.data.functions.drawn import Functions
 from iclgd.data.functions.linear import (
@@ -24,6 +25,7 @@ FUNCTION_TASKS: dict[str, type[FunctionTask]] = {
 
 __all__ = [
     "FUNCTION_TASKS",
+    "Curriculum",
     "DecisionTreeTask",
     "DecisionTrees",
     "FunctionBatch",
