@@ -7,7 +7,7 @@ from torch import Tensor
 
 from iclgd.models.every_position.learner import EveryPositionLearner, batches
 
-MOST_NUMBERS = 2**22  # of a batch's (prompts, positions, tasks): 32 MiB
+MOST_NUMBERS = 2**17  # of a batch's (prompts, positions, tasks): 1 MiB, which a core's cache holds
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,11 @@ class DiscreteMMSE(EveryPositionLearner):
         return torch.cat([self._batch(positions, *batch) for batch in batches(size, x, y, query)])
 
     def _batch(self, positions: list[int], x: Tensor, y: Tensor, query: Tensor) -> Tensor:
-        tasks = self.pool.to(x).T  # (D, M)
-        errors = (y[..., None] - x @ tasks).square_()  # (B, N, M)
-        # The past of a position: all errors up to it, without its own.
-        likelihoods = (errors.cumsum(1) - errors)[:, positions].mul_(-0.5 / self.noise_std**2)
-        weights = likelihoods.softmax(-1) @ tasks.T  # (B, P, D)
+        pool = self.pool.to(x)
+        errors = (y[..., None] - x @ pool.T).square_().double()  # (B, N, M); their sums grow, their differences do not
+        likelihoods = torch.zeros_like(errors)
+        torch.cumsum(errors[:, :-1], 1, out=likelihoods[:, 1:])
+        likelihoods = likelihoods[:, positions] * (-0.5 / self.noise_std**2)
+        likelihoods -= likelihoods.amax(-1, keepdim=True)
+        weights = likelihoods.to(x.dtype).softmax(-1) @ pool  # (B, P, D)
         return (weights * query[:, positions]).sum(-1)

@@ -16,12 +16,12 @@ class EveryPositionLearner(ABC):
 
     @abstractmethod
     def _predict(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
-        """Return predictions, (B, P); computed in double precision, see :func:`batches`."""
+        """Return predictions, (B, P)."""
 
     def at_every_position(
         self, x: Tensor, y: Tensor, query: Tensor | None = None, positions: Sequence[int] | None = None
     ) -> Tensor:
-        """Predict at every position, each from the examples before it; computed in double precision.
+        """Predict at every position, each from the examples before it.
 
         Args:
             x: inputs of the examples, (B, N, D).
@@ -44,7 +44,7 @@ class EveryPositionLearner(ABC):
         for position in chosen:
             if not 0 <= position < num_points:
                 raise ValueError(f"positions must be from 0 to {num_points - 1}, got {position}")
-        return self._predict(x, y, query, chosen).to(x.dtype)
+        return self._predict(x, y.to(x), query.to(x), chosen).to(x)
 
     def __call__(self, x: Tensor, y: Tensor, query: Tensor) -> Tensor:
         """Predict the query's target, (B, N, D), (B, N, O), (B, D) -> (B, O); each output by itself."""
@@ -56,5 +56,5 @@ class EveryPositionLearner(ABC):
 
 
 def batches(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the prompts in batches, in double precision: what is computed of a batch has to fit into the cache."""
-    return zip(*(torch.split(tensor.double(), size) for tensor in tensors), strict=True)
+    """Yield the prompts in batches: what is computed of a batch has to fit into the cache."""
+    return zip(*(torch.split(tensor, size) for tensor in tensors), strict=True)

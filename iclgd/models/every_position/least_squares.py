@@ -32,7 +32,7 @@ def minimum_norm_weights(x: Tensor, y: Tensor) -> Tensor:
         (B, N, D) in double precision, zero at position 0.
     """
     precision = torch.finfo(x.dtype).eps
-    return torch.cat([_weights(inputs, targets, precision) for inputs, targets in batches(BATCH, x, y)])
+    return torch.cat([_weights(*some, precision=precision) for some in batches(BATCH, x.double(), y.double())])
 
 
 def ridge_weights(x: Tensor, y: Tensor, regularization: float) -> Tensor:
@@ -43,11 +43,13 @@ def ridge_weights(x: Tensor, y: Tensor, regularization: float) -> Tensor:
         y: targets, (B, N).
         regularization: lambda, positive, for the *summed* squared error.
     """
-    return torch.cat([_weights(inputs, targets, 0.0, regularization) for inputs, targets in batches(BATCH, x, y)])
+    return torch.cat(
+        [_weights(*some, regularization=regularization) for some in batches(BATCH, x.double(), y.double())]
+    )
 
 
 @torch.no_grad()
-def _weights(x: Tensor, y: Tensor, precision: float, regularization: float | None = None) -> Tensor:
+def _weights(x: Tensor, y: Tensor, *, precision: float = 0.0, regularization: float | None = None) -> Tensor:
     num_prompts, num_points, dim = x.shape
     inputs, targets = x.permute(1, 2, 0).contiguous(), y.T.contiguous()  # prompts last: whole vectors of them
     weights = inputs.new_zeros(num_points, dim, num_prompts)
@@ -56,6 +58,7 @@ def _weights(x: Tensor, y: Tensor, precision: float, regularization: float | Non
     inverse = torch.zeros_like(identity).contiguous() if regularization is None else identity / regularization
     complement = identity.contiguous() if regularization is None else None
     seen = 0 * targets[0]  # the squared norm of all inputs so far
+    rank = seen.long()
     for position, (new, target) in enumerate(zip(inputs, targets, strict=True)):
         weights[position] = weight
         spread = (inverse * new[:, None]).sum(0)
@@ -71,7 +74,12 @@ def _weights(x: Tensor, y: Tensor, precision: float, regularization: float | Non
             is_independent = squared > smallest**2 * variance * seen
             gain = torch.where(is_independent, rest / squared, gain)
             complement.addcmul_(torch.where(is_independent, gain, 0.0)[:, None], rest, value=-1)
+            half = spread - variance / 2 * gain
+            inverse.addcmul_(gain[:, None], half, value=-1).addcmul_(half[:, None], gain, value=-1)
+            rank += is_independent
+            if position + 1 >= dim and rank.min() == dim:  # of all prompts: all further inputs are dependent
+                complement = None
+        else:
+            inverse.addcmul_(gain[:, None], spread, value=-1)
         weight = weight + gain * (target - (new * weight).sum(0))
-        half = spread - variance / 2 * gain
-        inverse.addcmul_(gain[:, None], half, value=-1).addcmul_(half[:, None], gain, value=-1)
     return weights.permute(2, 0, 1)
