@@ -10,7 +10,7 @@ from torch import Tensor
 from iclgd import checks
 from iclgd.models.every_position.learner import EveryPositionLearner
 
-MOST_NUMBERS = 2**23  # hidden units of all examples that are trained on together: 32 MiB
+MOST_NUMBERS = 2**21  # hidden units of all examples that are trained on together: 8 MiB
 OPTIMIZERS: dict[str, type[torch.optim.Adam] | type[torch.optim.SGD]] = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
