@@ -13,7 +13,8 @@ from iclgd.data import REGRESSION_TASKS
 from iclgd.data.covariance import COVARIANCES
 from iclgd.data.covariates import DISTRIBUTIONS
 from iclgd.data.prompts import OVERFLOWS, SELECTIONS
-from iclgd.data.text import load_task, text_task_names
+from iclgd.data.text import OVERLONG, load_task, text_task_names
+from iclgd.data.text_datamodule import PLACES
 from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.analyses import ANALYSES
 from iclgd.experiments.language_modeling import LANGUAGES
@@ -39,6 +40,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         | {name: load_task(name).description for name in text_task_names()},
         "task.distribution": DISTRIBUTIONS,
         "task.covariance": COVARIANCES,
+        "task.overlong": OVERLONG,
         "model.attention": ATTENTIONS,
         "model.tokens": TOKENS,
         "model.positional_encoding": POSITIONAL_ENCODINGS,
@@ -51,6 +53,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "finetune.method": METHODS,
         "evaluation.controls": {name: control.description for name, control in CONTROLS.items()},
         "evaluation.random_updates": RANDOM_UPDATES,
+        "evaluation.place": PLACES,
         "trainer.accelerator": ACCELERATORS,
         "trainer.precision": PRECISIONS,
         "trainer.strategy": STRATEGIES,

@@ -79,9 +79,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _exit_code(error: Exception) -> int | None:
     """Return the exit code of an error that is the user's to mend, ``None`` for a defect of ours."""
     from iclgd.checks import InputError
-    from iclgd.memory import OutOfMemoryError
 
-    return 2 if isinstance(error, InputError) else 1 if isinstance(error, OutOfMemoryError) else None
+    if isinstance(error, InputError):
+        return 2
+    from iclgd.memory import OutOfMemoryError  # imports torch, for which no mistake has to wait
+
+    return 1 if isinstance(error, OutOfMemoryError) else None
 
 
 def _fail(message: str, code: int) -> int:

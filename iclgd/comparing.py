@@ -25,7 +25,8 @@ from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextTask
 from iclgd.experiments import RunContext, text
 from iclgd.memory import OutOfMemoryError, advice, is_exhausted
-from iclgd.models.language import EMBEDDED, EMBEDDED_FOLDER, LanguageModel, check_weights, silenced, wrap
+from iclgd.models.language import LanguageModel, check_weights, wrap
+from iclgd.models.model_files import EMBEDDED, EMBEDDED_FOLDER, silenced
 from iclgd.report.figures import draw, image
 from iclgd.report.results import Results
 from iclgd.runtime.process import prepared_process

@@ -18,6 +18,7 @@ from iclgd.checks import InputError, did_you_mean, note_choices
 from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.protocol import Experiment as Experiment
 from iclgd.experiments.protocol import ExperimentConfig as ExperimentConfig
+from iclgd.field_documentation import documentation_of
 from iclgd.messages import first_line
 from iclgd.typed_values import check_known, kinds_of, read_group, read_node, read_text
 
@@ -62,13 +63,18 @@ def find_experiment(name: str | None) -> Experiment[Any, Any]:
     return cast(Experiment[Any, Any], _choose("experiment", name, EXPERIMENTS).load())
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load(path: Path, overrides: Sequence[str] = (), may_lack: bool = False) -> ExperimentConfig:
     """Read a YAML file, apply ``key=value`` overrides, and return the checked config.
+
+    Args:
+        path: the file. A text that it leaves to whoever runs it is ``???`` there, as OmegaConf has it.
+        overrides: on it.
+        may_lack: whether such texts may be left open: a config that is shown, and not run.
 
     Raises:
         ConfigError: for a missing or unreadable file, an unknown key, a wrong type or value, a bad combination.
     """
-    return complete(typed(path, {"command line": overrides}), path)
+    return complete(typed(path, {"command line": overrides}), path, may_lack)
 
 
 def typed(path: Path, layers: Mapping[str, Sequence[str]]) -> Typed:
@@ -98,13 +104,15 @@ def overlaid(config: Typed, source: str, texts: Sequence[str]) -> Typed:
     return _with(config, _from_texts(source, texts))
 
 
-def complete(config: Typed, path: Path) -> ExperimentConfig:
-    """Return a typed config as dataclasses, which check their values.
+def complete(config: Typed, path: Path, may_lack: bool = False) -> ExperimentConfig:
+    """Return a typed config as dataclasses, which check their values; arguments are those of :func:`load`.
 
     Raises:
         ConfigError: for a missing key, a wrong value, a bad combination.
     """
     try:
+        if not may_lack:
+            _check_all_given(config.kind, config.kinds, config.values, "")
         return cast(ExperimentConfig, _build(config.kind, config.kinds, config.values, ""))
     except _MissingKeyError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -243,6 +251,16 @@ def _build(kind: type, kinds: Mapping[str, Any], values: Mapping[str, Any], pref
         else:
             arguments[field.name] = default
     return kind(**arguments)
+
+
+def _check_all_given(kind: type, kinds: Mapping[str, Any], values: Mapping[str, Any], prefix: str) -> None:
+    """Refuse a text that is left to whoever runs the config."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            _check_all_given(kinds[name], kinds_of(kinds[name]), value, f"{prefix}{name}.")
+        elif value == MISSING:
+            meaning = documentation_of(kind).get(name, "").rstrip(".")
+            raise _MissingKeyError(f"give {prefix}{name}={name.upper()}{meaning and f': {meaning}'}")
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

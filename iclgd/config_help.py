@@ -58,7 +58,7 @@ def groups(path: Path, overrides: Sequence[str] = ()) -> list[Group]:
         ConfigError: as from :func:`iclgd.config.load`.
     """
     with checks.collected_choices() as choices:
-        loaded = config.load(path, overrides)
+        loaded = config.load(path, overrides, may_lack=True)
     return list(_groups(loaded, "", None, choices, summary_of(type(loaded))))
 
 

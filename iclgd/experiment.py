@@ -21,7 +21,7 @@ from iclgd.messages import first_line
 from iclgd.own_entries import ImportedFile
 from iclgd.report.figures import draw_figures
 from iclgd.runs.analyses import make_analyses
-from iclgd.runs.opening import recorded_experiment
+from iclgd.runs.recorded import recorded_experiment
 from iclgd.runtime.launch import Launch, find_launch
 from iclgd.runtime.meeting import LostProcessError, check_meeting_place
 from iclgd.runtime.process import prepare_process

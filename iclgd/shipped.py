@@ -20,7 +20,9 @@ def place() -> Path:
 
 
 def names(kind: str) -> dict[str, Path]:
-    """Return the files that ship by their names, without endings; of several that share one, with their folders.
+    """Return the files that ship by their names, without endings.
+
+    With their folders are variants, such as ``dai2023/sst2`` in ``text/dai2023/``, and several that share a name.
 
     Args:
         kind: ``"config"``, ``"sweep"`` or ``"benchmark"``.
@@ -28,10 +30,15 @@ def names(kind: str) -> dict[str, Path]:
     Example:
         >>> sorted(names("sweep"))[-1]
         'text_finetuning_laptop'
+        >>> [name for name in names("config") if name.endswith("sst2")]
+        ['dai2023/sst2', 'sst2']
     """
     paths = sorted(place().glob(FILES[kind]))
-    stems = [path.stem for path in paths]
-    return {path.stem if stems.count(path.stem) == 1 else _with_folder(path): path for path in paths}
+    stems = [path.stem for path in paths if not _is_variant(path)]
+    return {
+        path.stem if stems.count(path.stem) == 1 and not _is_variant(path) else _with_folder(path): path
+        for path in paths
+    }
 
 
 def find(kind: str, given: str | Path) -> Path:
@@ -61,9 +68,9 @@ def find(kind: str, given: str | Path) -> Path:
         if path.exists() and not path.is_dir():
             return path
     known = names(kind)
-    meant = {each: file for each, file in known.items() if name in (each, _with_folder(file))}
+    meant = [file for each, file in known.items() if name in (each, _with_folder(file), _with_folders(file))]
     if len(meant) == 1:
-        return next(iter(meant.values()))
+        return meant[0]
     if several := [each for each in known if each.endswith(f"/{name}")]:
         raise InputError(f"{name}: several {kind}s have this name; say which: {' or '.join(several)}")
     if path.suffix not in ENDINGS:
@@ -75,5 +82,20 @@ def find(kind: str, given: str | Path) -> Path:
     return path
 
 
+def runs_are_called() -> dict[str, Path]:
+    """Return the configs that ship by the names of their runs' folders, such as ``dai2023_sst2``."""
+    return {name.replace("/", "_"): path for name, path in names("config").items()}
+
+
 def _with_folder(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
+
+
+def _with_folders(path: Path) -> str:
+    """Return a file's name with all folders below the one that has its kind."""
+    return "/".join(path.relative_to(place()).with_suffix("").parts[1:])
+
+
+def _is_variant(path: Path) -> bool:
+    """Say whether a file stands in a folder of an experiment's folder: it varies what has the plain name."""
+    return _with_folders(path).count("/") > 1

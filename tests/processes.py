@@ -13,7 +13,18 @@ from iclgd.tracking.run_directory import RunDirectory
 
 ICLGD = [sys.executable, "-m", "iclgd.cli"]
 SECONDS = 150
+NOT_FOR_READING = {"torch", "torchmetrics", "lightning", "transformers", "sklearn", "wandb"}  # seconds each
 TWO_NODES = ["trainer.num_nodes=2", "trainer.strategy=ddp"]
+
+
+def modules_after(*commands: list[str]) -> set[str]:
+    """Return what a fresh process has imported that has done these commands."""
+    script = (
+        f"import sys; from iclgd.cli import main\nfor each in {commands}: assert main(each) == 0\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def start_two_nodes(*commands: Sequence[object]) -> list[subprocess.Popen[str]]:

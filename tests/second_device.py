@@ -8,7 +8,8 @@ and raises where CUDA would: an operation on tensors of two devices, a CPU gener
 What CUDA allows is allowed: CPU scalars (tensors without dimensions) in arithmetic, comparisons, ``where``, ``fill_``
 and ``masked_fill``; CPU indices into a tensor of the GPU; ``copy_`` and assignment to a part across devices.
 
-It knows nothing of kernels, memory, streams or several GPUs, and a gradient that flows through ``to(device)`` stays
+There may be several such GPUs, ``cuda:1`` and so on: a tensor of one meets none of another. It knows nothing of
+kernels, memory or streams, and a gradient that flows through ``to(device)`` stays
 where it is. PyTorch's own Python functions are trusted with the tensors that they make inside.
 """
 
@@ -85,7 +86,7 @@ class SecondDevice(TorchFunctionMode):
         tensor: Any = Tensor
         self.answers = {
             tensor.device.__get__: lambda place: place,
-            tensor.is_cuda.__get__: lambda place: place == GPU,
+            tensor.is_cuda.__get__: lambda place: place.type == "cuda",
             tensor.is_cpu.__get__: lambda place: place == CPU,
         }
 
@@ -133,8 +134,10 @@ class SecondDevice(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__" and func in self.answers:
             return self.answers[func](self.place_of(args[0]))
-        if name in ("numpy", "__array__") and self.place_of(args[0]) == GPU:
-            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
+        if name in ("numpy", "__array__") and self.place_of(args[0]) != CPU:
+            raise TypeError(
+                f"can't convert {self.place_of(args[0])} device type tensor to numpy. Use Tensor.cpu() first"
+            )
         if name in ("to", "cuda", "cpu", "type_as") and isinstance(args[0], Tensor):
             return self._move(name, *args, **kwargs)
         if name == "__set__" and func == Tensor.grad.__set__ and isinstance(args[1], Tensor):  # type: ignore[attr-defined]
@@ -181,7 +184,7 @@ class SecondDevice(TorchFunctionMode):
             moved = tensor.to(dtype or tensor.dtype, copy=copy or here != there)
         if here != there:
             self.put(moved, there)
-            if here == GPU:
+            if there == CPU:
                 self.waits["to the CPU"] += 1
         return moved
 
@@ -192,8 +195,10 @@ class SecondDevice(TorchFunctionMode):
         return (self.place_of(other), *parsed[1:]) if isinstance(other, Tensor) else parsed
 
     def _must_agree(self, name: str, places: list[torch.device]) -> None:
-        if GPU in places and CPU in places:
-            raise SecondDeviceError(f"{name}: expected all tensors to be on the same device, but found {CPU} and {GPU}")
+        known = dict.fromkeys(place for place in places if place != _NOT_KNOWN)
+        if len(known) > 1:
+            found = " and ".join(map(str, known))
+            raise SecondDeviceError(f"{name}: expected all tensors to be on the same device, but found {found}")
 
     def check(self, func: Any, args: Any, tensors: list[Tensor]) -> torch.device:
         """Refuse tensors of two devices; return where the results are.
@@ -203,23 +208,26 @@ class SecondDevice(TorchFunctionMode):
         """
         name = func._schema.name.removeprefix("aten::").removesuffix("_")
         places = [self.stored_at(tensor) for tensor in tensors]
-        if GPU in places and (name in _WAIT or (name == "copy" and places[0] == CPU)):
+        gpus = [place for place in places if place.type == "cuda"]
+        if gpus and (name in _WAIT or (name == "copy" and places[0] == CPU)):
             self.waits[name] += 1
-        if GPU in places and CPU in places and name not in _CROSS:
+        if gpus and len({*places} - {_NOT_KNOWN}) > 1 and name not in _CROSS:
             counted = list(zip(tensors, places, strict=True))
             if name in _TAKE_SCALARS:
                 counted = [pair for pair in counted if pair[0].dim() > 0 or pair[1] != CPU]
-            if name in _TAKE_INDICES and places[0] == GPU:
+            if name in _TAKE_INDICES and places[0] in gpus:
                 values = args[2:3]  # of index_put
-                counted = [pair for pair in counted if any(pair[0] is value for value in values) and pair[0].dim() > 0]
-                counted.append((args[0], GPU))
+                are_values = [any(tensor is value for value in values) and tensor.dim() > 0 for tensor, _ in counted]
+                counted = [
+                    pair for pair, is_value in zip(counted, are_values, strict=True) if is_value or pair[1] != CPU
+                ]
             self._must_agree(name, [place for _, place in counted])
             if func._schema.is_mutable and places[0] == CPU:  # a scalar of the CPU cannot take the result
                 self._must_agree(name, places)
-        if func._schema.is_mutable and places and places[0] == _NOT_KNOWN and GPU in places:
-            self.put(tensors[0], GPU)
-        if GPU in places:
-            return GPU
+        if func._schema.is_mutable and places and places[0] == _NOT_KNOWN and gpus:
+            self.put(tensors[0], gpus[0])
+        if gpus:
+            return gpus[0]
         return _NOT_KNOWN if all(place == _NOT_KNOWN for place in places) else CPU
 
 
@@ -267,8 +275,8 @@ class _Operations(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def second_device(device: SecondDevice | None = None) -> Iterator[SecondDevice]:
-    """Make PyTorch believe in one GPU within the block, Lightning's accelerator for it included."""
+def second_device(device: SecondDevice | None = None, num_gpus: int = 1) -> Iterator[SecondDevice]:
+    """Make PyTorch believe in a GPU, or several, within the block, Lightning's accelerator for it included."""
     device = device or SecondDevice()
     with pytest.MonkeyPatch.context() as patch, device:
         patch.setattr(torch, "Generator", Generator)
@@ -277,7 +285,7 @@ def second_device(device: SecondDevice | None = None) -> Iterator[SecondDevice]:
         patch.setattr(torch, "autocast", _autocast)
         for name, answer in (
             ("is_available", True),
-            ("device_count", 1),
+            ("device_count", num_gpus),
             ("current_device", 0),
             ("get_device_name", "a simulated GPU"),
             ("get_device_capability", (9, 0)),
@@ -288,7 +296,7 @@ def second_device(device: SecondDevice | None = None) -> Iterator[SecondDevice]:
             ("empty_cache", None),
         ):
             patch.setattr(torch.cuda, name, lambda *_args, answer=answer, **_kwargs: answer)
-        patch.setattr("lightning.fabric.accelerators.cuda.num_cuda_devices", lambda: 1)
+        patch.setattr("lightning.fabric.accelerators.cuda.num_cuda_devices", lambda: num_gpus)
         patch.setattr("lightning.fabric.accelerators.cuda.is_cuda_available", lambda: True, raising=False)
         yield device
 
@@ -299,7 +307,7 @@ def _autocast(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
 
 def _place(device: Any) -> torch.device:
     kind = torch.device("cpu" if device is None else device)
-    return GPU if kind.type == "cuda" else kind
+    return torch.device("cuda", kind.index or 0) if kind.type == "cuda" else kind
 
 
 def _unwrapped(tensor: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import iclgd
+from iclgd.shipped import names
 from tests.conftest import ROOT
+from tests.processes import NOT_FOR_READING, modules_after
 
 Cli = Callable[..., tuple[int, str, str]]
 COMMANDS = ("run", "show-config", "show-prompt", "resume", "list", "verify", "bench", "export", "track", "sweep")
@@ -35,6 +38,17 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"torch", "lightning", "omegaconf", "wandb", "numpy", "rich"}
+
+
+def test_what_reads_files_alone_does_without_torch(cli: Cli, tmp_path: Path) -> None:
+    runs = ROOT / "tests" / "reference" / "runs"
+    (text,) = (runs / "embedded").iterdir()
+    other = shutil.copytree(text, tmp_path / "other")
+    report = ["report", str(runs), "--out", str(tmp_path / "page.html")]
+    assert cli(*report)[0] == 0  # what configs ship, once for a version, is known from here on
+    loaded = modules_after(report, ["compare", str(text), str(other)])
+    assert "numpy" in loaded
+    assert not loaded & NOT_FOR_READING
 
 
 def test_help_is_quick() -> None:
@@ -111,8 +125,8 @@ def test_show_config_prints_a_config_that_can_be_run(cli: Cli, tmp_path: Path) -
 def test_list_shows_every_choice(cli: Cli) -> None:
     code, out, _ = cli("list")
     assert code == 0
-    for path in (*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "sweeps").glob("*.yaml")):
-        assert re.search(rf"^(config|sweep) +{path.stem} +\S", out, re.MULTILINE), path
+    for name in (*names("config"), *names("sweep")):
+        assert re.search(rf"^(config|sweep) +{name} +\S", out, re.MULTILINE), name
     for choice in ("sine", "laplace", "rotated", "softmax", "64-true", "disabled", "least_squares", "dual_form"):
         assert re.search(rf" {choice} +\w", out), choice
 

@@ -8,6 +8,7 @@ import pytest
 from iclgd import config as configs
 from iclgd.config import ConfigError
 from iclgd.files import FileError, name_for_folder
+from iclgd.shipped import find
 from tests.conftest import ROOT
 
 ONE_LAYER = ROOT / "configs" / "regression" / "one_layer.yaml"
@@ -15,8 +16,37 @@ ONE_LAYER = ROOT / "configs" / "regression" / "one_layer.yaml"
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_is_valid_and_says_what_it_is(path: Path) -> None:
-    configs.load(path)
+    configs.load(path, may_lack=True)
     assert path.read_text().startswith("# ")
+
+
+def test_the_tasks_of_text_suit_any_model_which_has_to_be_given() -> None:
+    choices = "The embedded model, a folder with a Hugging Face model, a GGUF file, or a model's name on the hub"
+    for name in ("agnews", "cb", "mr", "sst2", "sst5", "subj"):
+        path = ROOT / "configs" / "text" / f"{name}.yaml"
+        with pytest.raises(ConfigError) as caught:
+            configs.load(path)
+        assert str(caught.value) == f"{path}: give model.name=NAME: {choices}"
+    config = configs.load(ROOT / "configs" / "text" / "sst2.yaml", ["model.name=gpt2"])
+    shown = config.demonstrations
+    assert (config.model.name, config.task.name) == ("gpt2", "sst2")
+    assert (shown.separator, shown.overflow, shown.start_token, shown.num) == ("\n", "drop", "auto", 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "learning_rate", "num"),
+    [
+        *(("sst2", 5e-4, 32), ("sst5", 1.6e-4, 32), ("mr", 3e-3, 32), ("subj", 3e-3, 32)),
+        *(("agnews", 0.2, 22), ("cb", 0.08, 19)),
+    ],
+)
+def test_the_published_setting_of_text(name: str, learning_rate: float, num: int) -> None:
+    config = configs.load(find("config", f"dai2023/{name}"))
+    shown = config.demonstrations
+    assert (config.model.name, config.task.name) == ("KoboldAI/fairseq-dense-1.3B", name)
+    assert (config.finetune.learning_rate, config.finetune.method) == (learning_rate, "gradient_descent")
+    assert (shown.num, shown.separator, shown.overflow, shown.start_token) == (num, "eos", "drop", "always")
+    assert (config.evaluation.random_updates, config.evaluation.place) == ("uniform", "first_answer")
 
 
 def test_one_layer_is_the_published_experiment() -> None:
@@ -114,7 +144,7 @@ def test_a_resolved_config_holds_no_character_that_a_terminal_obeys(tmp_path: Pa
         ("trainer.devices=3", "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes (3), got"),
         ("tracking.mode=on", "tracking.mode must be one of: auto, online, offline, disabled; got "),
         ("tracking.project=''", "tracking.project must not be empty"),
-        ("experiment=txt", "experiment must be one of: regression, text, language_modeling; got 'txt'"),
+        ("experiment=txt", "experiment must be one of: regression, text, few_shot, language_modeling; got 'txt'"),
         ("seed=${nothing}", "command line: seed: '${nothing}': nothing is filled in for ${...}; write the value"),
         ("task.name=${oc.env:HOME}", "command line: task.name: '${oc.env:HOME}': nothing is filled in for ${...}"),
         ("task=[sine]", "command line: task must be a group of keys (name, num_context, "),
@@ -180,7 +210,9 @@ def test_bad_files_are_named(tmp_path: Path, text: str, message: str | None) -> 
     with pytest.raises(ConfigError) as error:
         configs.load(path)
     expected = (
-        f"{path}: {message}" if message else "experiment must be one of: regression, text, language_modeling; got None"
+        f"{path}: {message}"
+        if message
+        else "experiment must be one of: regression, text, few_shot, language_modeling; got None"
     )
     assert str(error.value).startswith(expected)
     assert "\n" not in str(error.value)

@@ -1,15 +1,21 @@
 """Files of a stopped run that are damaged: it goes on to the same numbers, or says in one line what is broken."""
 
+import contextlib
+import io
 import random
 import re
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from iclgd.cli import main
+from iclgd.runtime.signals import STOP_SIGNALS, stop_requests
 from iclgd.tracking.run_directory import RunDirectory
+from tests.conftest import SMALL
 from tests.processes import signal_now
 from tests.test_experiment import Cli, numbers, run_directory
 from tests.test_experiment_stopping import _own_handlers, at_step, only_run  # noqa: F401
@@ -19,16 +25,32 @@ SHORT = ["trainer.max_steps=6", "evaluation.every_num_steps=2", "evaluation.num_
 STOPPED_AT, MAX_STEPS = 4, 6
 
 
-@pytest.fixture
-def stopped(cli: Cli, small_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
-    """Return a run that was stopped at step 4 of 6; the same one undisturbed is ``tmp_path / "whole"``."""
-    import signal
+@pytest.fixture(scope="module")
+def both_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a run, ``whole``, and in ``runs`` the same one stopped at step 4 of 6."""
+    folder = tmp_path_factory.mktemp("both")
+    config = folder / "small.yaml"
+    config.write_text(SMALL)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *STOP_SIGNALS)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICLGD_RUNS", str(folder / "runs"))
+        patch.setattr("iclgd.report.figures.image", lambda figure, ending: b"")
+        patch.setattr(stop_requests, "is_requested", False)
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()):
+            assert main(["run", str(config), *SHORT]) == 0
+            run_directory(out.getvalue()).path.rename(folder / "whole")
+            at_step(STOPPED_AT, lambda: signal_now(signal.SIGTERM), patch)
+            assert main(["run", str(config), *SHORT]) == 130
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return folder
 
-    whole = run_directory(cli("run", small_config, *SHORT)[1])
-    whole.path.rename(tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        at_step(STOPPED_AT, lambda: signal_now(signal.SIGTERM), patch)
-        assert cli("run", small_config, *SHORT)[0] == 130
+
+@pytest.fixture
+def stopped(both_runs: Path, tmp_path: Path) -> RunDirectory:
+    """Return a run that was stopped at step 4 of 6; the same one undisturbed is ``tmp_path / "whole"``."""
+    for name in ("whole", "runs"):
+        shutil.copytree(both_runs / name, tmp_path / name)
     return only_run(tmp_path)
 
 

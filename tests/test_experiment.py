@@ -77,6 +77,7 @@ def test_a_run_leaves_the_whole_directory(cli: Cli, small_config: Path) -> None:
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_saved_weights_are_the_models(cli: Cli, small_config: Path) -> None:
     _, out, _ = cli("run", small_config)
     directory = run_directory(out)
@@ -88,6 +89,7 @@ def test_saved_weights_are_the_models(cli: Cli, small_config: Path) -> None:
     assert weights["transformer.layers.0.attention.query"].shape == (1, 4, 4)
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_same_seed_same_numbers_other_seed_other_numbers(cli: Cli, small_config: Path) -> None:
     first, again, other = (run_directory(cli("run", small_config, f"seed={seed}")[1]) for seed in (0, 0, 1))
     assert numbers(first) == numbers(again)
@@ -95,6 +97,7 @@ def test_same_seed_same_numbers_other_seed_other_numbers(cli: Cli, small_config:
     assert all(value != numbers(other)[name] for name, value in numbers(first).items())
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_a_killed_run_resumes_to_the_same_numbers(cli: Cli, small_config: Path, tmp_path: Path) -> None:
     length = ["trainer.max_steps=410", "training.num_seeds=2", "training.schedule=cosine"]
     uninterrupted = run_directory(cli("run", small_config, *length)[1])
@@ -126,6 +129,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(cli: Cli, small_config: Path, 
     assert out.splitlines()[-1] == str(killed.path)
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_a_run_without_a_checkpoint_starts_over(cli: Cli, small_config: Path) -> None:
     directory = run_directory(cli("run", small_config)[1])
     expected = numbers(directory)
@@ -139,6 +143,7 @@ def test_a_run_without_a_checkpoint_starts_over(cli: Cli, small_config: Path) ->
     assert [record["step"] for record in directory.read_metrics()] == [0, 20, 40, 50]
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_a_run_in_use_is_left_alone(cli: Cli, small_config: Path) -> None:
     directory = run_directory(cli("run", small_config)[1])
     (directory.path / "summary.json").unlink()
@@ -169,6 +174,7 @@ def test_a_diverged_run_says_so(cli: Cli, small_config: Path) -> None:
     assert "RuntimeWarning" not in err
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_two_processes_give_the_numbers_of_one(cli: Cli, small_config: Path, tmp_path: Path) -> None:
     overrides = ["evaluation.num_tasks=201", "seed=2", "model.num_layers=2", "training.num_seeds=2"]
     one = run_directory(cli("run", small_config, *overrides)[1])
@@ -235,6 +241,7 @@ def test_every_config_runs_and_draws_its_figures(cli: Cli, path: Path) -> None:
     assert figures == {"learning_curve", "alignment"} | FIGURES.get(path.stem, {"weights"})
 
 
+@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize("name", ["which_algorithm", "out_of_distribution", "iterated", "sine"])
 def test_analyses_have_the_precision_of_the_models(cli: Cli, name: str) -> None:
     path = ROOT / "configs" / "regression" / f"{name}.yaml"

@@ -25,6 +25,7 @@ def defect() -> None:
     raise AssertionError("a defect\nof two lines")
 
 
+@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize("precision", ["32-true", pytest.param("64-true", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("fail", "message"),
@@ -56,6 +57,7 @@ def test_an_analysis_that_fails_is_named_and_made_again_by_resume(
     assert {path.name for path in directory.figures.iterdir()} == {path.name for path in whole.figures.iterdir()}
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_an_analysis_that_cannot_fit_does_not_cost_the_training(cli: Cli, small_config: Path) -> None:
     options = ["analysis={run: [which_algorithm, iterated], num_tasks: 100000000, num_applications: 2}", *SHORT]
     code, out, err = cli("run", small_config, *options)
@@ -118,6 +120,7 @@ def test_the_first_step_that_is_not_a_number_is_named(cli: Cli, small_config: Pa
     assert stems == {"learning_curve", "alignment", "weights", "which_algorithm"}
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_references_are_the_best_on_the_same_tasks_in_every_precision(cli: Cli, small_config: Path) -> None:
     deep = ["model.num_layers=2", "model.recurrent=true", "task.num_context=6", *SHORT]
     precisions = ("32-true", "64-true", "bf16-mixed")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from iclgd.checks import InputError
-from iclgd.shipped import FILES, find, names, place
+from iclgd.runs.opening import config_and_name
+from iclgd.shipped import FILES, find, names, place, runs_are_called
 from tests.conftest import ROOT
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -17,17 +18,29 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_checkouts_own_files_are_found_each_by_a_name_of_one_word() -> None:
+def test_a_checkouts_own_files_are_found_each_by_a_name_of_one_word_but_variants() -> None:
     assert place() == ROOT
     for kind in FILES:
         found = names(kind)
         assert found
-        assert not [name for name in found if "/" in name]
+        assert {name.partition("/")[0] for name in found if "/" in name} <= {"dai2023"}
         assert set(found.values()) == set(ROOT.glob(FILES[kind]))
 
 
 def test_names_with_their_folder_are_found_too() -> None:
     assert find("config", "text/sst2") == find("config", "sst2") == ROOT / "configs" / "text" / "sst2.yaml"
+    published = ROOT / "configs" / "text" / "dai2023" / "sst2.yaml"
+    assert find("config", "dai2023/sst2") == find("config", "text/dai2023/sst2") == published
+
+
+def test_runs_of_a_variant_are_told_from_those_of_the_config_of_its_name(tmp_path: Path) -> None:
+    assert config_and_name(Path("sst2"))[1] == "sst2"
+    published = ROOT / "configs" / "text" / "dai2023" / "sst2.yaml"
+    assert config_and_name(Path("dai2023/sst2")) == config_and_name(published) == (published, "dai2023_sst2")
+    assert runs_are_called()["dai2023_sst2"] == published
+    own = tmp_path / "sst2.yaml"
+    own.write_text("experiment: text\n")
+    assert config_and_name(own)[1] == "sst2"
 
 
 def test_a_path_wins_over_a_name(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask
 
 from iclgd.data.prompts import Prompts
-from iclgd.measures.text import NUM_TOP_EXAMPLES, NUM_TOP_TOKENS
+from iclgd.measures.text import NUM_NEXT_TOKENS, NUM_TOP_EXAMPLES, NUM_TOP_TOKENS
 from iclgd.metrics import random_scores
 from tests import momentum
 
@@ -153,7 +154,7 @@ def measures(model: PreTrainedModel, shown: Prompts, rate: float, seed: int) -> 
     positions = [position for start, stop in shown.demonstration_spans for position in range(start, stop)]
     examples = np.repeat(np.arange(len(shown.demonstrations)), [len(each) for each in shown.demonstrations])
     found: dict[str, list[float]] = {}
-    right: dict[str, list[bool]] = {}
+    whole: dict[str, list[float]] = {}  # of the model as a whole
     for index, query in enumerate(shown.queries):
         settings = {
             "zero_shot": look(model, shown.start + query),
@@ -162,7 +163,9 @@ def measures(model: PreTrainedModel, shown: Prompts, rate: float, seed: int) -> 
         }
         for name, (logits, _) in settings.items():
             best = logits[[answer[0] for answer in shown.answers]].argmax().item()
-            right.setdefault(f"accuracy/{name}", []).append(best == shown.labels[index])
+            whole.setdefault(f"accuracy/{name}", []).append(best == shown.labels[index])
+        for name, value in _next_token(*(logits for logits, _ in settings.values())).items():
+            whole.setdefault(name, []).append(value)
         for layer, (zero_shot, in_context, finetuned) in enumerate(
             zip(*(seen for _, seen in settings.values()), strict=True)
         ):
@@ -176,7 +179,17 @@ def measures(model: PreTrainedModel, shown: Prompts, rate: float, seed: int) -> 
             }
             for name, value in values.items():
                 found.setdefault(f"{name}/layer_{layer:02d}", []).append(value)
-    return {name: float(np.mean(values)) for name, values in (found | right).items()}
+    return {name: float(np.mean(values)) for name, values in (found | whole).items()}
+
+
+def _next_token(zero_shot: Tensor, in_context: Tensor, finetuned: Tensor) -> dict[str, float]:
+    shares = [softmax(logits.double().numpy()) for logits in (zero_shot, in_context, finetuned)]
+    return {
+        "next_token_overlap": _recall(shares[1], shares[2], NUM_NEXT_TOKENS),
+        "next_token_overlap_zero_shot": _recall(shares[0], shares[2], NUM_NEXT_TOKENS),
+        "next_token_total_variation": float(np.abs(shares[1] - shares[2]).sum() / 2),
+        "next_token_total_variation_zero_shot": float(np.abs(shares[0] - shares[2]).sum() / 2),
+    }
 
 
 def _outputs_and_maps(zero_shot: Seen, in_context: Seen, finetuned: Seen, length: int) -> dict[str, float]:

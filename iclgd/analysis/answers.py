@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from iclgd.analysis.observe import NO_ANSWER, Observation
+from iclgd.analysis.calibration import calibrated
+from iclgd.analysis.observe import NO_ANSWER, Observation, best_answers
 from iclgd.analysis.query_values import gather_queries
 from iclgd.data.prompts import Prompts
 
@@ -19,7 +20,7 @@ class Answers(NamedTuple):
 
     Args:
         indices: of the queries, (Q,).
-        scores: mean log-probability of each answer's tokens, (Q, number of answers).
+        scores: mean log-probability of each answer's tokens, (Q, number of answers), -infinity where a query has fewer.
         choices: the index of the best answer, ``NO_ANSWER`` if there is none, (Q,).
     """
 
@@ -56,6 +57,8 @@ class Answered(NamedTuple):
         prompts: its queries.
         settings: answers by setting, each query once, in order.
         likenesses: measures by name, each over layers, (Q,).
+        content_free: answers' scores without any content by setting, (number of answers,); none unless scores are
+            calibrated.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Answered(NamedTuple):
     prompts: Prompts
     settings: Mapping[str, Answers]
     likenesses: Mapping[str, Tensor]
+    content_free: Mapping[str, Tensor]
 
 
 def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]:
@@ -71,17 +75,22 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
     A row has ``control`` (``None``: the comparison itself), ``draw`` (the number of the draw, from 0), ``query`` (its
     number among the run's), ``setting``, ``text`` (the prompt), ``label`` and ``choice`` (answers; ``None`` where no
     answer can be chosen) and ``scores``, by answer. That of the setting ``in_context`` has ``likeness``: each measure
-    of how like finetuning it is, a mean over layers, with 7 digits; ``None`` if that is not finite.
+    of how like finetuning it is, a mean over layers, with 7 digits; ``None`` if that is not finite. Where scores are
+    calibrated there are ``calibrated_choice`` and ``calibrated_scores``.
 
     Args:
         comparisons: in their order.
     """
-    for name, draw, prompts, settings, likenesses in comparisons:
-        texts = prompts.answer_texts
+    for name, draw, prompts, settings, likenesses, content_free in comparisons:
+        without_content = {
+            setting: calibrated(settings[setting].scores, free) for setting, free in content_free.items()
+        }
         columns = [zip(of.scores.tolist(), of.choices.tolist(), strict=True) for of in settings.values()]
-        likeness = zip(*(values.tolist() for values in likenesses.values()), strict=True)
+        alike = [values.tolist() for values in likenesses.values()]
+        likeness = zip(*alike, strict=True) if alike else [()] * len(prompts.labels)
         queries = zip(prompts.query_texts, prompts.labels, likeness, *columns, strict=True)
-        for query, (text, label, alike, *of_query) in enumerate(queries):
+        for query, (text, label, of_likeness, *of_query) in enumerate(queries):
+            texts = prompts.answer_texts_of(query)
             for setting, (scores, choice) in zip(settings, of_query, strict=True):
                 row = {
                     "control": name or None,
@@ -91,10 +100,15 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
                     "text": text,
                     "label": texts[label],
                     "choice": None if choice == NO_ANSWER else texts[choice],
-                    "scores": dict(zip(texts, scores, strict=True)),
+                    "scores": dict(zip(texts, scores[: len(texts)], strict=True)),
                 }
-                if setting == IN_CONTEXT:
-                    row["likeness"] = dict(zip(likenesses, map(_shortened, alike), strict=True))
+                if setting in without_content:
+                    own = without_content[setting][query]
+                    best = int(best_answers(own))
+                    row["calibrated_choice"] = None if best == NO_ANSWER else texts[best]
+                    row["calibrated_scores"] = dict(zip(texts, own.tolist(), strict=True))
+                if setting == IN_CONTEXT and likenesses:
+                    row["likeness"] = dict(zip(likenesses, map(_shortened, of_likeness), strict=True))
                 yield row
 
 

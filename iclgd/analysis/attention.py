@@ -75,10 +75,10 @@ def attend(
     observer, context = OBSERVER.get(), None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if observer is not None:
-        observer.see(module, query * scale, key, value, attention_mask, scoring)
+        observer.see(module, at_least_single(query) * scale, key, value, attention_mask, scoring)
         context = observer.context_of(module)
     if context is not None:
-        result = attend_with_context(query * scale, key, value, context, attention_mask, scoring)
+        result = attend_with_context(at_least_single(query) * scale, key, value, context, attention_mask, scoring)
     elif softcap is not None:
         result = _attend_capped(module, query, key, value, attention_mask, scale, softcap)
     else:
@@ -113,6 +113,8 @@ def attend_with_context(
     The queries of all prompts are one long matrix beside the context, which is neither copied nor joined to the
     own keys: a product of matrices that is as large as the hardware likes them.
 
+    Everything is computed in at least single precision, and rounded at the end to that of the values.
+
     Args:
         query: scaled, shape ``(B, H, T, E)``.
         key: own, shape ``(B, G, T, E)`` with G key heads, each for H / G query heads in turn.
@@ -126,11 +128,15 @@ def attend_with_context(
     """
     batch, num_heads, length, size = query.shape
     num_groups, num_context = key.shape[1], context[0].shape[-2]
+    dtype = value.dtype
+    query, key, value, keys, values = (
+        at_least_single(part) for part in (query, key, value, context[0][0], context[1][0])
+    )
     grouped = query.view(batch, num_groups, -1, length, size)
     folded = grouped.transpose(0, 1).reshape(num_groups, -1, size)  # (G, B * H / G * T, E)
-    past = scoring.capped(folded.matmul(context[0][0].transpose(-1, -2)))  # (G, B * H / G * T, N)
+    past = scoring.capped(folded.matmul(keys.transpose(-1, -2)))  # (G, B * H / G * T, N)
     own = scoring.capped(grouped.matmul(key.unsqueeze(2).transpose(-1, -2)))  # (B, G, H / G, T, T)
-    past, own = at_least_single(past), at_least_single(own)
+    past, own = at_least_single(past), at_least_single(own)  # bf16-mixed makes bfloat16 of them again
     if mask is not None:
         own = own.masked_fill(~mask[..., num_context:].unsqueeze(2), -torch.inf)
         if not (allowed := mask[..., :num_context]).all():  # a window that is shorter than the prompt
@@ -140,6 +146,7 @@ def attend_with_context(
     past.sub_(largest.unsqueeze(-1)).exp_()
     own.sub_(largest.view(num_groups, batch, -1, length).transpose(0, 1).unsqueeze(-1)).exp_()
     total = past.sum(-1).view(num_groups, batch, -1, length).transpose(0, 1) + own.sum(-1)
-    result = past.to(value.dtype).matmul(context[1][0]).view(num_groups, batch, -1, length, size).transpose(0, 1)
-    result = (result + own.to(value.dtype).matmul(value.unsqueeze(2))) / total.unsqueeze(-1).to(value.dtype)
-    return result.reshape(batch, num_heads, length, size).transpose(1, 2).contiguous()  # as transformers' own is
+    result = past.matmul(values).view(num_groups, batch, -1, length, size).transpose(0, 1)
+    result = (result + own.matmul(value.unsqueeze(2))) / total.unsqueeze(-1)
+    result = result.reshape(batch, num_heads, length, size).transpose(1, 2).to(dtype)
+    return result.contiguous()  # as transformers' own is

@@ -16,6 +16,7 @@ from iclgd.analysis.watching import block_output, is_registered, watch
 from iclgd.messages import all_lines
 from iclgd.models.attention_layers import AttentionLayer
 from iclgd.models.language import LanguageModel, LanguageModelError
+from iclgd.models.projection_precision import HALF, unrounded
 
 # The score of a token that is not attended to, as in transformers' own masks; sums over heads are finite.
 HIDDEN_SCORE = torch.finfo(torch.float32).min
@@ -262,8 +263,10 @@ class _Observer:
         self.context = context
         self.finetuned = finetuned
         self.demonstration_tokens = demonstration_tokens
-        self.is_repeated = False  # whether a layer is being run a second time, with finetuned projections
-        self.last_query = self.base_attention = self.visible = torch.empty(0)  # of the layer that is being run
+        self.is_rounded = model.dtype in HALF
+        self.is_repeated = False  # whether a layer is being run again, with other projections perhaps
+        # Of the layer that is being run:
+        self.last_query = self.base_attention = self.repeated_attention = self.visible = torch.empty(0)
 
     def context_of(self, module: nn.Module) -> tuple[Tensor, Tensor] | None:
         """See :class:`iclgd.analysis.attention.Observer`."""
@@ -278,9 +281,9 @@ class _Observer:
         """See :class:`iclgd.analysis.attention.Observer`."""
         key, value = self._of_heads(key.detach()), self._of_heads(value.detach())
         if self.is_repeated:
-            update = self._linear_attention(self.last_query, key, value) - self.base_attention
-            self.captured.weight_updates.append(update)
+            self.repeated_attention = self._linear_attention(self.last_query, key, value)
             raise _SeenEnoughError
+        self.last = self.last.to(query.device)  # layers may be on several devices
         rows = torch.arange(len(query), device=query.device)
         last = self.last_query = at_least_single(query.detach()[rows, :, self.last])  # (B, H, E)
         self.captured.queries.append(last.flatten(1))
@@ -299,22 +302,33 @@ class _Observer:
     def keep_output(self, _module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
         """Take note of an attention block's output: the hook that runs after it."""
         hidden = (output[0] if isinstance(output, tuple) else output).detach()
-        self.captured.outputs.append(hidden[torch.arange(len(hidden), device=hidden.device), self.last])
+        last = self.last.to(hidden.device)
+        self.captured.outputs.append(hidden[torch.arange(len(hidden), device=hidden.device), last])
 
     def repeat(self, index: int) -> Any:
-        """Return the hook that runs a layer's attention once more, with finetuned projections."""
+        """Return the hook that runs a layer's attention again, with finetuned projections."""
         assert self.finetuned is not None
         parameters = self.finetuned[index]
 
         def hook(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
-            self.is_repeated = True
-            try:
-                with contextlib.suppress(_SeenEnoughError):
-                    functional_call(module, parameters, inputs, kwargs)
-            finally:
-                self.is_repeated = False
+            base = self.base_attention
+            if self.is_rounded:  # a small change may be less than the rounding of keys and values
+                base = self._repeated(module, {}, inputs, kwargs)
+            self.captured.weight_updates.append(self._repeated(module, parameters, inputs, kwargs) - base)
 
         return hook
+
+    def _repeated(
+        self, module: nn.Module, parameters: dict[str, Tensor], inputs: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        """Return the linear attention of a layer that has other parameters, to the same tokens."""
+        self.is_repeated = True
+        try:
+            with contextlib.suppress(_SeenEnoughError), unrounded():
+                functional_call(module, parameters, inputs, kwargs)
+        finally:
+            self.is_repeated = False
+        return self.repeated_attention
 
     def _what_is_visible(self, mask: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
         """Return which own tokens ``(B, T)`` and which of the context ``(B, N)`` the last position may attend to."""
@@ -335,7 +349,8 @@ class _Observer:
         if self.finetuned is not None:
             scores = _without_hidden(scores, visible, 0.0)
             if self.demonstration_tokens is not None:
-                scores, values = scores[..., self.demonstration_tokens], values[:, :, self.demonstration_tokens]
+                chosen = self.demonstration_tokens.to(scores.device)
+                scores, values = scores[..., chosen], values[:, :, chosen]
             self.captured.context_updates.append(torch.einsum("bhn,hne->bhe", scores, values[0]))
 
     def _linear_attention(self, last: Tensor, key: Tensor, value: Tensor) -> Tensor:

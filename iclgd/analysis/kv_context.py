@@ -32,6 +32,18 @@ class Context:
         """Return the number N of its tokens."""
         return self.keys[0].shape[-2]
 
+    def first(self, length: int) -> "Context":
+        """Return its first tokens alone, a view: under a causal mask they are what they would be by themselves.
+
+        Args:
+            length: their number.
+
+        Example:
+            >>> Context([torch.zeros(1, 4, 7, 8)], [torch.zeros(1, 4, 7, 8)]).first(3).length
+            3
+        """
+        return Context(*([each[..., :length, :] for each in part] for part in (self.keys, self.values)))
+
     def cache(self, is_joined: bool) -> Cache:
         """Return it as the past of a batch of any size; using it does not change it.
 

@@ -29,7 +29,9 @@ def make_layer_causal_loss(model: LanguageModel) -> Callable[[Tensor], Tensor]:
     def loss(ids: Tensor) -> Tensor:
         total = torch.zeros((), device=ids.device)
         for hidden in detached_layer_outputs(model, layers, ids):
-            total = total + F.cross_entropy(at_least_single(_through(readout, hidden)[0, :-1]), ids[0, 1:])
+            logits = _through(readout, hidden[:, :-1])[0]  # the last token has no next one
+            of_layer = F.cross_entropy(at_least_single(logits), ids[0, 1:].to(logits.device))
+            total = total + of_layer.to(total.device)
         return total
 
     return loss
@@ -94,7 +96,7 @@ def find_readout(model: LanguageModel, layers: list[nn.Module]) -> list[nn.Modul
     if cap is not None:
         called.append(SoftCap(cap))
     try:
-        is_found = torch.equal(_through(called, hidden[0]), logits)
+        is_found = torch.equal(_through(called, hidden[0]).to(logits.device), logits)
     except (RuntimeError, TypeError):
         is_found = False
     if not is_found:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from iclgd.data.prompt_length import fitting_prompts
 from iclgd.data.prompt_tokens import encode
 from iclgd.data.prompts import (
     DemonstrationsConfig,
@@ -16,9 +17,9 @@ from iclgd.data.prompts import (
     Prompts,
     build_prompts,
     select_demonstrations,
-    shuffle_labels,
 )
 from iclgd.data.seeding import named_generator
+from iclgd.data.shuffled_labels import shuffle_labels
 from iclgd.data.text import TextExample, TextTask, TextTaskError, load_examples, load_task
 from iclgd.models.language import LanguageModel, untrained_twin
 
@@ -43,6 +44,7 @@ class Original:
         seed: of random weights.
         other_task: a task's name or file; ``None`` without the control that needs it.
         data_dir: the folder with the tasks' data, or ``None``.
+        calibrate: whether content-free queries are asked, too.
         kept: what controls need of every draw of demonstrations, made once: a model, another task's rows.
     """
 
@@ -55,6 +57,7 @@ class Original:
     seed: int
     other_task: str | None = None
     data_dir: str | None = None
+    calibrate: bool = False
     kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def drawn_again(self, draw: int, rows: Sequence[TextExample]) -> "Original":
@@ -86,14 +89,39 @@ class Original:
         shown = self.demonstrations if demonstrations is None else demonstrations
         limit = self.model.max_length or ANY_LENGTH
         return build_prompts(
-            self.task, self.tokenizer, shown, self.queries, self.config, limit, shown_task or self.task
+            self.task, self.tokenizer, shown, self.queries, self.config, limit, shown_task or self.task, self.calibrate
         )
+
+    def of_fitting_queries(
+        self, draws: Sequence["Original"], may_leave_out: bool
+    ) -> tuple["Original", list["Original"], list[Prompts]]:
+        """Return the same with those queries that fit into the prompts of every draw, and these prompts.
+
+        Controls are asked the same ones: where queries may be left out, a control whose demonstrations are longer
+        shows fewer of them.
+
+        Args:
+            draws: of demonstrations.
+            may_leave_out: whether a query may be left out.
+
+        Raises:
+            OverlongQueryError: if a query does not fit that may not be left out, or if none does.
+            PromptError: if prompts cannot be built.
+        """
+        asking = [lambda queries, draw=draw: dataclasses.replace(draw, queries=queries).prompts() for draw in draws]
+        queries, prompts = fitting_prompts(self.queries, asking, may_leave_out)
+        kept = [dataclasses.replace(draw, queries=queries) for draw in draws]
+        if may_leave_out:
+            kept = [
+                dataclasses.replace(draw, config=dataclasses.replace(draw.config, overflow="drop")) for draw in kept
+            ]
+        return dataclasses.replace(self, queries=queries), kept, prompts
 
     def held_out(self, rows: Sequence[TextExample], draws: Sequence["Original"], num: int) -> Prompts:
         """Return prompts that ask training rows which are no demonstrations and no queries, to judge finetuning by.
 
-        None is longer than the longest query: so they fit where that does. Which ones is random, by the seed of the
-        demonstrations.
+        None is longer than the longest query, nor are its own answers: so they fit where that does. Which ones is
+        random, by the seed of the demonstrations.
 
         Args:
             rows: the training rows.
@@ -105,14 +133,17 @@ class Original:
         """
         asked = [self.task.prompt(query) for query in self.queries]
         known = {*asked, *(self.task.prompt(example) for draw in draws for example in draw.demonstrations)}
-        longest = max(map(len, encode(self.tokenizer, asked)))
+        longest, longest_answer = map(max, zip(*self._lengths(self.queries), strict=True))
         order = torch.randperm(len(rows), generator=named_generator(self.config.seed, "held_out")).tolist()
         left = [rows[index] for index in order if self.task.prompt(rows[index]) not in known]
         chosen: list[TextExample] = []
         for start in range(0, len(left), num):  # as many as are needed: a data set may be long
             part = left[start : start + num]
-            tokens = encode(self.tokenizer, [self.task.prompt(row) for row in part])
-            chosen += [row for row, of_row in zip(part, tokens, strict=True) if len(of_row) <= longest]
+            chosen += [
+                row
+                for row, (length, of_answer) in zip(part, self._lengths(part), strict=True)
+                if length <= longest and of_answer <= longest_answer
+            ]
             if len(chosen) >= num:
                 break
         if not chosen:
@@ -145,6 +176,14 @@ class Original:
         folder = _subfolder(self.data_dir, other.name)
         rows = self._once("other_task", lambda: load_examples(other, "train", folder))
         return self.model, self.prompts(select_demonstrations(rows, self.config, other.answers), other)
+
+    def _lengths(self, examples: Sequence[TextExample]) -> list[tuple[int, int]]:
+        """Return the number of tokens of each prompt, and of its longest own answer, 0 if it has none."""
+        prompts = encode(self.tokenizer, [self.task.prompt(example) for example in examples])
+        answers = [f"{self.task.delimiter}{answer}" for example in examples for answer in example.choices]
+        encoded = iter(encode(self.tokenizer, answers) if answers else ())
+        longest = [max((len(next(encoded)) for _ in example.choices), default=0) for example in examples]
+        return list(zip(map(len, prompts), longest, strict=True))
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self.kept:

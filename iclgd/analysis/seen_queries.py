@@ -1,6 +1,7 @@
 """A batch of queries as seen in the three settings, and what measures take of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from iclgd import metrics
+from iclgd.analysis.calibration import calibrated
 from iclgd.analysis.observe import Observation
 from iclgd.data.text_datamodule import QueryBatch
 
@@ -45,6 +47,18 @@ class Attended(NamedTuple):
     visible: Tensor | None
 
 
+class Reordered(NamedTuple):
+    """What is left of a setting after another order of the demonstrations.
+
+    Args:
+        next_token: log-probabilities of the whole vocabulary, ``(B, V)``.
+        choices: the index of the best answer, ``NO_ANSWER`` if there is none, ``(B,)``.
+    """
+
+    next_token: Tensor
+    choices: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class SeenQueries:
     """A batch of queries in the three settings; what measures take of it is computed once, when first asked for.
@@ -59,6 +73,9 @@ class SeenQueries:
         attention: of the finetuning pass.
         seed: of random baselines.
         random_updates: kind of the random updates, see :func:`iclgd.metrics.random_updates`.
+        orders: after each of the other P - 1 orders of the demonstrations, ``in_context`` and ``finetuned``.
+        content_free: answers' scores without any content in each setting, ``(number of answers,)``; none unless scores
+            are calibrated.
     """
 
     batch: QueryBatch
@@ -68,6 +85,8 @@ class SeenQueries:
     attention: FinetuningAttention
     seed: int
     random_updates: str
+    orders: Sequence[Mapping[str, Reordered]] = ()
+    content_free: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def correct(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,6 +94,20 @@ class SeenQueries:
         settings = self.zero_shot, self.in_context, self.finetuned
         zero_shot, in_context, finetuned = (seen.correct(self.batch.labels) for seen in settings)
         return zero_shot, in_context, finetuned
+
+    @cached_property
+    def correct_calibrated(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of calibrated scores, Zhao et al. 2021."""
+
+        def correct(setting: str, seen: Observation) -> Tensor:
+            scores = calibrated(seen.answer_scores, self.content_free[setting])
+            return replace(seen, answer_scores=scores).correct(self.batch.labels)
+
+        return (
+            correct("zero_shot", self.zero_shot),
+            correct("in_context", self.in_context),
+            correct("finetuned", self.finetuned),
+        )
 
     @cached_property
     def put_right(self) -> Tensor:
@@ -136,6 +169,15 @@ class SeenQueries:
         Where attention is even, the longest examples get most: what equal attention to all tokens would give.
         """
         return metrics.example_sums(self._shown, self.attention.lengths)
+
+    @cached_property
+    def all_orders(self) -> dict[str, Reordered]:
+        """``in_context`` and ``finetuned`` after all orders, ``(B, P, V)`` and ``(B, P)``."""
+        found = {}
+        for setting, own in (("in_context", self.in_context), ("finetuned", self.finetuned)):
+            each = [Reordered(own.next_token, own.predictions), *(order[setting] for order in self.orders)]
+            found[setting] = Reordered(*(torch.stack(parts, 1) for parts in zip(*each, strict=True)))
+        return found
 
     @cached_property
     def _shown(self) -> Tensor:

@@ -9,22 +9,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from iclgd.checks import InputError
+from iclgd.quick_imports import quick_imports
 from iclgd.terminal import escaped, say, show, show_table
 
 if TYPE_CHECKING:
     from iclgd.experiments.shown_prompts import Part, ShownPrompts, ShownToken
 
 LEGEND = """Below a text its tokens, as the vocabulary names them; [special] ones so.
-A prompt's last token predicts the answer."""
+A query's last token predicts the answer; measures look at the last one of all."""
 UNCOUNTED = "The start, separators, and what a layer's mask hides (windows) do not count."
 
 
 def show_prompt(arguments: argparse.Namespace) -> int:
     """Print what the model sees of a query in each setting."""
-    from iclgd import config as configs
-    from iclgd import own_entries
-    from iclgd.experiments import text
-    from iclgd.runs.opening import config_and_name
+    with quick_imports():
+        from iclgd import config as configs
+        from iclgd import own_entries
+        from iclgd.experiments import text
+        from iclgd.runs.opening import config_and_name
 
     own_entries.load(arguments.imports)
     path, name = config_and_name(arguments.config)

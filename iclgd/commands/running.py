@@ -2,6 +2,7 @@
 
 import argparse
 
+from iclgd.quick_imports import quick_imports
 from iclgd.runtime.signals import stop_requests
 from iclgd.terminal import show, show_table
 from iclgd.tracking.run_directory import RunDirectory
@@ -10,18 +11,21 @@ from iclgd.tracking.run_directory import RunDirectory
 def run(arguments: argparse.Namespace) -> int:
     """Run an experiment."""
     with stop_requests.handled():
-        from iclgd import config, experiment, own_entries
-        from iclgd.runs.opening import config_and_name
+        with quick_imports():
+            from iclgd import config, experiment, own_entries
+            from iclgd.runs.opening import config_and_name
 
-        imported = own_entries.load(arguments.imports)
-        path, name = config_and_name(arguments.config, arguments.name)
-        return _show(*experiment.run(config.load(path, arguments.overrides), name, imported))
+            imported = own_entries.load(arguments.imports)
+            path, name = config_and_name(arguments.config, arguments.name)
+            loaded = config.load(path, arguments.overrides)  # imports the experiment
+        return _show(*experiment.run(loaded, name, imported))
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """Go on with an interrupted run, or with one whose end is to move."""
     with stop_requests.handled():
-        from iclgd import experiment, own_entries
+        with quick_imports():
+            from iclgd import experiment, own_entries
 
         imported = own_entries.load(arguments.imports)
         return _show(*experiment.resume(arguments.run_directory, arguments.overrides, imported))
@@ -30,8 +34,9 @@ def resume(arguments: argparse.Namespace) -> int:
 def analyze(arguments: argparse.Namespace) -> int:
     """Look at a finished run."""
     with stop_requests.handled():
-        from iclgd import own_entries
-        from iclgd.runs.analyses import analyze as look
+        with quick_imports():
+            from iclgd import own_entries
+            from iclgd.runs.analyses import analyze as look
 
         imported = own_entries.load(arguments.imports)
         names = [item for item in arguments.names if "=" not in item]
@@ -41,8 +46,9 @@ def analyze(arguments: argparse.Namespace) -> int:
 
 def figures(arguments: argparse.Namespace) -> int:
     """Draw a run's figures again, and print their paths."""
-    from iclgd import own_entries
-    from iclgd.runs.drawing import redraw
+    with quick_imports():
+        from iclgd import own_entries
+        from iclgd.runs.drawing import redraw
 
     own_entries.load(arguments.imports)
     files, failed = redraw(arguments.run_directory, arguments.names, arguments.format.split(","))
@@ -72,10 +78,11 @@ def _show(directory: RunDirectory | None, failed: list[str]) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write a text run in a published record format."""
-    from iclgd import own_entries
-    from iclgd.export.text_run import export as write
-    from iclgd.runs.opening import ONE_PROCESS, recorded_config
-    from iclgd.runtime.process import prepare_process
+    with quick_imports():
+        from iclgd import own_entries
+        from iclgd.export.text_run import export as write
+        from iclgd.runs.recorded import ONE_PROCESS, recorded_config
+        from iclgd.runtime.process import prepare_process
 
     own_entries.load(arguments.imports)
     directory = RunDirectory(arguments.run_directory)

@@ -6,24 +6,27 @@ import subprocess
 import sys
 
 from iclgd.checks import InputError, did_you_mean
+from iclgd.quick_imports import quick_imports
 from iclgd.terminal import show, show_table
 
 
 def show_config(arguments: argparse.Namespace) -> int:
     """Print a resolved config."""
-    from iclgd import config, own_entries
-    from iclgd.runs.opening import config_and_name
+    with quick_imports():
+        from iclgd import config, own_entries
+        from iclgd.runs.opening import config_and_name
 
     own_entries.load(arguments.imports)
     path, _ = config_and_name(arguments.config)
-    sys.stdout.write(config.to_yaml(config.load(path, arguments.overrides)))
+    sys.stdout.write(config.to_yaml(config.load(path, arguments.overrides, may_lack=True)))
     return 0
 
 
 def show_keys(arguments: argparse.Namespace) -> int:
     """Print what can be set in a config."""
-    from iclgd import config_help, own_entries
-    from iclgd.runs.opening import config_and_name
+    with quick_imports():
+        from iclgd import config_help, own_entries
+        from iclgd.runs.opening import config_and_name
 
     own_entries.load(arguments.imports)
     path, name = config_and_name(arguments.config)
@@ -40,8 +43,9 @@ def show_keys(arguments: argparse.Namespace) -> int:
 
 def list_choices(arguments: argparse.Namespace) -> int:
     """Print everything that can be chosen."""
-    from iclgd import own_entries
-    from iclgd.catalogue import catalogue
+    with quick_imports():
+        from iclgd import own_entries
+        from iclgd.catalogue import catalogue
 
     own_entries.load(arguments.imports)
     for kind, choices in catalogue().items():
@@ -52,9 +56,10 @@ def list_choices(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check the identities."""
-    from rich.table import Table
+    with quick_imports():
+        from rich.table import Table
 
-    from iclgd.analysis.identities import IDENTITIES, TOLERANCE, largest_error
+        from iclgd.analysis.identities import IDENTITIES, TOLERANCE, largest_error
 
     table = Table("identity", "statement", "largest error", "", title="float64", title_justify="left")
     all_hold = True

@@ -1,8 +1,9 @@
 """Which tokens a text gets: those of the whole text in which it stands, and never a control token."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iclgd.checks import InputError
@@ -52,6 +53,28 @@ def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> tuple[Tokens, ...]:
         for index, encoding in zip(wrong, again, strict=True):
             encoded[index] = encoding.ids
     return tuple(tuple(tokens) for tokens in encoded)
+
+
+def control_encoder(
+    tokenizer: "Tokenizer",
+) -> tuple[Callable[[Sequence[str]], tuple[Tokens, ...]], Callable[[str], str]]:
+    """Return what tokenizes texts in which control tokens are written as no text can, and what writes them so.
+
+    Args:
+        tokenizer: a fast one.
+
+    Returns:
+        the first gives each text's tokens; the second a text in which the names of control tokens are such.
+    """
+    control = _control_tokens(tokenizer)
+    plain = _without_control_tokens(tokenizer, control)
+    written = {name: _written(index) for index, name in control.items()}
+    names = re.compile("|".join(map(re.escape, sorted(written, key=len, reverse=True))) or "(?!)")
+
+    def encode_written(texts: Sequence[str]) -> tuple[Tokens, ...]:
+        return tuple(tuple(encoding.ids) for encoding in plain.encode_batch(list(texts), add_special_tokens=False))
+
+    return encode_written, lambda text: names.sub(lambda found: written[found[0]], text)
 
 
 def start_tokens(tokenizer: "Tokenizer", choice: str) -> Tokens:
@@ -171,12 +194,17 @@ def _has_control(tokens: Sequence[int], text: str, control: dict[int, str], toke
     return any(index != tokenizer.unk_token_id or control[index] in text for index in found)
 
 
+def _written(index: int) -> str:
+    """Return the name of a control token that no text holds."""
+    return f"{chr(NO_CHARACTER)}{index}{chr(NO_CHARACTER + 1)}"
+
+
 def _without_control_tokens(tokenizer: "Tokenizer", control: dict[int, str]) -> Any:
     """Return a copy that knows control tokens by names which no text holds; all numbers stay."""
     from tokenizers import Tokenizer as Backend
 
     backend = tokenizer.backend_tokenizer
-    names = {name: chr(NO_CHARACTER) + str(index) for index, name in control.items()}
+    names = {name: _written(index) for index, name in control.items()}
     state = json.loads(backend.to_str())
     state |= {"post_processor": None, "truncation": None, "padding": None}
     for token in state["added_tokens"]:

@@ -4,12 +4,18 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from iclgd import checks
 from iclgd.data import prompt_tokens
+from iclgd.data.answer_tokens import answer_tokens, checked_answers, notes_on_answers
+from iclgd.data.chat import tokenized_turns
+from iclgd.data.content_free import content_free_prompts
+from iclgd.data.orders import permutation_of
+from iclgd.data.own_answers import own_answers, right_answers
+from iclgd.data.prompt_length import num_that_fit
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
 from iclgd.data.seeding import named_generator
@@ -48,15 +54,19 @@ class DemonstrationsConfig:
     """Which training rows are drawn."""
     permutation: int = 0
     """Their order: 0 is that of the selection, p its p-th shuffle."""
+    num_orders: int = 1
+    """Orders of the same ones, to see how much that matters: order_sensitivity; 1: it is not measured."""
     separator: str = "\n"
     """What follows each demonstration; eos is the tokenizer's end-of-sequence token, as in [Dai]."""
     overflow: str = "refuse"
     """What happens if they are too long for the model."""
     start_token: str = "auto"
     """What every prompt begins with; always is as published."""
+    chat: bool = False
+    """Prompts and answers are turns of user and assistant, by the tokenizer's chat template (instruct models)."""
 
     def __post_init__(self) -> None:
-        checks.at_least(1, "demonstrations", self, "num")  # without any there is nothing to compare
+        checks.at_least(1, "demonstrations", self, "num", "num_orders")  # without any there is nothing to compare
         checks.at_least(0, "demonstrations", self, "seed", "permutation", most=checks.LARGEST_SEED)
         for typed, meant in (("\\n", "\n"), ("\\t", "\t")):  # in a shell '\n' stays a backslash and n
             object.__setattr__(self, "separator", self.separator.replace(typed, meant))
@@ -67,6 +77,11 @@ class DemonstrationsConfig:
             raise ValueError(f"demonstrations.num_draws must be {wanted}, got {self.num_draws}")
         checks.one_of(OVERFLOWS, "demonstrations", self, "overflow")
         checks.one_of(START_TOKENS, "demonstrations", self, "start_token")
+        if self.chat and (self.separator, self.start_token) != ("\n", "auto"):
+            raise ValueError(
+                "demonstrations.chat=true: the chat template says what stands before and between turns; leave out "
+                "demonstrations.separator and demonstrations.start_token"
+            )
 
     def of_draw(self, draw: int) -> "DemonstrationsConfig":
         """Return the config of one draw alone.
@@ -85,8 +100,8 @@ class Prompts:
     with one of ``answers``.
 
     Args:
-        start: the beginning-of-sequence token, if there is to be one.
-        answers: C, in label order.
+        start: the beginning-of-sequence token, if there is to be one; of a conversation all before the first turn.
+        answers: C, in label order; none if each query has its own.
         demonstrations: K, prompt and answer, without separator.
         demonstration_labels: K, indices of their own task's answers.
         separator: follows each demonstration in the context.
@@ -95,6 +110,9 @@ class Prompts:
         notes: lines that the user should see.
         query_texts: Q, what ``queries`` are the tokens of.
         answer_texts: C, likewise.
+        choices: Q, each query's own answers, if it has such.
+        choice_texts: Q, likewise.
+        content_free: queries without content; none unless scores are calibrated.
     """
 
     start: Tokens
@@ -107,6 +125,17 @@ class Prompts:
     notes: tuple[str, ...] = ()
     query_texts: tuple[str, ...] = ()
     answer_texts: tuple[str, ...] = ()
+    choices: tuple[tuple[Tokens, ...], ...] = ()
+    choice_texts: tuple[tuple[str, ...], ...] = ()
+    content_free: tuple[Tokens, ...] = ()
+
+    def answers_of(self, query: int) -> tuple[Tokens, ...]:
+        """Return the answers to a query."""
+        return self.choices[query] if self.choices else self.answers
+
+    def answer_texts_of(self, query: int) -> tuple[str, ...]:
+        """Return what :meth:`answers_of` are the tokens of."""
+        return self.choice_texts[query] if self.choices else self.answer_texts
 
     @property
     def context(self) -> Tokens:
@@ -121,6 +150,14 @@ class Prompts:
             spans.append((position, position + len(demonstration)))
             position += len(demonstration) + len(self.separator)
         return tuple(spans)
+
+    def context_length(self, number: int) -> int:
+        """Return how many tokens of ``context`` its first demonstrations take, with their separators.
+
+        Args:
+            number: of demonstrations, from 1.
+        """
+        return self.demonstration_spans[number - 1][1] + len(self.separator)
 
     @property
     def demonstration_positions(self) -> tuple[int, ...]:
@@ -143,10 +180,10 @@ def select_demonstrations(
     Args:
         examples: the training rows.
         config: how many and how.
-        answers: of the task, for messages; one for each class.
+        answers: of the task, for messages; one for each class, none if rows have their own.
 
     Raises:
-        PromptError: if there are not enough rows, of all classes or (balanced) of one.
+        PromptError: if there are not enough rows, of all classes or (balanced) of one, or (balanced) no classes.
     """
     num = config.num
     if num > len(examples):
@@ -158,13 +195,16 @@ def select_demonstrations(
         shuffled = [examples[index] for index in order.tolist()]
         chosen = _balanced(shuffled, num, answers) if config.selection == "balanced" else shuffled[:num]
     if config.permutation:
-        generator = named_generator(config.seed, f"demonstrations/permutation/{config.permutation}")
-        chosen = [chosen[index] for index in torch.randperm(num, generator=generator).tolist()]
+        chosen = [chosen[index] for index in permutation_of(num, config.seed, config.permutation)]
     return chosen
 
 
 def _balanced(shuffled: Sequence[TextExample], num: int, answers: Sequence[str]) -> list[TextExample]:
     """Walk through shuffled rows and take each whose class is not yet full."""
+    if not answers:
+        raise PromptError(
+            "demonstrations.selection=balanced needs classes, but each row has its own answers; take random or first"
+        )
     share, rest = divmod(num, len(answers))
     available = Counter(example.label for example in shuffled)
     missing = {label: share + (label < rest) for label in range(len(answers))}
@@ -182,22 +222,6 @@ def _balanced(shuffled: Sequence[TextExample], num: int, answers: Sequence[str])
     return chosen
 
 
-def shuffle_labels(demonstrations: Sequence[TextExample], generator: torch.Generator) -> list[TextExample]:
-    """Return the same texts with the labels exchanged among them: the control "shuffled labels".
-
-    At least one label differs from before, unless all are the same.
-
-    Args:
-        demonstrations: in order.
-        generator: on the CPU.
-    """
-    labels = [example.label for example in demonstrations]
-    shuffled = labels
-    while shuffled == labels and len(set(labels)) > 1:
-        shuffled = [labels[index] for index in torch.randperm(len(labels), generator=generator).tolist()]
-    return [TextExample(example.fields, label) for example, label in zip(demonstrations, shuffled, strict=True)]
-
-
 def build_prompts(
     task: TextTask,
     tokenizer: "Tokenizer",
@@ -206,6 +230,7 @@ def build_prompts(
     config: DemonstrationsConfig,
     max_length: int,
     shown_task: TextTask | None = None,
+    calibrate: bool = False,
 ) -> Prompts:
     """Return the token ids of demonstrations and queries.
 
@@ -221,10 +246,12 @@ def build_prompts(
         config: separator, overflow and start token.
         max_length: of the model, in tokens: context, query and answer must fit.
         shown_task: of the demonstrations, if not ``task``: the control "other task".
+        calibrate: whether content-free queries are asked, too.
 
     Raises:
         PromptError: for answers that the tokenizer does not know or cannot tell apart, a separator that it does not
-            have, no queries or demonstrations or none of their text's tokens, prompts that are too long.
+            have, no queries or demonstrations or none of their text's tokens.
+        OverlongQueryError: for queries that are too long.
     """
     if not queries or not demonstrations:
         raise PromptError(
@@ -233,16 +260,97 @@ def build_prompts(
     shown_task = task if shown_task is None else shown_task
     asked_texts = [task.prompt(example) for example in queries]
     shown_texts = [shown_task.prompt(example) for example in demonstrations]
-    asked, shown = _prompt_tokens(tokenizer, task, asked_texts), _prompt_tokens(tokenizer, shown_task, shown_texts)
-    answers, notes = _answer_tokens(tokenizer, task, asked_texts)
-    shown_answers = answers if shown_task is task else _answer_tokens(tokenizer, shown_task, shown_texts)[0]
-    start, notes_on_start = _start_tokens(tokenizer, config.start_token)
-    wholes = [
-        f"{text} {shown_task.answers[example.label]}" for text, example in zip(shown_texts, demonstrations, strict=True)
-    ]
-    shown = prompt_tokens.completed(
-        tokenizer, shown, wholes, [shown_answers[example.label] for example in demonstrations]
+    if config.chat and (task.choices or shown_task.choices):
+        raise PromptError("demonstrations.chat needs answers that all queries share; here each has its own")
+    tokenized = _chat if config.chat else _plain
+    found = tokenized(tokenizer, task, shown_task, demonstrations, asked_texts, shown_texts, config)
+    choices, notes_on_choices = own_answers(tokenizer, task, asked_texts, found.asked, queries)
+    ends = list(itertools.accumulate(len(tokens) + len(found.separator) for tokens in found.shown))
+    beside = len(found.start) + max(map(len, found.answers or itertools.chain.from_iterable(choices)))
+    drop = config.overflow == "drop"
+    num_kept, note = num_that_fit(task.name, ends, list(map(len, found.asked)), asked_texts, beside, max_length, drop)
+    notes = (*found.notes, *notes_on_choices, *([] if note is None else [note]))
+    content_free: tuple[Tokens, ...] = ()
+    if calibrate:
+
+        def asked(texts: list[str]) -> tuple[Tokens, ...]:
+            if not config.chat:
+                return encode(tokenizer, texts)
+            return _chat(tokenizer, task, shown_task, demonstrations, texts, shown_texts, config).asked
+
+        room = max_length - beside - ends[num_kept - 1]
+        content_free, notes_on_these = content_free_prompts(asked, task, room)
+        notes = (*notes, *notes_on_these)
+    return Prompts(
+        start=found.start,
+        answers=found.answers,
+        demonstrations=found.shown[:num_kept],
+        demonstration_labels=tuple(example.label for example in demonstrations[:num_kept]),
+        separator=found.separator,
+        queries=found.asked,
+        labels=tuple(example.label for example in queries),
+        notes=notes,
+        query_texts=tuple(asked_texts),
+        answer_texts=task.answers,
+        choices=choices,
+        choice_texts=tuple(example.choices for example in queries) if choices else (),
+        content_free=content_free,
     )
+
+
+class _Tokenized(NamedTuple):
+    """The tokens of what prompts are made of."""
+
+    start: Tokens
+    asked: tuple[Tokens, ...]
+    answers: tuple[Tokens, ...]
+    shown: tuple[Tokens, ...]
+    separator: Tokens
+    notes: tuple[str, ...]
+
+
+def _chat(
+    tokenizer: "Tokenizer",
+    task: TextTask,
+    shown_task: TextTask,
+    demonstrations: Sequence[TextExample],
+    asked_texts: list[str],
+    shown_texts: list[str],
+    config: DemonstrationsConfig,
+) -> _Tokenized:
+    """Return the tokens of turns of a conversation."""
+    shown_answers = [shown_task.answers[example.label] for example in demonstrations]
+    turns = tokenized_turns(tokenizer, asked_texts, task.answers, list(zip(shown_texts, shown_answers, strict=True)))
+    answers, notes = checked_answers(tokenizer, task, turns.answers, len(asked_texts))
+    if not turns.are_whole and not notes:
+        notes = (
+            "demonstrations.chat: in a whole conversation the tokenizer joins a turn with what stands beside it; here "
+            "they are tokenized apart",
+        )
+    notes = (*notes_on_answers(task, answers), *notes)
+    return _Tokenized(turns.start, turns.queries, answers, turns.demonstrations, turns.separator, notes)
+
+
+def _plain(
+    tokenizer: "Tokenizer",
+    task: TextTask,
+    shown_task: TextTask,
+    demonstrations: Sequence[TextExample],
+    asked_texts: list[str],
+    shown_texts: list[str],
+    config: DemonstrationsConfig,
+) -> _Tokenized:
+    """Return the tokens of texts, one after the other."""
+    asked, shown = _prompt_tokens(tokenizer, task, asked_texts), _prompt_tokens(tokenizer, shown_task, shown_texts)
+    answers, notes = answer_tokens(tokenizer, task, asked_texts)
+    shown_answers = answers if shown_task is task else answer_tokens(tokenizer, shown_task, shown_texts)[0]
+    start, notes_on_start = _start_tokens(tokenizer, config.start_token)
+    wholes = [shown_task.whole(example) for example in demonstrations]
+    if shown_task.choices is None:
+        right = [shown_answers[example.label] for example in demonstrations]
+    else:
+        right = right_answers(tokenizer, shown_task, shown_texts, shown, demonstrations)
+    shown = prompt_tokens.completed(tokenizer, shown, wholes, right)
     parts = [*wholes, asked_texts[0]]
     separator = _separator_tokens(tokenizer, config.separator, parts)
     if config.separator != END_OF_SEQUENCE and not notes:
@@ -252,43 +360,8 @@ def build_prompts(
                 f"demonstrations.separator={config.separator!r}: in a whole text the tokenizer joins it with what "
                 "stands beside it; here they are tokenized apart",
             )
-    notes = (*_notes_on_answers(task, answers), *notes, *notes_on_start)
-
-    longest = max(range(len(asked)), key=lambda index: len(asked[index]))
-    room = max_length - len(start) - len(asked[longest]) - max(map(len, answers))  # for demonstrations and separators
-    limit = f"the longest query has {len(asked[longest])} tokens, the model's limit is {max_length}"
-    if room < 0:
-        raise PromptError(
-            f"{task.name}: too long even without demonstrations: {limit}, start and answer included; "
-            f"leave out the query {task.prompt(queries[longest])[:60]!r} or take a model with a longer context"
-        )
-    ends = list(itertools.accumulate(len(tokens) + len(separator) for tokens in shown))
-    num_kept = sum(end <= room for end in ends)
-    if num_kept == 0:
-        raise PromptError(
-            f"{task.name}: too long even with one demonstration: it has {ends[0]} tokens, {limit}; "
-            "take another demonstrations.seed or a model with a longer context"
-        )
-    if num_kept < len(shown):
-        lengths = f"{len(shown)} demonstrations have {ends[-1]} tokens, {limit}"
-        if config.overflow == "refuse":
-            raise PromptError(
-                f"{task.name}: too long: {lengths}; set demonstrations.num={num_kept} or less, or "
-                "demonstrations.overflow=drop"
-            )
-        notes = (*notes, f"demonstrations.num={num_kept}, not {len(shown)}: the last ones are dropped: {lengths}")
-    return Prompts(
-        start=start,
-        answers=answers,
-        demonstrations=shown[:num_kept],
-        demonstration_labels=tuple(example.label for example in demonstrations[:num_kept]),
-        separator=separator,
-        queries=asked,
-        labels=tuple(example.label for example in queries),
-        notes=notes,
-        query_texts=tuple(asked_texts),
-        answer_texts=task.answers,
-    )
+    notes = (*notes_on_answers(task, answers), *notes, *notes_on_start)
+    return _Tokenized(start, asked, answers, shown, separator, notes)
 
 
 def _start_tokens(tokenizer: "Tokenizer", choice: str) -> tuple[Tokens, tuple[str, ...]]:
@@ -314,27 +387,6 @@ def _prompt_tokens(tokenizer: "Tokenizer", task: TextTask, texts: list[str]) -> 
     return found
 
 
-def _answer_tokens(
-    tokenizer: "Tokenizer", task: TextTask, prompts: list[str]
-) -> tuple[tuple[Tokens, ...], tuple[str, ...]]:
-    """Return each answer's tokens after the prompts, and notes."""
-    found: dict[Tokens, str] = {}
-    notes = []
-    continued = prompt_tokens.continuations(tokenizer, prompts, [f" {answer}" for answer in task.answers])
-    for answer, (tokens, num_joined) in zip(task.answers, continued, strict=True):
-        if all(token == tokenizer.unk_token_id for token in tokens):
-            raise PromptError(f"{task.name}: the tokenizer does not know the answer {answer!r}")
-        if tokens in found:
-            raise PromptError(f"{task.name}: the answers {found[tokens]!r} and {answer!r} have the same tokens")
-        found[tokens] = answer
-        if num_joined:
-            notes.append(
-                f"in a whole text the tokenizer joins the answer {answer!r} with what stands before it in {num_joined} "
-                f"of {len(prompts)} prompts; here they are tokenized apart"
-            )
-    return tuple(found), tuple(notes)
-
-
 def _separator_tokens(tokenizer: "Tokenizer", separator: str, parts: list[str]) -> Tokens:
     """Return the separator's tokens between the first two parts of a context."""
     if separator != END_OF_SEQUENCE:
@@ -345,15 +397,3 @@ def _separator_tokens(tokenizer: "Tokenizer", separator: str, parts: list[str]) 
     if tokenizer.eos_token_id is None:
         raise PromptError("demonstrations.separator=eos: the tokenizer has no end-of-sequence token")
     return (tokenizer.eos_token_id,)
-
-
-def _notes_on_answers(task: TextTask, answers: tuple[Tokens, ...]) -> tuple[str, ...]:
-    groups: dict[int, list[str]] = {}
-    for answer, tokens in zip(task.answers, answers, strict=True):
-        groups.setdefault(tokens[0], []).append(repr(answer))
-    return tuple(
-        f"answers {', '.join(names[:-1])} and {names[-1]} share their first token: "
-        "each is scored by the mean log-probability of all its tokens"
-        for names in groups.values()
-        if len(names) > 1
-    )

@@ -19,6 +19,12 @@ def _text() -> Experiment[Any, Any]:
     return EXPERIMENT
 
 
+def _few_shot() -> Experiment[Any, Any]:
+    from iclgd.experiments.few_shot import EXPERIMENT
+
+    return EXPERIMENT
+
+
 def _language_modeling() -> Experiment[Any, Any]:
     from iclgd.experiments.language_modeling import EXPERIMENT
 
@@ -30,5 +36,6 @@ EXPERIMENTS: dict[str, ExperimentEntry] = {
         "in-context regression: train a toy transformer, compare it with gradient descent", _regression
     ),
     "text": ExperimentEntry("in-context learning against finetuning of a language model on text tasks", _text),
+    "few_shot": ExperimentEntry("accuracy of a language model against the number of demonstrations", _few_shot),
     "language_modeling": ExperimentEntry("train a small language model that learns in context", _language_modeling),
 }

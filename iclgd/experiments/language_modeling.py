@@ -24,7 +24,7 @@ from iclgd.experiments.protocol import ChosenGroup, Experiment, RunContext
 from iclgd.files import made_whole
 from iclgd.memory import Need, check
 from iclgd.models.gpt import GPTConfig, build_gpt, name_special_tokens
-from iclgd.models.language import LanguageModelConfig, load_language_model, load_named_tokenizer
+from iclgd.models.loading import LanguageModelConfig, load_language_model, load_named_tokenizer
 from iclgd.models.sampling import sample_texts
 from iclgd.modules.language_modeling import EvaluationConfig, LanguageModelingModule, TrainingConfig, shown_numbers
 from iclgd.report.figures import Draw

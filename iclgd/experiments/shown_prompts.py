@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd.analysis.original import ANY_LENGTH
 from iclgd.checks import InputError
+from iclgd.data.prompt_length import fitting_prompts
 from iclgd.data.prompt_tokens import Tokens
 from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
+from iclgd.data.text import TextExample
+from iclgd.data.text_datamodule import answer_at
 from iclgd.experiments import text
-from iclgd.measures import TEXT_METRICS, TOKENS
-from iclgd.models.language import load_tokenizer, longest_sequence
+from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
+from iclgd.models.loading import load_tokenizer, longest_sequence
 
 
 class ShownPromptError(InputError):
@@ -63,7 +67,8 @@ class ShownPrompts:
         num_queries: how many the run asks.
         label: the number of the right answer.
         notes: what the run says about its prompts.
-        settings: the sequence of each setting; what predicts the answer is its last token.
+        settings: the sequence of each setting, up to the token that measures look at. What predicts the answer is the
+            query's last one.
         answers: each follows every setting's sequence, and is scored by the mean log-probability of its tokens.
         finetuning: the sequence of each step; the loss is that of all its tokens but the first.
         tokens: the positions in ``settings`` that count as ``last``, ``query`` and ``demonstrations``.
@@ -96,38 +101,57 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
         InputError: as :func:`iclgd.experiments.text.prepare` does, but for the weights.
     """
     task, rows, queries = text.read_task(config.task)
-    if not 0 <= query < len(queries):
-        raise ShownPromptError(f"--query must be from 0 to {len(queries) - 1}, as the run asks so many; got {query}")
     if not 0 <= draw < config.demonstrations.num_draws:
         last = config.demonstrations.num_draws - 1
         raise ShownPromptError(f"--draw must be from 0 to {last}, as demonstrations.num_draws says; got {draw}")
     tokenizer = load_tokenizer(config.model)
-    drawn = config.demonstrations.of_draw(draw)
-    shown = select_demonstrations(rows, drawn, task.answers)
     limit = longest_sequence(config.model) or ANY_LENGTH
-    prompts = build_prompts(task, tokenizer, shown, queries, drawn, limit)
+
+    def of_draw(index: int, asked: Sequence[TextExample]) -> Prompts:
+        drawn = config.demonstrations.of_draw(index)
+        return build_prompts(task, tokenizer, select_demonstrations(rows, drawn, task.answers), asked, drawn, limit)
+
+    may_leave_out = config.task.overlong == "drop"  # then all draws ask the same queries
+    numbers = range(config.demonstrations.num_draws) if may_leave_out else [draw]
+    kept, found = fitting_prompts(queries, [partial(of_draw, index) for index in numbers], may_leave_out)
+    prompts = found[draw] if may_leave_out else found[0]
+    if not 0 <= query < len(kept):
+        raise ShownPromptError(f"--query must be from 0 to {len(kept) - 1}, as the run asks so many; got {query}")
+    notes = prompts.notes
+    if len(kept) < len(queries):
+        notes = (*notes, text.note_on_overlong(len(queries) - len(kept), len(queries), limit))
     reader = _Reader(tokenizer, prompts)
     asked, after_start = prompts.queries[query], len(prompts.start)
-    zero_shot = (*reader.start(), reader.part("query", None, after_start, asked))
-    in_context = (*reader.context(), reader.part("query", None, len(prompts.context), asked))
-    answers = zip(prompts.answers, prompts.answer_texts, strict=True)
+    answer = answer_at(config.evaluation.place, prompts)
+    zero_shot = (*reader.start(), *reader.looked_at(after_start, asked, answer))
+    in_context = (*reader.context(), *reader.looked_at(len(prompts.context), asked, answer))
+    answers = zip(prompts.answers_of(query), prompts.answer_texts_of(query), strict=True)
     return ShownPrompts(
         model=config.model.name,
         task=task.name,
         query=query,
-        num_queries=len(queries),
+        num_queries=len(kept),
         label=prompts.labels[query],
-        notes=prompts.notes,
+        notes=notes,
         settings={"zero_shot": zero_shot, "in_context": in_context, "finetuned": zero_shot},
         answers=tuple(Part("answer", index, 0, name, reader.pieces(own)) for index, (own, name) in enumerate(answers)),
         finetuning=tuple(reader.step(index, tokens) for index, tokens in enumerate(prompts.finetuning_examples)),
         tokens={
-            "zero_shot": _counting(asked, after_start, ()),
-            "in_context": _counting(asked, len(prompts.context), prompts.demonstration_positions),
-            "finetuned": _counting(asked, after_start, ()),
+            "zero_shot": _counting(asked + answer, after_start, ()),
+            "in_context": _counting(asked + answer, len(prompts.context), prompts.demonstration_positions),
+            "finetuned": _counting(asked + answer, after_start, ()),
         },
-        measures={name: tuple(kind for kind in TOKENS if kind in entry.tokens) for name, entry in TEXT_METRICS.items()},
+        measures={
+            name: tuple(kind for kind in TOKENS if kind in entry.tokens)
+            for name, entry in TEXT_METRICS.items()
+            if entry.needs in _had(config)
+        },
     )
+
+
+def _had(config: text.Config) -> list[str]:
+    """Return what measures can need that a run of the config has."""
+    return ["", *[ORDERS] * (config.demonstrations.num_orders > 1), *[CALIBRATION] * config.evaluation.calibrate]
 
 
 def _counting(query: Tokens, start: int, demonstrations: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -168,6 +192,11 @@ class _Reader:
             if after > stop:
                 parts.append(self.part("separator", None, stop, context[stop:after]))
         return tuple(parts)
+
+    def looked_at(self, position: int, query: Tokens, answer: Tokens) -> tuple[Part, ...]:
+        """Return a query and the tokens of an answer after it, if there are any."""
+        after = (self.part("answer", 0, position + len(query), answer),) if answer else ()
+        return (self.part("query", None, position, query), *after)
 
     def step(self, number: int, tokens: Tokens) -> tuple[Part, ...]:
         """Return what one step of finetuning sees."""

@@ -57,7 +57,7 @@ def context_columns(lengths: Sequence[int], num_start: int, num_separator: int) 
 
     Args:
         lengths: number of each demonstration's own tokens.
-        num_start: tokens before the first demonstration, 0 or 1.
+        num_start: tokens before the first demonstration.
         num_separator: tokens after each demonstration.
 
     Returns:

@@ -88,7 +88,9 @@ class _Recorder(Callback):
         assert isinstance(pl_module, DualFormModule)
         for index, layers in enumerate(pl_module.comparisons[0].training_queries):
             queries = _numpy(torch.stack(layers))  # (L, T, H * E)
-            if not pl_module.comparisons[0].prompts.start:
+            start = pl_module.comparisons[0].prompts.start
+            queries = queries[:, max(0, len(start) - 1) :]  # of several tokens the last
+            if not start:
                 queries = np.concatenate([np.zeros_like(queries[:, :1]), queries], axis=1)
             self.files.write("ft", index, {"attn_q": queries})
 
@@ -133,12 +135,13 @@ class _Recorder(Callback):
     def _context_scores(self, seen: Observation) -> NDArray[Any]:
         """Return scores with the context's tokens in the published layout, summed over heads, shape ``(B, L, P)``.
 
-        In double precision, as where the run compares them. Without demonstrations the start token is all there is.
+        In double precision, as where the run compares them. Without demonstrations the start token is all there is,
+        of several the last.
         """
         if seen.context_scores is not None:
             return arrange_context(_numpy(seen.context_scores.double().sum(2)), self.columns)
         start = _numpy(seen.start_scores.double().sum(2))
-        return start if start.shape[-1] else np.zeros((*start.shape[:2], 1))
+        return start[..., -1:] if start.shape[-1] else np.zeros((*start.shape[:2], 1))
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

@@ -12,12 +12,14 @@ Nothing here runs: those that build measures (:mod:`iclgd.modules`, :mod:`iclgd.
 from iclgd.measures.controls import CONTROLS, Control
 from iclgd.measures.ranges import range_of
 from iclgd.measures.regression import ALIGNMENTS, ERRORS, AlignmentMetric, ErrorMetric, Learned
-from iclgd.measures.text import TEXT_METRICS, TOKENS, Panel, TextMetric
+from iclgd.measures.text import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS, Panel, TextMetric
 
 __all__ = [
     "ALIGNMENTS",
+    "CALIBRATION",
     "CONTROLS",
     "ERRORS",
+    "ORDERS",
     "TEXT_METRICS",
     "TOKENS",
     "AlignmentMetric",

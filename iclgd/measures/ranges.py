@@ -32,7 +32,7 @@ def range_of(name: str) -> tuple[float, float]:
         return entry.within
     if first == "accuracy":
         return SHARE
-    if first in ERRORS or first in ("val", "train"):
+    if first in ERRORS or first in ("val", "train", "selection_sensitivity"):
         return NOT_NEGATIVE
     if first == "alignment":
         for measure, alignment in ALIGNMENTS.items():

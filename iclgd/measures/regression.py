@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
-from torchmetrics import Metric
+import iclgd
 
-from iclgd.metrics import HalfMeanSquaredError, PredictionL2, SensitivityCosine, SensitivityL2
+if TYPE_CHECKING:  # a report reads the entries, and has no seconds for torch
+    from torch import Tensor
+    from torchmetrics import Metric
 
 COSINE = "mean cosine"  # the axis of what ends at 1; in the figure it is the right one
 
@@ -20,8 +21,8 @@ class Learned(NamedTuple):
         sensitivity: of the prediction to the query, shape ``(B, O, D)``.
     """
 
-    prediction: Tensor
-    sensitivity: Tensor
+    prediction: "Tensor"
+    sensitivity: "Tensor"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ErrorMetric:
         axis: label of its axis in the learning curve.
     """
 
-    metric: Callable[[], Metric]
+    metric: "Callable[[], Metric]"
     axis: str
 
 
@@ -49,24 +50,36 @@ class AlignmentMetric:
         colour: of its line.
     """
 
-    metric: Callable[[], Metric]
-    of: Callable[[Learned], Tensor]
+    metric: "Callable[[], Metric]"
+    of: "Callable[[Learned], Tensor]"
     axis: str
     label: str
     colour: str
 
 
 ERRORS: dict[str, ErrorMetric] = {
-    "loss": ErrorMetric(HalfMeanSquaredError, "loss (0.5 x mean squared error)"),
+    "loss": ErrorMetric(lambda: iclgd.metrics.HalfMeanSquaredError(), "loss (0.5 x mean squared error)"),
 }
 ALIGNMENTS: dict[str, AlignmentMetric] = {
     "prediction_l2": AlignmentMetric(
-        PredictionL2, lambda learned: learned.prediction, "mean L2 distance", "predictions, L2", "#009E73"
+        lambda: iclgd.metrics.PredictionL2(),
+        lambda learned: learned.prediction,
+        "mean L2 distance",
+        "predictions, L2",
+        "#009E73",
     ),
     "sensitivity_l2": AlignmentMetric(
-        SensitivityL2, lambda learned: learned.sensitivity, "mean L2 distance", "sensitivities, L2", "#E69F00"
+        lambda: iclgd.metrics.SensitivityL2(),
+        lambda learned: learned.sensitivity,
+        "mean L2 distance",
+        "sensitivities, L2",
+        "#E69F00",
     ),
     "sensitivity_cosine": AlignmentMetric(
-        SensitivityCosine, lambda learned: learned.sensitivity, COSINE, "sensitivities, cosine", "#0072B2"
+        lambda: iclgd.metrics.SensitivityCosine(),
+        lambda learned: learned.sensitivity,
+        COSINE,
+        "sensitivities, cosine",
+        "#0072B2",
     ),
 }

@@ -5,25 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-from torchmetrics import Metric, SumMetric
+import iclgd
 
-from iclgd.metrics import (
-    Accuracy,
-    Kendall,
-    RandomSimAOU,
-    Rec2FTP,
-    SimAM,
-    SimAMDelta,
-    SimAOU,
-    TopKRecall,
-    UpdateSimilarity,
-)
+if TYPE_CHECKING:  # a report reads the entries, and has no use for models, nor seconds for torch
+    from torch import Tensor
+    from torchmetrics import Metric
 
-if TYPE_CHECKING:  # a report reads the entries, and has no use for models
     from iclgd.analysis.seen_queries import SeenQueries
 
 NUM_TOP_TOKENS, NUM_TOP_EXAMPLES = 100, 5  # as published
+NUM_NEXT_TOKENS = 10  # likewise
 
 # Which tokens there are, of the three settings' prompts, for a measure to rest on.
 TOKENS = {
@@ -31,6 +22,13 @@ TOKENS = {
     "last": "the query's last one",
     "query": "the query's own",
     "demonstrations": "the demonstrations' own, in the context and in the steps of finetuning",
+}
+
+# What a measure may need, beyond the three settings.
+ORDERS, CALIBRATION = "orders", "calibration"
+NEEDS = {
+    ORDERS: "several orders of the demonstrations: demonstrations.num_orders",
+    CALIBRATION: "answers to queries without content: evaluation.calibrate",
 }
 
 
@@ -53,8 +51,8 @@ class Panel:
 class TextMetric:
     """A measure of how alike in-context learning and finetuning are, or of how well either does.
 
-    A mean over queries and layers (:class:`iclgd.metrics.QueryMean`) also has its summary numbers by layer; it and a
-    share of queries have 95% intervals.
+    A mean over queries and layers (:class:`iclgd.metrics.QueryMean`) also has its summary numbers by layer; it, one of
+    the model as a whole (:class:`iclgd.metrics.ModelMean`), and a share of queries have 95% intervals.
 
     Args:
         metric: makes it for a model of so many layers.
@@ -67,9 +65,13 @@ class TextMetric:
         baseline_of: the measure whose random baseline this is: drawn dotted, in its colour, with no label of its own.
         within: the least and the largest value that there can be.
         tokens: on which it rests, of ``TOKENS``; for ``iclgd show-prompt``.
+        needs: of ``NEEDS``, without what it is not made; nothing if not said.
+
+    Raises:
+        ValueError: if it needs what there is not.
     """
 
-    metric: Callable[[int], Metric]
+    metric: "Callable[[int], Metric]"
     inputs: "Callable[[SeenQueries], tuple[Tensor | None, ...]]"
     group: str = ""
     decimals: int | None = 2
@@ -79,25 +81,47 @@ class TextMetric:
     baseline_of: str | None = None
     within: tuple[float, float] = (-1.0, 1.0)
     tokens: tuple[str, ...] = ()
+    needs: str = ""
+
+    def __post_init__(self) -> None:
+        if self.needs and self.needs not in NEEDS:
+            raise ValueError(f"needs must be one of {', '.join(NEEDS)}, or nothing; got {self.needs!r}")
 
 
 AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
 AM = Panel("SimAM: in-context attention to the query's tokens", "mean cosine")
 KENDALL = Panel("Kendall: order of attention to the demonstrations", "mean rank correlation (tau-b)", chance=0.0)
 UPDATES = Panel("Update similarity: effect on the query", "mean cosine", chance=0.0)
+OVERLAP = Panel(f"Next token: overlap of the {NUM_NEXT_TOKENS} most probable", "mean share")
+VARIATION = Panel("Next token: distance of distributions", "mean total variation")
 SHARE = (0.0, 1.0)
 
 
-def _accuracy(_num_layers: int) -> Metric:
-    return Accuracy()
+# iclgd.metrics is imported, and torch with it, when a measure is built.
+def _accuracy(_num_layers: int) -> "Metric":
+    return iclgd.metrics.Accuracy()
 
 
-def _top_tokens(num_layers: int) -> Metric:
-    return TopKRecall(num_layers, NUM_TOP_TOKENS)
+def _overlap(_num_layers: int) -> "Metric":
+    return iclgd.metrics.NextTokenOverlap(NUM_NEXT_TOKENS)
 
 
-def _top_examples(num_layers: int) -> Metric:
-    return TopKRecall(num_layers, NUM_TOP_EXAMPLES)
+def _variation(_num_layers: int) -> "Metric":
+    return iclgd.metrics.TotalVariation()
+
+
+def _count(_num_layers: int) -> "Metric":
+    from torchmetrics import SumMetric
+
+    return SumMetric(nan_strategy="disable")
+
+
+def _top_tokens(num_layers: int) -> "Metric":
+    return iclgd.metrics.TopKRecall(num_layers, NUM_TOP_TOKENS)
+
+
+def _top_examples(num_layers: int) -> "Metric":
+    return iclgd.metrics.TopKRecall(num_layers, NUM_TOP_EXAMPLES)
 
 
 TEXT_METRICS: dict[str, TextMetric] = {
@@ -122,8 +146,32 @@ TEXT_METRICS: dict[str, TextMetric] = {
         within=SHARE,
         tokens=("answers",),
     ),
+    "accuracy_calibrated/zero_shot": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[:1],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
+    ),
+    "accuracy_calibrated/in_context": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[1:2],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
+    ),
+    "accuracy_calibrated/finetuned": TextMetric(
+        _accuracy,
+        lambda seen: seen.correct_calibrated[2:],
+        "answers",
+        within=SHARE,
+        tokens=("answers",),
+        needs=CALIBRATION,
+    ),
     "rec2ftp": TextMetric(
-        lambda _num_layers: Rec2FTP(),
+        lambda _num_layers: iclgd.metrics.Rec2FTP(),
         lambda seen: seen.correct,
         "answers",
         decimals=0,
@@ -132,7 +180,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("answers",),
     ),
     "rec2ftp_queries": TextMetric(  # how many it rests on
-        lambda _num_layers: SumMetric(nan_strategy="disable"),
+        _count,
         lambda seen: (seen.put_right,),
         "answers",
         decimals=None,
@@ -147,7 +195,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("answers",),
     ),
     "sim_aou": TextMetric(
-        SimAOU,
+        lambda num_layers: iclgd.metrics.SimAOU(num_layers),
         lambda seen: seen.outputs,
         "SimAOU",
         panel=AOU,
@@ -155,7 +203,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("last",),
     ),
     "sim_aou_random": TextMetric(
-        RandomSimAOU,
+        lambda num_layers: iclgd.metrics.RandomSimAOU(num_layers),
         lambda seen: (*seen.outputs[:2], seen.random_outputs),
         "SimAOU",
         panel=AOU,
@@ -163,7 +211,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("last",),
     ),
     "sim_am": TextMetric(
-        SimAM,
+        lambda num_layers: iclgd.metrics.SimAM(num_layers),
         lambda seen: (seen.in_context.scores, seen.finetuned.scores, seen.visible),
         "SimAM",
         panel=AM,
@@ -171,7 +219,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("query",),
     ),
     "sim_am_zero_shot": TextMetric(
-        SimAM,
+        lambda num_layers: iclgd.metrics.SimAM(num_layers),
         lambda seen: (seen.in_context.scores, seen.zero_shot.scores, seen.visible),
         "SimAM",
         panel=AM,
@@ -179,7 +227,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("query",),
     ),
     "sim_am_delta": TextMetric(
-        SimAMDelta,
+        lambda num_layers: iclgd.metrics.SimAMDelta(num_layers),
         lambda seen: (seen.zero_shot.scores, seen.in_context.scores, seen.finetuned.scores, seen.visible),
         "SimAM",
         panel=AM,
@@ -187,7 +235,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("query",),
     ),
     "kendall": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.tokens.in_context, seen.tokens.finetuned, seen.tokens.visible),
         "Kendall",
         panel=KENDALL,
@@ -195,7 +243,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "kendall_random": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.tokens.in_context, seen.tokens.random, seen.tokens.visible),
         "Kendall",
         panel=KENDALL,
@@ -203,7 +251,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "kendall_examples": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.examples.in_context, seen.examples.finetuned, seen.examples.visible),
         "Kendall",
         panel=KENDALL,
@@ -211,7 +259,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "kendall_examples_random": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.examples.in_context, seen.examples.random, seen.examples.visible),
         "Kendall",
         panel=KENDALL,
@@ -219,7 +267,7 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "kendall_examples_length": TextMetric(
-        Kendall,
+        lambda num_layers: iclgd.metrics.Kendall(num_layers),
         lambda seen: (seen.examples.in_context, seen.example_lengths, seen.examples.visible),
         "Kendall",
         tokens=("demonstrations",),
@@ -253,10 +301,78 @@ TEXT_METRICS: dict[str, TextMetric] = {
         tokens=("demonstrations",),
     ),
     "update_similarity": TextMetric(
-        UpdateSimilarity,
+        lambda num_layers: iclgd.metrics.UpdateSimilarity(num_layers),
         lambda seen: seen.weight_updates,
         panel=UPDATES,
         label=r"$\Delta W_\mathrm{ICL}\,q$ with $\Delta W_\mathrm{FT}\,q$",
         tokens=("demonstrations", "query"),
+    ),
+    "next_token_overlap": TextMetric(
+        _overlap,
+        lambda seen: (seen.in_context.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=OVERLAP,
+        label="in-context with finetuned",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "next_token_overlap_zero_shot": TextMetric(
+        _overlap,
+        lambda seen: (seen.zero_shot.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=OVERLAP,
+        label="zero-shot with finetuned",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "next_token_total_variation": TextMetric(
+        _variation,
+        lambda seen: (seen.in_context.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=VARIATION,
+        label="in-context with finetuned",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "next_token_total_variation_zero_shot": TextMetric(
+        _variation,
+        lambda seen: (seen.zero_shot.next_token, seen.finetuned.next_token),
+        "next token",
+        panel=VARIATION,
+        label="zero-shot with finetuned",
+        within=SHARE,
+        tokens=("answers",),
+    ),
+    "order_sensitivity/in_context": TextMetric(
+        lambda _num_layers: iclgd.metrics.OrderSensitivity(),
+        lambda seen: (seen.all_orders["in_context"].next_token,),
+        "order",
+        within=(0.0, math.inf),
+        tokens=("answers",),
+        needs=ORDERS,
+    ),
+    "order_sensitivity/finetuned": TextMetric(
+        lambda _num_layers: iclgd.metrics.OrderSensitivity(),
+        lambda seen: (seen.all_orders["finetuned"].next_token,),
+        "order",
+        within=(0.0, math.inf),
+        tokens=("answers",),
+        needs=ORDERS,
+    ),
+    "order_flips/in_context": TextMetric(
+        lambda _num_layers: iclgd.metrics.OrderFlips(),
+        lambda seen: (seen.all_orders["in_context"].choices,),
+        "order",
+        within=SHARE,
+        tokens=("answers",),
+        needs=ORDERS,
+    ),
+    "order_flips/finetuned": TextMetric(
+        lambda _num_layers: iclgd.metrics.OrderFlips(),
+        lambda seen: (seen.all_orders["finetuned"].choices,),
+        "order",
+        within=SHARE,
+        tokens=("answers",),
+        needs=ORDERS,
     ),
 }

@@ -4,9 +4,9 @@ A metric is called as those of torchmetrics are, ``update(zero_shot, in_context,
 lives in their collections; :class:`Bootstrap` and :class:`WilsonInterval` wrap one and add its 95% interval.
 
 Shapes: B queries (or tasks), L layers, C channels, H heads, E channels of a head, T tokens, N demonstration tokens (or
-demonstrations), O outputs, D inputs.
+demonstrations), P orders, V tokens of the vocabulary, O outputs, D inputs.
 
-[vO]: von Oswald et al. 2023; [Dai]: Dai et al. 2023; [Deutch]: Deutch et al. 2024.
+[vO]: von Oswald et al. 2023; [Dai]: Dai et al. 2023; [Shen]: Shen et al. 2023; [Deutch]: Deutch et al. 2024.
 
 Example:
     >>> import torch
@@ -24,7 +24,11 @@ from iclgd.metrics.bootstrap import Bootstrap, Resampling, bootstrap_weights
 from iclgd.metrics.copying import Copying
 from iclgd.metrics.crossed import crossed_mean_interval, crossed_share_interval
 from iclgd.metrics.loss import HalfMeanSquaredError
-from iclgd.metrics.mean import MeanMetric, QueryMean
+from iclgd.metrics.mean import MeanMetric, ModelMean, QueryMean
+from iclgd.metrics.next_token import next_token_overlap, total_variation
+from iclgd.metrics.next_token_metrics import NextTokenOverlap, TotalVariation
+from iclgd.metrics.order import order_flips, order_sensitivity
+from iclgd.metrics.order_metrics import OrderFlips, OrderSensitivity
 from iclgd.metrics.positions import PositionSummary, draw_prompts, summarize_positions
 from iclgd.metrics.random_baselines import random_scores, random_updates
 from iclgd.metrics.rank import demonstration_attention, example_sums, finetuned_scores, kendall_tau, top_k_recall
@@ -39,6 +43,10 @@ __all__ = [
     "HalfMeanSquaredError",
     "Kendall",
     "MeanMetric",
+    "ModelMean",
+    "NextTokenOverlap",
+    "OrderFlips",
+    "OrderSensitivity",
     "PositionSummary",
     "PredictionL2",
     "QueryMean",
@@ -51,6 +59,7 @@ __all__ = [
     "SimAMDelta",
     "SimAOU",
     "TopKRecall",
+    "TotalVariation",
     "UpdateSimilarity",
     "WilsonInterval",
     "bootstrap_weights",
@@ -62,6 +71,9 @@ __all__ = [
     "example_sums",
     "finetuned_scores",
     "kendall_tau",
+    "next_token_overlap",
+    "order_flips",
+    "order_sensitivity",
     "put_right",
     "random_scores",
     "random_sim_aou",
@@ -71,6 +83,7 @@ __all__ = [
     "sim_aou",
     "summarize_positions",
     "top_k_recall",
+    "total_variation",
     "update_similarity",
     "wilson_interval",
 ]

@@ -153,6 +153,8 @@ class QueryMean(ValueMean):
         tensor([3., 4.], dtype=torch.float64)
     """
 
+    has_layers = True
+
     def __init__(self, num_layers: int, variant: str = "", **kwargs: Any) -> None:
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, got {num_layers}")
@@ -178,6 +180,33 @@ class QueryMean(ValueMean):
             ValueError: naming the first bad argument, the shape that it must have and the one that it has.
         """
         return check_layout(layout, {"L": self.num_layers, **(sizes or {})}, **tensors)
+
+
+class ModelMean(QueryMean):
+    r"""A mean over queries of what the model as a whole has: a :class:`QueryMean` of one layer that is none.
+
+    Args:
+        variant: what tells two metrics of one class apart that do not measure the same.
+
+    Example:
+        >>> class Certainty(ModelMean):
+        ...     def values(self, probabilities: Tensor) -> Tensor:
+        ...         self.check("B V", probabilities=probabilities)
+        ...         return probabilities.double().amax(-1, keepdim=True)
+        >>> metric = Certainty()
+        >>> metric.update(torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
+        >>> metric.compute()
+        tensor(0.6250, dtype=torch.float64)
+    """
+
+    has_layers = False
+
+    def __init__(self, variant: str = "", **kwargs: Any) -> None:
+        super().__init__(1, variant, **kwargs)
+
+    @abstractmethod
+    def values(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return one batch's values, one for each query, ``(B, 1)``, float64; nothing is remembered."""
 
 
 class Interval(RunningMean):

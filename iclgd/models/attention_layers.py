@@ -35,12 +35,13 @@ def text_decoder(model: PreTrainedModel) -> PreTrainedModel:
 
 def number_of_heads(model: PreTrainedModel) -> int | None:
     """Return the attention heads of a layer, as the config has them; ``None`` if it does not."""
-    return _of_decoder(_text_config(model), "decoder_attention_heads", "num_attention_heads")
+    names = ("decoder_attention_heads", "num_decoder_attention_heads", "num_attention_heads")
+    return _first(_text_config(model), names)
 
 
 def number_of_layers(model: PreTrainedModel) -> int | None:
     """Return the number of layers, likewise."""
-    return _of_decoder(_text_config(model), "decoder_layers", "num_hidden_layers")
+    return _first(_text_config(model), ("decoder_layers", "num_decoder_layers", "num_hidden_layers"))
 
 
 def find_attention_layers(model: PreTrainedModel, num_heads: int) -> list[AttentionLayer]:
@@ -65,10 +66,9 @@ def _text_config(model: PreTrainedModel) -> Any:
     return model.config.get_text_config(decoder=True)
 
 
-def _of_decoder(config: Any, own: str, general: str) -> int | None:
+def _first(config: Any, names: tuple[str, ...]) -> int | None:
     """Return a number of a config, which may have one for a decoder and another, of the usual name, for an encoder."""
-    number: int | None = getattr(config, own, None) or getattr(config, general, None)
-    return number
+    return next((number for name in names if (number := getattr(config, name, None))), None)
 
 
 def _text_modules(decoder: PreTrainedModel) -> set[int]:

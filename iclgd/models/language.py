@@ -1,31 +1,13 @@
-"""Any Hugging Face causal language model, as it is: loaded, and its attention found."""
+"""Any Hugging Face causal language model, as it is, and where its attention is."""
 
-import contextlib
-import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
 from torch import nn
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    GPT2TokenizerFast,
-    PreTrainedModel,
-)
-from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from iclgd import checks
 from iclgd.checks import InputError
-from iclgd.hub import connection_problem
-from iclgd.messages import all_lines
 from iclgd.models.attention_layers import (
     AttentionLayer,
     find_attention_layers,
@@ -33,61 +15,18 @@ from iclgd.models.attention_layers import (
     number_of_layers,
     text_decoder,
 )
-from iclgd.models.momentum import (
-    ATTENTIONS,
-    DEFAULT_MOMENTUM,
-    MomentumConfig,
-    add_momentum,
-    momentum_config,
-    remove_momentum,
-)
+from iclgd.models.model_files import first_sentence
+from iclgd.models.momentum import add_momentum, momentum_config
+from iclgd.models.projection_precision import keep_single_precision
 from iclgd.models.weight_sharing import sharing_weights
-from iclgd.vendors.transformers import WithParts, fresh_model, has_recurrent_state
+from iclgd.vendors.transformers import fresh_model, has_recurrent_state, is_dispatched, place_like
 
-EMBEDDED = "embedded"  # the name of the model that ships with the package
-EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / "embedded"
-TOKENIZER_FILES = {
-    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt"),
-    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
-}
 # Rotary embeddings whose angles depend on the longest position of a pass once it exceeds the length of the training.
 LENGTH_DEPENDENT = ("longrope", "dynamic")
 
 
 class LanguageModelError(InputError):
     """A language model that cannot be used."""
-
-
-@dataclass(frozen=True)
-class LanguageModelConfig:
-    """Which language model to look at.
-
-    Raises:
-        ValueError: if a value is empty.
-    """
-
-    name: str = EMBEDDED
-    """The embedded model, a folder with a Hugging Face model, or a model's name on the hub."""
-    tokenizer: str | None = None
-    """A tokenizer's folder or name, if not the model's own."""
-    revision: str | None = None
-    """Revision of the model on the hub."""
-    untrained: bool = False
-    """Random weights, from the seed, in the model's shape."""
-    attention: str | None = None
-    """What layers attend with: softmax, or momentum, which adds a decayed sum; default: what the model has."""
-    momentum: float | None = None
-    """With attention=momentum: eta, from 0 to below 1; default: the model's own, or 0.9."""
-
-    def __post_init__(self) -> None:
-        for key in ("name", "tokenizer", "revision"):
-            if getattr(self, key) == "":
-                raise ValueError(f"model.{key} must not be empty")
-        checks.one_of(ATTENTIONS, "model", self, "attention", optional=True)
-        if self.momentum is not None:
-            if self.attention != "momentum":
-                raise ValueError(f"model.momentum={self.momentum} needs model.attention=momentum")
-            MomentumConfig(self.momentum)
 
 
 @dataclass(frozen=True)
@@ -99,9 +38,11 @@ class LanguageModel:
         model: with a language modelling head, in evaluation mode; ours to change, see :func:`wrap`.
         num_heads: attention heads of a layer.
         max_length: the longest sequence that the model takes; ``None``: no limit is known.
+        is_placed: whether it stays where it is: on one device, or with its parts on several.
 
     Example:
-        >>> model = load_language_model(LanguageModelConfig("embedded"), seed=0)
+        >>> from iclgd.models import load_language_model
+        >>> model = wrap("embedded", load_language_model("embedded")[0])
         >>> model.num_layers, model.num_heads, model.layers[0].name
         (4, 4, 'transformer.h.0.attn')
     """
@@ -110,6 +51,7 @@ class LanguageModel:
     model: PreTrainedModel
     num_heads: int
     max_length: int | None
+    is_placed: bool = False
     layers: list[AttentionLayer] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,61 +69,15 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Return where the weights are."""
-        parameter: nn.Parameter = next(self.model.parameters())
-        return parameter.device
+        """Return where the weights are, or, where parts are on several devices, those that tokens come to first."""
+        embeddings: nn.Parameter = self.model.get_input_embeddings().weight
+        return embeddings.device
 
-
-def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel:
-    """Load a model in single precision.
-
-    Args:
-        config: which one.
-        seed: of the weights, if they are to be random.
-
-    Raises:
-        LanguageModelError: if it cannot be found or read, or has no attention that we know to change.
-    """
-    shape = _shape(config)
-    folder = _place(config.name)
-    where = _where(folder) | {"revision": config.revision}
-    try:
-        own = momentum_config(shape)
-        missing: list[str] = []
-        if config.untrained:
-            model = _with_random_weights(lambda: _loader(shape).from_config(shape, dtype=torch.float32), seed)
-        else:
-            kind = _loader(shape) if own is None else WithParts(_loader(shape), shape, lambda it: add_momentum(it, own))
-            model, found = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **where)
-            missing = sorted(found["missing_keys"])
-    except Exception as error:  # as for its config
-        raise LanguageModelError(_not_loaded("model", config.name, error, "model.name")) from None
-    _set_attention(model, config, own)
-    if missing:  # transformers would make up random weights
-        raise LanguageModelError(f"model.name: the weights in {config.name} lack {missing[0]} ({len(missing)} in all)")
-    check_weights(config.name, model)
-    return wrap(config.name, model)
-
-
-def longest_sequence(config: LanguageModelConfig) -> int | None:
-    """Return the longest sequence that a model takes, whose weights are not loaded; ``None``: no limit is known.
-
-    Raises:
-        LanguageModelError: if its config cannot be found or read.
-    """
-    return _max_length(_shape(config).get_text_config(decoder=True))
-
-
-def _set_attention(model: PreTrainedModel, config: LanguageModelConfig, own: MomentumConfig | None) -> None:
-    """Give a model the attention that is asked for, where that is not its own."""
-    if config.attention == "softmax":
-        remove_momentum(model)
-    elif config.momentum is not None:
-        add_momentum(model, MomentumConfig(config.momentum))
-    elif own is None and config.attention == "momentum":
-        add_momentum(model, MomentumConfig(DEFAULT_MOMENTUM))
-    elif own is not None and config.untrained:
-        add_momentum(model, own)
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the precision of the weights, but for key and value projections, which have at least single."""
+        embeddings: nn.Parameter = self.model.get_input_embeddings().weight
+        return embeddings.dtype
 
 
 def check_weights(name: str, model: PreTrainedModel) -> None:
@@ -197,50 +93,18 @@ def check_weights(name: str, model: PreTrainedModel) -> None:
         raise LanguageModelError(f"model.name: the weights in {name} are not all finite numbers: {place}")
 
 
-def load_tokenizer(config: LanguageModelConfig) -> Tokenizer:
-    """Load the model's tokenizer, or the one that the config names.
-
-    Raises:
-        LanguageModelError: if it cannot be found or read.
-    """
-    revision = None if config.tokenizer else config.revision
-    return load_named_tokenizer(config.tokenizer or config.name, "model.tokenizer (or model.name)", revision)
-
-
-def load_named_tokenizer(name: str, key: str, revision: str | None = None) -> Tokenizer:
-    """Load a tokenizer by its own name.
-
-    Args:
-        name: a folder, or a name on the hub.
-        key: of the config that says it, for messages.
-        revision: on the hub.
-
-    Raises:
-        LanguageModelError: if it cannot be found or read.
-    """
-    _silence()
-    folder = _place(name)
-    files = {path.name for path in Path(folder).glob("*")}
-    if files and not files & TOKENIZER_FILES:  # transformers may make up an empty one
-        raise LanguageModelError(f"{key}: {name} has no tokenizer")
-    try:
-        if {"vocab.json", "merges.txt"} == files & TOKENIZER_FILES:  # as GPT-2's is often passed on
-            return GPT2TokenizerFast.from_pretrained(folder)
-        return AutoTokenizer.from_pretrained(folder, revision=revision, **_where(folder))
-    except Exception as error:  # as above
-        raise LanguageModelError(_not_loaded("tokenizer", name, error, key)) from None
-
-
 def untrained_twin(model: LanguageModel, seed: int) -> LanguageModel:
     """Return a model of the same shape with random weights: the control of Deutch et al. 2024."""
     kind, config = type(model.model), model.model.config
-    twin = _with_random_weights(lambda: fresh_model(kind, config), seed)
+    twin = with_random_weights(lambda: fresh_model(kind, config), seed).to(model.dtype)
     if (momentum := momentum_config(config)) is not None:
         add_momentum(twin, momentum)
-    return wrap(f"untrained {model.name}", twin)
+    if model.is_placed:
+        place_like(model.model, twin)
+    return wrap(f"untrained {model.name}", twin, model.is_placed)
 
 
-def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
+def wrap(name: str, model: PreTrainedModel, is_placed: bool = False) -> LanguageModel:
     """Return a copy that shares the model's weights, in evaluation mode, without gradients, with its attention found.
 
     The model itself stays as it is, whatever is done with the copy.
@@ -248,11 +112,13 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
     Args:
         name: for messages.
         model: with a language modelling head.
+        is_placed: whether it has to stay where it is; so do models whose parts are on several devices.
 
     Raises:
         LanguageModelError: if it has no attention that we know to change, or more than attention, or cannot be copied.
 
     Example:
+        >>> import transformers
         >>> config = transformers.GPT2Config(vocab_size=8, n_positions=8, n_embd=4, n_layer=1, n_head=2)
         >>> model = transformers.GPT2LMHeadModel(config).train()
         >>> wrapped = wrap("mine", model)
@@ -263,7 +129,7 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
         model = sharing_weights(model).eval()
     except Exception as error:  # a user's hooks and attributes can be anything
         raise LanguageModelError(
-            f"model.name={name}: {type(model).__name__} cannot be copied ({_first_sentence(error)})"
+            f"model.name={name}: {type(model).__name__} cannot be copied ({first_sentence(error)})"
         ) from None
     num_heads = number_of_heads(model)
     if not num_heads:
@@ -273,27 +139,25 @@ def wrap(name: str, model: PreTrainedModel) -> LanguageModel:
             f"model.name={name}: {type(model).__name__} has layers with a recurrent state; a context is handed to "
             "queries as keys and values alone"
         )
-    wrapped = LanguageModel(name, model, num_heads, _max_length(model.config.get_text_config(decoder=True)))
+    is_placed = is_placed or is_dispatched(model)
+    wrapped = LanguageModel(name, model, num_heads, longest_sequence_of(model.config), is_placed)
     for part in (part for layer in wrapped.layers for part in layer.projections):
         if not part.parameter.is_floating_point():
             raise LanguageModelError(f"model.name={name}: weights of {part.parameter.dtype} cannot be finetuned")
+    for layer in wrapped.layers:
+        keep_single_precision(layer)
     return wrapped
 
 
-def _shape(config: LanguageModelConfig) -> Any:
-    """Return the model's own config."""
-    _silence()
-    folder = _place(config.name)
-    try:
-        return AutoConfig.from_pretrained(folder, revision=config.revision, **_where(folder))
-    except Exception as error:  # files of any origin can fail in any way
-        raise LanguageModelError(_not_loaded("model", config.name, error, "model.name")) from None
+def longest_sequence_of(config: PreTrainedConfig) -> int | None:
+    """Return the longest sequence whose tokens do not depend on what else is in the batch; ``None``: no limit known.
 
-
-def _max_length(config: Any) -> int | None:
-    """Return the longest sequence whose tokens do not depend on what else is in the batch; ``None``: no limit known."""
-    rotary = getattr(config, "rope_parameters", None) or {}
-    max_length: int | None = getattr(config, "max_position_embeddings", None)
+    Args:
+        config: of a model.
+    """
+    of_text = config.get_text_config(decoder=True)
+    rotary = getattr(of_text, "rope_parameters", None) or {}
+    max_length: int | None = getattr(of_text, "max_position_embeddings", None)
     if rotary.get("rope_type") in LENGTH_DEPENDENT:
         return rotary.get("original_max_position_embeddings") or max_length
     return max_length
@@ -309,17 +173,11 @@ def _attention_layers(model: LanguageModel) -> list[AttentionLayer]:
     return layers
 
 
-def _with_random_weights(make: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:
-    with torch.random.fork_rng(devices=[]):  # transformers initialises from PyTorch's global generator
+def with_random_weights(make: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:
+    """Return what a call makes with PyTorch's global generator at a seed, and leave that as it was."""
+    with torch.random.fork_rng(devices=[]):  # which transformers initialises from
         torch.manual_seed(seed)
         return make()
-
-
-def _loader(config: Any) -> Any:
-    """Return what loads models of a config: some that read images too are no language models by transformers' lists."""
-    kind = type(config)
-    is_listed = kind in MODEL_FOR_CAUSAL_LM_MAPPING or kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    return AutoModelForCausalLM if is_listed else AutoModelForImageTextToText
 
 
 def _not_finite(model: PreTrainedModel) -> str | None:
@@ -332,49 +190,3 @@ def _not_finite(model: PreTrainedModel) -> str | None:
         if buffer.is_floating_point() and buffer.isnan().any():  # masks may hold infinity
             return f"{name} ({int(buffer.isnan().sum())} of {buffer.numel()})"
     return None
-
-
-def _where(folder: str) -> dict[str, Any]:
-    """Return the arguments of all loaders: nobody's code is run, and without a connection only the cache is asked."""
-    is_local = Path(folder).is_dir() or connection_problem() is not None
-    return {"trust_remote_code": False, "local_files_only": is_local}
-
-
-def _place(name: str) -> str:
-    return str(EMBEDDED_FOLDER) if name == EMBEDDED else name
-
-
-def _not_loaded(kind: str, name: str, error: Exception, key: str) -> str:
-    """Return one line of a loader's message."""
-    folder = Path(name)
-    if folder.is_dir():
-        return f"{key}: the {kind} in {name} cannot be loaded ({_first_sentence(error)})"
-    near = {str(path): path.name for path in folder.parent.glob("*/")} | {EMBEDDED: EMBEDDED}
-    close = difflib.get_close_matches(folder.name, near.values(), n=1)
-    hints = [f"; did you mean {path}?" for path, its_name in near.items() if its_name in close][:1]
-    reason = connection_problem() or _first_sentence(error)
-    return f"{key}: {name} is no folder, and no {kind} of that name could be fetched{''.join(hints)} ({reason})"
-
-
-def _first_sentence(error: Exception) -> str:
-    return all_lines(error).partition(". ")[0][:200]
-
-
-@contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Keep the library silent within the block, as it is once something has been loaded, and give its voice back."""
-    logging = transformers.utils.logging
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    _silence()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if has_bars:
-            logging.enable_progress_bar()
-
-
-def _silence() -> None:
-    """Keep the library's progress bars and advice from between our lines."""
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()

@@ -5,8 +5,9 @@ from pathlib import Path
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from iclgd.models import language
-from iclgd.models.language import EMBEDDED, LanguageModelConfig, load_tokenizer, silenced
+from iclgd.models import loading
+from iclgd.models.loading import LanguageModelConfig, load_tokenizer
+from iclgd.models.model_files import EMBEDDED, silenced
 
 
 def load_language_model(
@@ -14,17 +15,20 @@ def load_language_model(
     *,
     tokenizer: str | Path | None = None,
     revision: str | None = None,
+    dtype: str = LanguageModelConfig.dtype,
     untrained: bool = False,
     seed: int = 0,
     attention: str | None = None,
     momentum: float | None = None,
 ) -> tuple[PreTrainedModel, Tokenizer]:
-    """Return a causal language model, in single precision and evaluation mode, and its tokenizer.
+    """Return a causal language model, in evaluation mode, and its tokenizer.
 
     Args:
         name: ``embedded``, a folder with a Hugging Face model, or a model's name on the hub.
         tokenizer: a folder or a name, if not the model's own.
         revision: of the model on the hub.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``, that of its files; key and value projections, which
+            finetuning changes, have at least ``float32``.
         untrained: whether to give the model random weights, from the seed.
         seed: of those.
         attention: ``softmax`` or ``momentum``; default: what the model was trained with.
@@ -42,9 +46,16 @@ def load_language_model(
         >>> model(input_ids=tokens).logits.shape[:2] == tokens.shape
         True
     """
-    its_place = None if tokenizer is None else str(tokenizer)
-    config = LanguageModelConfig(str(name), its_place, revision, untrained, attention, momentum)
+    config = LanguageModelConfig(
+        name=str(name),
+        tokenizer=None if tokenizer is None else str(tokenizer),
+        revision=revision,
+        dtype=dtype,
+        untrained=untrained,
+        attention=attention,
+        momentum=momentum,
+    )
     with silenced():
         its_tokenizer = load_tokenizer(config)
-        model = language.load_language_model(config, seed).model
+        model = loading.load_language_model(config, seed).model
     return model.requires_grad_(True), its_tokenizer  # as transformers returns it

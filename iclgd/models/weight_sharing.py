@@ -33,7 +33,16 @@ def sharing_weights(model: Module) -> Module:
         for values in (vars(module), module._parameters, module._buffers):
             for value in values.values():
                 if isinstance(value, nn.Parameter):
-                    memo[id(value)] = nn.Parameter(value.detach(), requires_grad=False)
+                    memo[id(value)] = _sharing(value)
                 elif isinstance(value, Tensor):
                     memo[id(value)] = value.detach()
     return copy.deepcopy(model, memo)
+
+
+def _sharing(parameter: nn.Parameter) -> Tensor:
+    """Return a parameter that lies where another does; those of 8-bit weights are of a class with attributes."""
+    shared = nn.Parameter(parameter.detach(), requires_grad=False)
+    if type(parameter) is not nn.Parameter:
+        shared = shared.as_subclass(type(parameter))
+        vars(shared).update(vars(parameter))
+    return shared

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from iclgd.analysis.answers import Answered, Answers, CollectedAnswers, Place
 from iclgd.analysis.finetune import FinetuneConfig
@@ -18,6 +18,7 @@ from iclgd.modules.comparison import Comparison as Comparison
 from iclgd.modules.comparison import ComparisonState
 from iclgd.modules.draws import of_draw, over_draws
 from iclgd.modules.finiteness import first_failure
+from iclgd.modules.orders import LEARNING, SelectionSensitivity
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.recording import wait_for
 from iclgd.terminal import say
@@ -57,8 +58,11 @@ class DualFormModule(LightningModule):
         ]
         self.num_draws = len({item.draw for item in comparisons})
         # Lightning is told of what it has to bring to a device.
-        self.models = nn.ModuleList({id(item.model.model): item.model.model for item in comparisons}.values())
+        models = {id(item.model): item.model for item in comparisons if not item.model.is_placed}
+        self.models = nn.ModuleList(item.model for item in models.values())
         self.similarities = nn.ModuleList(item.similarities for item in self.comparisons)
+        has_orders = any(item.orders for item in comparisons)
+        self.selection = SelectionSensitivity(resampling) if has_orders and self.num_draws > 1 else None
         self.results: dict[str, float] = {}
         self.collected = CollectedAnswers()
         self.answers: dict[Place, Answers] = {}
@@ -100,18 +104,24 @@ class DualFormModule(LightningModule):
         self.collected = CollectedAnswers()
         for item in self.comparisons:
             item.values = []
-            item.read_context()
+            item.read_context(self.device)
 
     def test_step(self, batch: QueryBatch, batch_idx: int) -> dict[str, Observation]:
         """See a batch of queries in the three settings of every comparison; return those of the first."""
         zero_shot: dict[int, Observation] = {}  # of each model: controls that change the demonstrations share it
-        settings = []
+        first: dict[str, Observation] = {}
+        draws: list[dict[str, Tensor]] = []
         for index, item in enumerate(self.comparisons):
-            settings.append(item.see(batch, zero_shot.get(id(item.model))))
-            zero_shot[id(item.model)] = settings[-1]["zero_shot"]
-            for setting, seen in settings[-1].items():
+            settings = item.see(batch, zero_shot.get(id(item.model)))
+            zero_shot[id(item.model)] = settings["zero_shot"]
+            for setting, seen in settings.items():
                 self.collected.add(index, setting, batch.indices, seen)
-        return settings[0]
+            if self.selection is not None and not item.comparison.name:
+                draws.append({setting: settings[setting].next_token for setting in LEARNING})
+            first = first or settings  # the others go: each has the probabilities of a whole vocabulary
+        if self.selection is not None:
+            self.selection.update(batch.indices, draws)
+        return first
 
     def on_test_epoch_end(self) -> None:
         """Compute the summary over all processes."""
@@ -120,6 +130,8 @@ class DualFormModule(LightningModule):
         values = {index: item.values for index, item in enumerate(self.comparisons)}
         self.values = {index: QueryValues(*each) for index, each in gather_queries(values, num_processes).items()}
         self.results = self._summary([item.similarities.results() for item in self.comparisons])
+        if self.selection is not None:
+            self.results |= self.selection.results()
         for item in self.comparisons:
             for setting, counts in item.not_finite.items():
                 total = self.trainer.strategy.reduce(counts, reduce_op="sum")
@@ -135,7 +147,9 @@ class DualFormModule(LightningModule):
             settings = {setting: of for (comparison, setting), of in self.answers.items() if comparison == index}
             means = dict(zip(item.similarities.means, self.values[index].terms.T, strict=True))
             likenesses = {name: means[name] for name in item.similarities.likenesses}
-            found.append(Answered(item.comparison.name, item.comparison.draw, item.prompts, settings, likenesses))
+            content_free = {setting: scores.cpu() for setting, scores in item.content_free.items()}
+            of = item.comparison
+            found.append(Answered(of.name, of.draw, item.prompts, settings, likenesses, content_free))
         return found
 
     def _summary(self, results: Sequence[dict[str, float]]) -> dict[str, float]:

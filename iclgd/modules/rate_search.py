@@ -66,7 +66,8 @@ class RateSearch(LightningModule):
         self.comparisons, self.held_out = list(comparisons), held_out
         self.rates, self.method = finetune.search.learning_rates, finetune.method
         self.language_model = comparisons[0].model
-        self.model: nn.Module = self.language_model.model  # Lightning is told of what it has to bring to a device
+        if not self.language_model.is_placed:
+            self.model: nn.Module = self.language_model.model  # Lightning is told of what it has to bring to a device
         self.loss = make_loss(self.language_model, finetune.method)
         self.batches = query_batches(held_out, batch_size)
         self.judged: dict[Tried, Judged] = {}

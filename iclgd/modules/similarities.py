@@ -1,17 +1,18 @@
 """Every measure of one comparison of in-context learning with finetuning, under its summary name."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from iclgd import checks
 from iclgd.analysis.observe import Observation
 from iclgd.analysis.query_values import QueryValues
 from iclgd.analysis.seen_queries import FinetuningAttention as FinetuningAttention
-from iclgd.analysis.seen_queries import SeenQueries
-from iclgd.data.text_datamodule import QueryBatch
+from iclgd.analysis.seen_queries import Reordered, SeenQueries
+from iclgd.data.text_datamodule import PLACES, QueryBatch
 from iclgd.measures import CONTROLS, TEXT_METRICS
 from iclgd.metrics import Bootstrap, QueryMean, Resampling, WilsonInterval
 from iclgd.metrics.accuracy import Share
@@ -41,11 +42,16 @@ class EvaluationConfig:
     """A task's name or file, for the control other_task."""
     random_updates: str = "gaussian"
     """Random updates that sim_aou_random compares with."""
+    place: str = "prompt"
+    """At which token outputs, scores and queries are compared; answers are predicted by the prompt's last one."""
+    calibrate: bool = False
+    """Whether accuracies of calibrated scores are there, too: answers' scores minus those without content."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "evaluation", self, "batch_size")
         checks.at_least(0, "evaluation", self, "num_replicates")
         checks.one_of(RANDOM_UPDATES, "evaluation", self, "random_updates")
+        checks.one_of(PLACES, "evaluation", self, "place")
         checks.all_of(CONTROLS, "evaluation", self, "controls")
         if ("other_task" in self.controls) != (self.other_task is not None):
             raise ValueError("evaluation.other_task goes with evaluation.controls=[other_task], and only with it")
@@ -58,13 +64,20 @@ class Similarities(nn.Module):
         num_layers: attention layers of the model.
         resampling: of the bootstrap, shared by all comparisons; its seed is that of the random baselines too.
         random_updates: one of ``RANDOM_UPDATES``.
+        extras: what there is beyond the three settings, for measures that need it, such as ``ORDERS``.
     """
 
-    def __init__(self, num_layers: int, resampling: Resampling, random_updates: str) -> None:
+    def __init__(
+        self, num_layers: int, resampling: Resampling, random_updates: str, extras: Collection[str] = ()
+    ) -> None:
         super().__init__()
         self.num_replicates, self.seed, self.random_updates = resampling.num_replicates, resampling.seed, random_updates
         self.metrics = nn.ModuleDict(
-            {name: _with_interval(entry.metric(num_layers), resampling) for name, entry in TEXT_METRICS.items()}
+            {
+                name: _with_interval(entry.metric(num_layers), resampling)
+                for name, entry in TEXT_METRICS.items()
+                if entry.needs in ("", *extras)
+            }
         )
 
     def update(
@@ -74,9 +87,15 @@ class Similarities(nn.Module):
         in_context: Observation,
         finetuned: Observation,
         attention: FinetuningAttention,
+        orders: Sequence[Mapping[str, Reordered]],
+        content_free: Mapping[str, Tensor],
     ) -> QueryValues:
-        """Add a batch of queries, seen in the three settings; return what each adds to the means in :attr:`means`."""
-        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, self.seed, self.random_updates)
+        """Add a batch of queries, seen in the three settings; return what each adds to the means in :attr:`means`.
+
+        For ``orders`` and ``content_free`` see :class:`~iclgd.analysis.seen_queries.SeenQueries`.
+        """
+        settings = zero_shot, in_context, finetuned
+        seen = SeenQueries(batch, *settings, attention, self.seed, self.random_updates, orders, content_free)
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)
             arguments = TEXT_METRICS[name].inputs(seen)
@@ -110,8 +129,9 @@ class Similarities(nn.Module):
             numbers[name] = table[-1, 0].item()
             if self.num_replicates:
                 numbers[f"{name}_low"], numbers[f"{name}_high"] = table[-1, 1:].tolist()
-            for index, value in enumerate(table[:-1, 0].tolist()):
-                numbers[f"{name}/layer_{index:02d}"] = value
+            if isinstance(metric, Bootstrap) and metric.metric.has_layers:
+                for index, value in enumerate(table[:-1, 0].tolist()):
+                    numbers[f"{name}/layer_{index:02d}"] = value
         return numbers
 
 

@@ -75,8 +75,10 @@ def of_text(results: Results, figure: str) -> str:
     parts += [f"task {shortened(PurePath(str(task)).stem)}"] if task else []
     parts += _counted(value_of(config, "demonstrations.num"), "demonstration")
     parts += _counted(len(results.labels) or value_of(config, "task.num_queries"), "query", "queries")
-    drawn, num_draws = (value_of(config, f"demonstrations.{key}") for key in ("seed", "num_draws"))
-    parts += _counted(num_draws, "draw") if num_draws not in (None, 1) else []
+    drawn = value_of(config, "demonstrations.seed")
+    for key, one in (("num_draws", "draw"), ("num_orders", "order")):
+        number = value_of(config, f"demonstrations.{key}")
+        parts += _counted(number, one) if number not in (None, 1) else []
     return _joined(
         results.name, [*parts, _seeds(results) + (f", demonstrations.seed {drawn}" if drawn is not None else "")]
     )

@@ -54,7 +54,9 @@ def asked(runs: Sequence[ReviewedRun]) -> str:
         runs: of one section, at least one.
     """
     config = runs[0].config
-    make = {"regression": _regression, "text": _text, "language_modeling": _language}.get(runs[0].experiment)
+    make = {"regression": _regression, "text": _text, "few_shot": _few_shot, "language_modeling": _language}.get(
+        runs[0].experiment
+    )
     question = make(config) if make is not None else f"An experiment of the kind {shortened(runs[0].experiment)}"
     differ = [key for key in differing([run.config for run in runs]) if not key.startswith("tracking.")]
     if not differ:
@@ -87,6 +89,13 @@ def _text(config: Mapping[str, Value]) -> str:
         f"Is what the model {_of(config, 'model.name')}{untrained} learns in its context from "
         f"{_of(config, 'demonstrations.num')} demonstrations of {_of(config, 'task.name')} like finetuning on them "
         f"({_of(config, 'finetune.method')}, rate {_of(config, 'finetune.learning_rate')})? On {queries}."
+    )
+
+
+def _few_shot(config: Mapping[str, Value]) -> str:
+    return (
+        f"How does the accuracy of the model {_of(config, 'model.name')} on {_of(config, 'task.name')} change with the "
+        f"number of demonstrations in its context, up to {_of(config, 'demonstrations.num')}?"
     )
 
 

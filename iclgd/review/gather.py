@@ -19,6 +19,9 @@ class ReviewError(InputError):
     """A path of which no review can be made."""
 
 
+WITH_DRAWS = ("text", "few_shot")  # experiments on draws of demonstrations
+
+
 @dataclass(frozen=True)
 class ReviewedRun:
     """A run as a review needs it; nothing in its directory is changed, and what is damaged raises nothing.
@@ -48,8 +51,13 @@ class ReviewedRun:
 
     @property
     def experiment(self) -> str:
-        """Return the kind of experiment: ``regression``, ``text``, ``language_modeling``."""
+        """Return the kind of experiment: ``regression``, ``text``, ``few_shot``, ``language_modeling``."""
         return self.record.experiment
+
+    @property
+    def has_draws(self) -> bool:
+        """Say whether its repetitions are draws of demonstrations, in which the seed has no part."""
+        return self.record.experiment in WITH_DRAWS
 
     @property
     def state(self) -> State:

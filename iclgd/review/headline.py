@@ -43,14 +43,17 @@ HEADLINES: dict[str, tuple[str, ...]] = {
         "kendall_random",
         "update_similarity",
     ),
+    "few_shot": (),
     "language_modeling": ("val/loss", "val/perplexity", "val/label_loss"),
 }
 KEY_NUMBERS: dict[str, tuple[str, ...]] = {  # of tables that have a row for each run or setting
     "regression": ("loss/transformer", "loss/gd", "loss/gd_plus_plus", "alignment/sensitivity_cosine"),
     "text": ("accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "sim_aou", "kendall", "rec2ftp"),
+    "few_shot": ("accuracy/0_demonstrations", "accuracy/4_demonstrations", "accuracy/32_demonstrations"),
     "language_modeling": ("val/loss", "val/perplexity"),
 }
 OF_LANGUAGE = ("val/perplexity/", "accuracy/")  # begin more numbers of language models
+ENDS = ("_low", "_high")  # of intervals
 MOST_OTHERS = 12  # numbers of an experiment that is not known here
 MOST_SETTINGS = 6  # that headline and verdicts have; a table has more
 PARTS = ("draw_", "/layer_", "/seed_", "_low", "_high")  # of names that are no headlines
@@ -90,7 +93,8 @@ def names_of(setting: Setting) -> list[str]:
     there = list(dict.fromkeys(name for each in setting.repetitions for name in each.numbers))
     if (known := HEADLINES.get(setting.experiment)) is None:
         return [name for name in there if not any(part in name for part in PARTS)][:MOST_OTHERS]
-    more = [name for name in there if setting.experiment == "language_modeling" and name.startswith(OF_LANGUAGE)]
+    of_numbers = setting.experiment in ("few_shot", "language_modeling")
+    more = [name for name in there if of_numbers and name.startswith(OF_LANGUAGE) and not name.endswith(ENDS)]
     return [name for name in (*known, *sorted(more, key=by_numbers)) if name in there]
 
 
@@ -111,7 +115,7 @@ def _repetitions(settings: Sequence[Setting]) -> str:
         of = f"{shortened(setting.label)}: " if setting.label else ""
         if number > 1:
             parts.append(f"{of}means with 95 % intervals of {counted(number, setting.what)}")
-        elif setting.experiment == "text":
+        elif setting.has_draws:
             parts.append(f"{of}one draw of demonstrations; 95 % intervals are over queries")
         else:
             parts.append(f"{of}one seed, so no intervals")

@@ -7,23 +7,28 @@ from iclgd.review.attention_verdicts import attention_table, attention_verdicts
 from iclgd.review.attentions import comparisons_of
 from iclgd.review.charts import attention_charts, charts_of
 from iclgd.review.commands import asked, commands_of
-from iclgd.review.document import Section, Verdict
+from iclgd.review.document import Section, Table, Verdict
+from iclgd.review.few_shot_verdicts import few_shot_verdicts
 from iclgd.review.gather import ReviewedRun
-from iclgd.review.headline import MOST_SETTINGS, headline
+from iclgd.review.headline import headline
 from iclgd.review.language_verdicts import language_verdicts
 from iclgd.review.regression_verdicts import regression_verdicts
 from iclgd.review.settings import Setting, settings_of
 from iclgd.review.surroundings import environment_of, other_versions
 from iclgd.review.tables import queries_table, runs_table, settings_table
+from iclgd.review.text_tables import answers_table, controls_table, verdicts_over_tasks, verdicts_table
 from iclgd.review.text_verdicts import text_verdicts
 from iclgd.review.texts import counted, shortened
+from iclgd.review.wide_headline import wide_headline
 from iclgd.runs.bases import Bases
 
 QUESTION = "Is in-context learning like gradient descent?"
+MOST_SETTINGS = 6  # whose verdicts are told in sentences; tables have more
 MOST_LINES = 20  # of one kind of what was left out
 VERDICTS: dict[str, Callable[[Setting], list[Verdict]]] = {
     "regression": regression_verdicts,
     "text": text_verdicts,
+    "few_shot": few_shot_verdicts,
     "language_modeling": language_verdicts,
 }
 
@@ -45,7 +50,8 @@ def section_of(runs: Sequence[ReviewedRun], bases: Bases, over: Sequence[str] = 
         *capped([_repeated(run) for setting in settings for run in setting.repeated], "runs repeat others"),
     ]
     charts, no_charts = charts_of(runs, over)
-    tables = [settings_table(settings, [each[0].answer for each in verdicts], _question(settings, verdicts))]
+    of_tasks = verdicts_over_tasks(settings, verdicts) if settings and settings[0].experiment == "text" else []
+    is_wide = len(settings) > 1 and settings[0].has_draws  # a row for each setting
     queries = queries_table([run for setting in settings for run in setting.runs])
     commands = commands_of([run for run in runs if run.is_complete] or runs, bases, left_out)
     problems = [line for run in runs for line in run.problems]
@@ -54,13 +60,13 @@ def section_of(runs: Sequence[ReviewedRun], bases: Bases, over: Sequence[str] = 
         asked=asked(runs),
         verdicts=[
             *(each for comparison in comparisons for each in attention_verdicts(comparison)),
-            *([each for found in verdicts[:MOST_SETTINGS] for each in found] or [_none(runs)]),
+            *(of_tasks or [each for found in verdicts[:MOST_SETTINGS] for each in found] or [_none(runs)]),
         ],
-        headline=headline(settings),
+        headline=wide_headline(settings) if is_wide else headline(settings),
         charts=[*(each for comparison in comparisons for each in attention_charts(comparison)), *charts],
         tables=[
             *map(attention_table, comparisons),
-            *(tables if len(settings) > 1 else []),
+            *_tables(settings, verdicts),
             runs_table(runs),
             *([queries] if queries else []),
         ],
@@ -69,6 +75,15 @@ def section_of(runs: Sequence[ReviewedRun], bases: Bases, over: Sequence[str] = 
         left_out=[*left_out, *capped(problems, "files cannot be read"), *other_versions(runs), *no_charts],
         wandb_runs=[run.wandb_run for run in runs if run.wandb_run],
     )
+
+
+def _tables(settings: Sequence[Setting], verdicts: Sequence[Sequence[Verdict]]) -> list[Table]:
+    """Return the tables that have a row for each of several settings."""
+    if len(settings) < 2:
+        return []
+    if settings[0].experiment == "text":
+        return [answers_table(settings, verdicts), controls_table(settings), verdicts_table(settings, verdicts)]
+    return [settings_table(settings, [each[0].answer for each in verdicts], _question(settings, verdicts))]
 
 
 def verdicts_of(setting: Setting) -> list[Verdict]:

@@ -78,17 +78,22 @@ class Setting:
         """Return the kind of experiment."""
         return self.runs[0].experiment
 
+    @property
+    def has_draws(self) -> bool:
+        """Say whether its repetitions are draws of demonstrations."""
+        return self.runs[0].has_draws
+
     @cached_property
     def repetitions(self) -> list[Repetition]:
         """Return what counts as repetitions: seeds of trained models, draws of demonstrations of text runs."""
-        if self.experiment == "text":
-            return [each for run in self.runs for each in _of_draws(run)]
+        if self.has_draws:
+            return [each for run in self.runs for each in _of_each_draw(run)]
         return [each for run in self.runs for each in _seeds(run)]
 
     @property
     def what(self) -> str:
         """Return what its repetitions are called."""
-        return "draw" if self.experiment == "text" else "seed"
+        return "draw" if self.has_draws else "seed"
 
     def values(self, name: str) -> list[float]:
         """Return a number of all repetitions that have it."""
@@ -103,7 +108,7 @@ class Setting:
         values = self.values(name)
         if not values:
             return None
-        if len(self.runs) == 1 and self.experiment == "text":  # of its draws a run says it itself
+        if len(self.runs) == 1 and self.has_draws:  # of its draws a run says it itself
             return estimate(dict(self.runs[0].summary), name)
         if len(values) == 1:
             (numbers,) = (dict(each.numbers) for each in self.repetitions if name in each.numbers)
@@ -130,7 +135,7 @@ class Setting:
 
     def _by_query(self, name: str) -> Array | None:
         """Return a number of each draw and query, ``(K, Q)``, K at least 2."""
-        if self.experiment != "text" or len(self.repetitions) < 2:
+        if not self.has_draws or len(self.repetitions) < 2:
             return None
         queries = self.answered[0].queries(name)
         if any(set(queries) != set(each.queries(name)) for each in self.answered):
@@ -146,7 +151,7 @@ class Setting:
     @cached_property
     def answered(self) -> list[Answered]:
         """Return what each text run has answered, query by query."""
-        return [Answered.read(run.predictions, _draws(run)[0]) for run in self.runs]
+        return [Answered.read(run.predictions, draws_of(run)[0]) for run in self.runs]
 
     def derived(self, of: Callable[[Repetition], float | None]) -> list[float]:
         """Return what a function makes of each repetition, where it makes anything."""
@@ -180,6 +185,8 @@ def labels_of(settings: Sequence[Mapping[str, object]]) -> list[str]:
     Example:
         >>> labels_of([{"model.num_layers": 1, "task.name": "linear"}, {"model.num_layers": 2, "task.name": "linear"}])
         ['num_layers=1', 'num_layers=2']
+        >>> labels_of([{"task.name": "sst2"}, {"task.name": "mr"}])
+        ['task=sst2', 'task=mr']
     """
     keys = differing(settings)
     names = short_names(keys)
@@ -210,8 +217,8 @@ def differing(configs: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Return the last parts of keys, or whole keys where these would be the same."""
-    ends = [key.rpartition(".")[2] for key in keys]
+    """Return the last parts of keys, of names what is named, or whole keys where these would be the same."""
+    ends = [key.removesuffix(".name").rpartition(".")[2] for key in keys]
     return {key: end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)}
 
 
@@ -242,7 +249,7 @@ def _without_repeated(
     repeated: list[ReviewedRun] = []
     for run in reversed(runs):
         others = tuple(run.config.get(key) for key in over if key not in SEEDS)
-        seeds = {(others, seed) for seed in (_draws(run) if run.experiment == "text" else run.seeds)}
+        seeds = {(others, seed) for seed in (draws_of(run) if run.has_draws else run.seeds)}
         if seeds & seen:
             repeated.append(run)
         else:
@@ -251,16 +258,16 @@ def _without_repeated(
     return tuple(reversed(kept)), tuple(reversed(repeated))
 
 
-def _draws(run: ReviewedRun) -> list[int]:
+def draws_of(run: ReviewedRun) -> list[int]:
     """Return the seeds of a text run's draws of demonstrations; the seed of a run has no part in it."""
     first, number = run.config.get(DRAW, 0), run.config.get(NUM_DRAWS, 1)
     first, number = (first if type(first) is int else 0), (number if type(number) is int else 1)
     return list(range(first, first + max(1, min(number, MOST_DRAWS))))
 
 
-def _of_draws(run: ReviewedRun) -> list[Repetition]:
+def _of_each_draw(run: ReviewedRun) -> list[Repetition]:
     """Return a text run's numbers for each of its draws."""
-    draws = _draws(run)
+    draws = draws_of(run)
     if len(draws) == 1:
         return [Repetition(run, draws[0], run.summary, {})]
     found: dict[int, dict[str, float]] = {place: {} for place in range(len(draws))}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from iclgd.report.comparisons import Estimate
@@ -12,7 +13,7 @@ from iclgd.review.commands import asked, command
 from iclgd.review.document import Answer, Cell, Section, Table, Verdict
 from iclgd.review.gather import ReviewedRun, ReviewedSweep
 from iclgd.review.headline import headline
-from iclgd.review.sections import capped, verdicts_of
+from iclgd.review.sections import capped, section_of, verdicts_of
 from iclgd.review.settings import settings_of as settings_of_runs
 from iclgd.review.surroundings import environment_of, other_versions
 from iclgd.review.tables import queries_table, runs_table
@@ -23,6 +24,7 @@ from iclgd.sweeps.progress.reading import SweepResults, read_sweep
 from iclgd.sweeps.progress.settings import Setting, best_setting, difference, most_seeds, overlap, ranked
 from iclgd.sweeps.progress.texts import against, found
 
+TASK = "task.name"
 MOST_SETTINGS = 50  # rows of the table
 QUESTION = "Is the best setting like its runner-up?"
 
@@ -39,14 +41,14 @@ def sweep_section(sweep: ReviewedSweep, bases: Bases, over: Sequence[str]) -> Se
         results = _read(sweep.path, over)
     except SweepError as error:
         return shortened(str(error), 400)
+    if TASK in results.keys and sweep.runs:
+        return _table_section(sweep, results, bases, over)
     order = ranked(results.settings, results.goal)
     best = best_setting(results.settings, results.goal)
     of_best = _runs_of(best, sweep.runs)
     settings = settings_of_runs(of_best, over)
     comparisons, not_compared = comparisons_of(settings_of_runs(sweep.runs, over))
     charts, no_charts = sweep_charts(results)
-    failures = [f"trial {row.number}: {row.state} ({row.failure})" for row in results.rows if row.failure]
-    waiting = sum(row.state in ("waiting", "running") for row in results.rows)
     problems = [line for run in sweep.runs for line in run.problems]
     best_commands = [command(run, bases) for run in of_best]
     queries = queries_table(of_best)
@@ -69,8 +71,7 @@ def sweep_section(sweep: ReviewedSweep, bases: Bases, over: Sequence[str]) -> Se
         commands=[results.command, *dict.fromkeys(best_commands)],
         environment=environment_of(sweep.runs),
         left_out=[
-            *capped(failures, "trials have failed"),
-            *([f"{counted(waiting, 'trial')} not done yet"] if waiting else []),
+            *_not_done(results),
             *not_compared,
             *capped(problems, "files cannot be read"),
             *other_versions(sweep.runs),
@@ -78,6 +79,25 @@ def sweep_section(sweep: ReviewedSweep, bases: Bases, over: Sequence[str]) -> Se
         ],
         wandb_runs=[run.wandb_run for run in sweep.runs if run.wandb_run],
     )
+
+
+def _table_section(sweep: ReviewedSweep, results: SweepResults, bases: Bases, over: Sequence[str]) -> Section:
+    """Return the section of a sweep over tasks: numbers of different tasks are no competitors, and none is the best."""
+    section = section_of(sweep.runs, bases, over)
+    return replace(
+        section,
+        title=f"sweep {shortened(results.name)}",
+        commands=[results.command, *section.commands],
+        left_out=[*_not_done(results), *section.left_out],
+    )
+
+
+def _not_done(results: SweepResults) -> list[str]:
+    """Return lines of the trials that failed, or are not done."""
+    failures = [f"trial {row.number}: {row.state} ({row.failure})" for row in results.rows if row.failure]
+    waiting = sum(row.state in ("waiting", "running") for row in results.rows)
+    lines = capped(failures, "trials have failed")
+    return [*lines, *([f"{counted(waiting, 'trial')} not done yet"] if waiting else [])]
 
 
 def best_verdict(results: SweepResults) -> Verdict:

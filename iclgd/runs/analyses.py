@@ -9,12 +9,13 @@ from iclgd import own_entries
 from iclgd.checks import InputError
 from iclgd.config import Experiment, ExperimentConfig
 from iclgd.failures import Failures
+from iclgd.full_keys import flat
 from iclgd.own_entries import ImportedFile
 from iclgd.report.figures import draw_figures
 from iclgd.runs.names import check_names
-from iclgd.runs.opening import ONE_PROCESS, complete_summary, open_directory, recorded_config
+from iclgd.runs.opening import complete_summary, open_directory
+from iclgd.runs.recorded import ONE_PROCESS, recorded_config
 from iclgd.runtime.process import prepare_process
-from iclgd.tracking.checkpoints import flat
 from iclgd.tracking.run_copy import forget_arrival
 from iclgd.tracking.run_directory import RunDirectory
 

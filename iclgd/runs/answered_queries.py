@@ -1,6 +1,7 @@
 """What text runs answered, query by query, and the numbers that rest on it: two runs on the queries that both saw."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,22 +14,40 @@ from iclgd.runs.difference_intervals import Array, Interval, all_finite, crossed
 Query = tuple[str, str, int]  # text, label, and how many of the same came before it in the run
 ZERO_SHOT, IN_CONTEXT, FINETUNED = "zero_shot", "in_context", "finetuned"
 PUT_RIGHT = "put_right"
+CALIBRATED = "calibrated/"  # begins a setting whose answers are those of calibrated scores
 RESTS_ON = {  # the settings of which a number needs to know what is right
     **{name: (name.partition("/")[2],) for name in SETTINGS},
+    **{
+        f"accuracy_{CALIBRATED}{name.partition('/')[2]}": (f"{CALIBRATED}{name.partition('/')[2]}",)
+        for name in SETTINGS
+    },
     PUT_RIGHT: (ZERO_SHOT, FINETUNED),
     REC2FTP: (ZERO_SHOT, IN_CONTEXT, FINETUNED),
 }
+AFTER = re.compile(r"accuracy/(\d+_demonstrations)")
 TOLERANCE = 1e-9  # between a number of the summary and the same from the answers
 TOLERANCE_OF_LIKENESS = 1e-6  # which are written with 7 digits
 Column = Mapping[Query, float]
 Place = tuple[str, int, str]  # control (empty: the comparison itself), seed of the draw, setting or measure
 
 
+def rests_on(measure: str) -> tuple[str, ...]:
+    """Return the settings of which a number needs to know what is right; none of a number that rests on no answers.
+
+    Example:
+        >>> rests_on("put_right"), rests_on("accuracy/4_demonstrations"), rests_on("accuracy/0_demonstrations")
+        (('zero_shot', 'finetuned'), ('4_demonstrations',), ('zero_shot',))
+    """
+    if match := AFTER.fullmatch(measure):
+        return (ZERO_SHOT,) if match[1].startswith("0_") else (match[1],)
+    return RESTS_ON.get(measure, ())
+
+
 class Answered(NamedTuple):
     """Which queries a run answered rightly, and how alike the two ways to learn were on each.
 
     Attributes:
-        right: of each setting: 1, 0, or NaN where there was no answer.
+        right: of each setting, and of each with calibrated scores: 1, 0, or NaN where there was no answer.
         alike: of each measure of likeness: its mean over layers, or NaN.
     """
 
@@ -55,6 +74,10 @@ class Answered(NamedTuple):
             query = str(text), str(label), seen[place, str(text), str(label)]
             seen[place, str(text), str(label)] += 1
             right.setdefault(place, {})[query] = math.nan if choice is None else float(choice == label)
+            if "calibrated_choice" in row:
+                calibrated = (*place[:2], f"{CALIBRATED}{setting}")
+                best = row["calibrated_choice"]
+                right.setdefault(calibrated, {})[query] = math.nan if best is None else float(best == label)
             likeness = row.get("likeness")
             for name, value in likeness.items() if isinstance(likeness, Mapping) else ():
                 number = float(value) if isinstance(value, int | float) else math.nan
@@ -69,7 +92,7 @@ class Answered(NamedTuple):
             seed: of the draw.
         """
         control, measure = _split(name, {control for control, _, _ in self.right})
-        found = [self.right.get((control, seed, setting)) for setting in RESTS_ON.get(measure, ())]
+        found = [self.right.get((control, seed, setting)) for setting in rests_on(measure)]
         found = found or [self.alike.get((control, seed, measure))]
         return [column for column in found if column] if all(found) else []
 
@@ -154,7 +177,7 @@ def on_queries(
         The comparison, or why there is none; an empty text for a number that does not rest on queries.
     """
     measure = first.measure(name)
-    is_share = measure in RESTS_ON
+    is_share = bool(rests_on(measure))
     if measure == REC2FTP and len(first.seeds) == len(second.seeds) == 1:
         return ""  # few queries count: of one draw each run's own interval is the better one
     for answered, summary in zip((first, second), summaries, strict=True):

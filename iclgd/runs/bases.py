@@ -46,7 +46,7 @@ class Bases:
         is_of_now = isinstance(content, dict) and content.get("of") == self._print
         self._known: dict[str, Any] = content["bases"] if is_of_now else {}
         self._num_before = len(self._known)
-        self._shipped = shipped.names("config")
+        self._shipped = shipped.runs_are_called()
 
     def of(self, record: RunRecord) -> Base | None:
         """Return what a run was made from; ``None`` if its experiment or its choices are not known here."""
@@ -72,7 +72,7 @@ class Bases:
             return None
         name = DEFAULTS
         if (path := self._shipped.get(record.config_name)) is not None:
-            config = configs.load(path)
+            config = configs.load(path, may_lack=True)
             if config.experiment == record.experiment:
                 name = f"config {record.config_name}"
                 values |= flat_config(configs.to_dict(config))

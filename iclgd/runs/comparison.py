@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from iclgd.checks import InputError
-from iclgd.report.comparisons import controls_of, estimate
+from iclgd.full_keys import flat
+from iclgd.report.comparison_table import MEMORY, SPEED
+from iclgd.report.comparisons import REC2FTP_QUERIES, controls_of, estimate
 from iclgd.report.results import OF_A_DRAW, OF_A_LAYER, OF_A_SEED, of_seeds
 from iclgd.runs.answered_queries import Answered, on_queries
 from iclgd.runs.difference_intervals import (
@@ -22,13 +24,13 @@ from iclgd.runs.difference_intervals import (
     paired_means,
     unpaired_means,
 )
-from iclgd.runs.opening import complete_summary, open_directory, recorded_config, recorded_experiment, recorded_values
-from iclgd.tracking.checkpoints import flat
+from iclgd.runs.opening import complete_summary, open_directory, recorded_values
 from iclgd.tracking.predictions import read_predictions
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
 ENVIRONMENT = ("version", "commit", "device")  # what is compared of it
 SAME_TASKS = ("seed", "evaluation.num_tasks", "trainer.precision")  # keys, beside the group task
+OF_NO_TASK = (SPEED, MEMORY, REC2FTP_QUERIES)  # no need to compute anything again
 OF_A_PART = (OF_A_DRAW, OF_A_LAYER, OF_A_SEED)  # of names that are parts of other numbers
 RELATIVE, ABSOLUTE = 1e-3, 1e-7  # between a number of the summary and the same from the weights
 
@@ -94,6 +96,8 @@ class _Opened:
     def per_task(self) -> dict[str, Array]:
         """Return numbers of each task, those that give the summary's number again."""
         if self._per_task is None:
+            from iclgd.runs.recorded import recorded_config, recorded_experiment  # seconds, for what is computed again
+
             self._per_task = {}
             try:
                 experiment = recorded_experiment(self.directory)
@@ -184,7 +188,7 @@ def _difference(name: str, first: _Opened, second: _Opened) -> Difference:
     seeds = [np.array(of_seeds(run.summary, name), float) for run in (first, second)]
     if max(map(len, seeds)) > 1:
         return _over_seeds(name, first, second, seeds)
-    if name in first.per_task and name in second.per_task:
+    if name not in OF_NO_TASK and name in first.per_task and name in second.per_task:
         tasks = first.per_task[name], second.per_task[name]
         if not all_finite(*tasks) or min(map(len, tasks)) < 2:
             return Difference(name, *values, None, "no interval: tasks are not finite, or only one")

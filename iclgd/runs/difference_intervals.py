@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from iclgd.metrics import crossed_mean_interval
+from iclgd.crossed_effects import mean_interval
 from iclgd.report.comparisons import Estimate
 from iclgd.student_t import t_quantile
 
@@ -53,7 +52,7 @@ def crossed_means(first: Array, second: Array) -> Interval:
         >>> "{:.2f} [{:.2f}, {:.2f}]".format(*crossed_means(one, other))
         '1.25 [-1.93, 4.43]'
     """
-    return Interval(*crossed_mean_interval(torch.from_numpy(second - first)).tolist())
+    return Interval(*mean_interval(second - first))
 
 
 def unpaired_means(first: Array, second: Array) -> Interval:

@@ -6,7 +6,8 @@ from pathlib import Path
 from iclgd.failures import Failures
 from iclgd.report.figures import FORMATS, draw_figures
 from iclgd.runs.names import UnknownNameError, check_names
-from iclgd.runs.opening import open_directory, recorded_experiment
+from iclgd.runs.opening import open_directory
+from iclgd.runs.recorded import recorded_experiment
 from iclgd.tracking.run_copy import forget_arrival
 
 

@@ -15,6 +15,7 @@ from iclgd.runs.listed import NO_KEY, Listed, age_text, value_text
 HEADLINES = {
     "regression": ("loss/transformer", "loss/gd", "alignment/sensitivity_cosine"),
     "text": ("accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "rec2ftp", "sim_aou"),
+    "few_shot": ("accuracy/0_demonstrations", "accuracy/4_demonstrations", "accuracy/32_demonstrations"),
     "language_modeling": ("val/loss", "val/perplexity"),
 }
 NUM_OTHERS = 3

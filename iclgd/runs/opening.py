@@ -1,21 +1,14 @@
 """What a run directory has recorded, read and not changed."""
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
-from iclgd import config as configs
-from iclgd.config import Experiment, ExperimentConfig
 from iclgd.files import FileError, checked_name, name_for_folder, read_text
-from iclgd.shipped import find
+from iclgd.shipped import find, runs_are_called
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
-
-# Changes to a run's config with which what it has left is looked at, whatever the run had.
-ONE_PROCESS = ("trainer.devices=1", "trainer.num_nodes=1", "trainer.strategy=auto")
 
 
 def open_directory(path: Path) -> RunDirectory:
@@ -54,39 +47,18 @@ def config_and_name(path: Path, name: str | None = None) -> tuple[Path, str]:
     else:
         path = find("config", path)
         if name is None:
-            return path, name_for_folder(path)
+            return path, name_for_folder(Path(_name_of_shipped(path) or path))
     try:
         return path, checked_name(called if name is None else name)
     except FileError as error:
         raise FileError(f"--name {error}") from None
 
 
-def recorded_config(directory: RunDirectory, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Return a run's config; of one that was made on GPUs which are not here, ``trainer.accelerator`` is ``auto``.
-
-    Args:
-        directory: the run's.
-        overrides: ``key=value`` on it.
-
-    Raises:
-        ConfigError: if it cannot be read.
-    """
-    trainer = recorded_values(directory).get("trainer")
-    is_elsewhere = (
-        isinstance(trainer, dict)
-        and trainer.get("accelerator") == "gpu"
-        and torch.cuda.device_count() < trainer.get("devices", 1)
-    )
-    return configs.load(directory.config_path, [*(["trainer.accelerator=auto"] if is_elsewhere else []), *overrides])
-
-
-def recorded_experiment(directory: RunDirectory) -> Experiment[Any, Any]:
-    """Return what kind of experiment a run is.
-
-    Raises:
-        ConfigError: if it is none that there is.
-    """
-    return configs.find_experiment(recorded_values(directory).get("experiment"))
+def _name_of_shipped(path: Path) -> str | None:
+    """Return what runs of a config that ships are called; ``None`` for any other."""
+    if not path.exists():  # whoever reads it says so
+        return None
+    return next((name for name, file in runs_are_called().items() if file.samefile(path)), None)
 
 
 def recorded_values(directory: RunDirectory) -> dict[str, Any]:

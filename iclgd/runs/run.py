@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iclgd.config import ExperimentConfig
 from iclgd.runs.names import Named, UnknownNameError, check_names
-from iclgd.runs.opening import open_directory, recorded_config, recorded_experiment, recorded_values
+from iclgd.runs.opening import open_directory, recorded_values
+from iclgd.runs.recorded import recorded_config, recorded_experiment
 from iclgd.tracking.predictions import read_predictions
 from iclgd.tracking.run_directory import WEIGHTS, RunDirectoryError
 

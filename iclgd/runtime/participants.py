@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from iclgd.checks import InputError
-from iclgd.tracking.checkpoints import CONFIG, flat
+from iclgd.full_keys import flat
+from iclgd.tracking.checkpoints import CONFIG
 from iclgd.tracking.environment import record_processes
 from iclgd.tracking.run_directory import RunDirectory
 

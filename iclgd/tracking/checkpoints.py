@@ -17,6 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 from iclgd.files import FileError, read_text, write_atomically
+from iclgd.full_keys import flat
 from iclgd.terminal import say
 from iclgd.tracking.run_directory import RunDirectory, RunDirectoryError
 
@@ -222,19 +223,6 @@ def refuse_overrides(before: dict[str, Any], now: dict[str, Any], path: Path) ->
             raise RunDirectoryError(
                 f"{key}={value}: this cannot change within a run; start a new one with: iclgd run {path} {key}={value}"
             )
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values by their full keys.
-
-    Example:
-        >>> flat({"seed": 0, "task": {"name": "linear"}})
-        {'seed': 0, 'task.name': 'linear'}
-    """
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return result
 
 
 class Table:

@@ -3,12 +3,14 @@
 How projections are called within an attention module stands in :mod:`iclgd.models.projections`.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, GPT2LMHeadModel, PreTrainedConfig, PreTrainedModel
+from transformers import Cache, GPT2LMHeadModel, PreTrainedConfig, PreTrainedModel, modeling_gguf_pytorch_utils
+from transformers.activations import NewGELUActivation as NewGELUActivation
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward as sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask as sdpa_mask
@@ -80,6 +82,32 @@ class WithParts:
         model, found = self.extended.from_pretrained(*arguments, **keys)  # type: ignore[attr-defined]
         model.__class__ = self.kind
         return model, found
+
+
+@contextlib.contextmanager
+def without_progress_of_gguf() -> Iterator[None]:
+    """Let GGUF files be unpacked within the block without a progress bar, which has no switch."""
+    previous = modeling_gguf_pytorch_utils.tqdm
+    modeling_gguf_pytorch_utils.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        modeling_gguf_pytorch_utils.tqdm = previous
+
+
+def is_dispatched(model: PreTrainedModel) -> bool:
+    """Say whether accelerate has brought a model's parts to several devices."""
+    return hasattr(model, "hf_device_map")
+
+
+def place_like(other: PreTrainedModel, model: PreTrainedModel) -> None:
+    """Bring a model's parts to where those of another of the same shape are."""
+    if not is_dispatched(other):
+        model.to(other.get_input_embeddings().weight.device)
+        return
+    from accelerate import dispatch_model  # an extra
+
+    dispatch_model(model, device_map=other.hf_device_map, skip_keys=model._skip_keys_device_placement)
 
 
 def has_recurrent_state(model: PreTrainedModel) -> bool:

@@ -13,7 +13,7 @@ from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.watching import is_registered
 from iclgd.data.text_datamodule import QueryBatch
-from iclgd.models.language import LanguageModel
+from iclgd.models.language import LanguageModel, wrap
 from tests.language_models import (
     ARCHITECTURES,
     HEAD_SIZE,
@@ -26,7 +26,9 @@ from tests.language_models import (
     query_tokens,
     random_context,
     random_tokens,
+    tiny,
     tiny_double,
+    tiny_model,
 )
 
 LENGTHS = [9, 5, 7]
@@ -34,11 +36,11 @@ CONTEXT = random_context(40)
 DEMONSTRATION_TOKENS = torch.tensor([*range(1, 12), *range(13, 39)])  # without start and separators
 
 
-def finetuned_parameters(model: LanguageModel) -> list[dict[str, Tensor]]:
+def finetuned_parameters(model: LanguageModel, rate: float = 0.5) -> list[dict[str, Tensor]]:
     finetuned = Finetuned(model)
     loss = make_loss(model, "gradient_descent")
     for index in range(3):
-        finetuned.step(tuple(random_tokens(8, seed=80 + index).tolist()), 0.5, loss)
+        finetuned.step(tuple(random_tokens(8, seed=80 + index).tolist()), rate, loss)
     return finetuned.parameters
 
 
@@ -177,3 +179,16 @@ def test_asking_for_updates_changes_nothing_else(name: str) -> None:
         seen.append([logits, *captured.outputs, *captured.queries, *captured.scores, *captured.context_scores])
     assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
     assert all(torch.equal(weight, weights[key]) for key, weight in model.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "xglm", "falcon"])
+def test_small_updates_in_half_precision_are_no_rounding(name: str) -> None:
+    batch = query_batch(LENGTHS)
+    half = tiny(name, dtype=torch.bfloat16)
+    single = wrap(name, tiny_model(name).to(torch.bfloat16).float())  # the same rounded weights
+    found, expected = (
+        torch.stack(captured_updates(model, batch, finetuned_parameters(model, 1e-3), None).weight_updates)
+        for model in (half, single)
+    )
+    assert found.dtype == torch.float32
+    assert torch.cosine_similarity(found, expected, dim=-1).mean() > 0.99  # 0.3 to 0.6 of rounded keys and values

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from iclgd.analysis.attention_capture import capture_queries
 from iclgd.analysis.finetune import METHODS, FinetuneConfig, Finetuned, make_loss, next_token_loss
@@ -16,6 +17,8 @@ from tests.language_models import (
     HEAD_SIZE,
     HEADS,
     HIDDEN,
+    LAYERS,
+    VOCABULARY,
     architecture,
     random_tokens,
     tiny,
@@ -204,9 +207,31 @@ def test_steps_go_down(name: str) -> None:
     assert losses[-1] < losses[0] - 0.05
 
 
+@pytest.mark.parametrize(("dtype", "rate"), [(torch.bfloat16, 1e-4), (torch.float16, 2e-5)], ids=str)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_small_steps_are_not_lost_in_bfloat16(name: str) -> None:
-    model = tiny(name, dtype=torch.bfloat16)
+def test_one_small_step_moves_a_model_in_half_precision(name: str, dtype: torch.dtype, rate: float) -> None:
+    model = tiny(name, dtype=dtype)
+    before = weights_of(model)
+    for key, weight in before.items():
+        assert weight.dtype == (torch.float32 if is_changed(key) else dtype), key
+    finetuned = Finetuned(model)
+    finetuned.step(EXAMPLES[0], rate, make_loss(model, "gradient_descent"))
+    ids = torch.tensor([EXAMPLES[0]])
+    with torch.no_grad(), finetuned.applied():
+        after = weights_of(model)
+        moved = model.model(input_ids=ids, use_cache=False).logits
+    with torch.no_grad():
+        still = model.model(input_ids=ids, use_cache=False).logits
+    changed = [key for key, weight in after.items() if not torch.equal(weight, before[key]) and weight.ndim == 2]
+    lost = sum(int((after[key].to(dtype) == before[key].to(dtype)).sum()) for key in changed)
+    assert lost > 0.9 * sum(before[key].numel() for key in changed)  # which half precision would have left as it was
+    assert not torch.equal(moved, still)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_small_steps_add_up_where_everything_is_in_bfloat16(name: str) -> None:
+    model = tiny(name)
+    model.model.bfloat16()  # as Lightning's bf16-true does
     before = weights_of(model)
     finetuned, loss = Finetuned(model), make_loss(model, "gradient_descent")
     start = [part.clone() for part in parts_of(finetuned)]
@@ -235,11 +260,28 @@ def test_finetuned_models_are_apart_from_one_another() -> None:
         assert not torch.equal(one, moved)
 
 
+def test_a_step_makes_no_products_for_what_stays() -> None:
+    model = tiny("gpt2")
+    finetuned, loss = Finetuned(model), make_loss(model, "gradient_descent")
+    with FlopCounterMode(display=False) as counter:
+        finetuned.step(EXAMPLES[0], LEARNING_RATE, loss)
+    of_operations = counter.get_flop_counts()["Global"]
+    found = sum(of_operations[each] for each in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm))
+    length, projections = len(EXAMPLES[0]), 3 * HIDDEN**2
+    others = HIDDEN**2 + 2 * HIDDEN * model.model.transformer.h[0].mlp.c_fc.nf
+    head = HIDDEN * VOCABULARY * (length - 1)  # the last token has no loss
+    forward = length * LAYERS * (projections + others) + head
+    # No weight but those of keys and values gets a gradient (queries', in the same matrix, is thrown away), and no
+    # activation below the first layer's projections.
+    backward = head + length * LAYERS * others + length * (LAYERS - 1) * projections + length * LAYERS * projections
+    assert found == 2 * (forward + backward)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_the_loss_is_the_mean_over_all_tokens_but_the_first(dtype: torch.dtype) -> None:
     logits, ids = torch.randn(1, 6, 11).to(dtype), torch.randint(11, (1, 6))
     expected = -logits[0, :-1].float().log_softmax(-1)[torch.arange(5), ids[0, 1:]].mean()
-    assert torch.allclose(next_token_loss(logits, ids), expected)
+    assert torch.allclose(next_token_loss(logits[:, :-1], ids), expected)
     assert torch.allclose(expected, F.cross_entropy(logits[0, :-1].float(), ids[0, 1:]))
 
 

@@ -29,7 +29,8 @@ from iclgd.analysis.attention_capture import capture, check_capture
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.watching import is_registered
-from iclgd.models.language import LanguageModel, LanguageModelConfig, LanguageModelError, load_language_model, wrap
+from iclgd.models.language import LanguageModel, LanguageModelError, wrap
+from iclgd.models.loading import LanguageModelConfig, load_language_model
 from tests.language_models import query_batch, query_tokens, random_context, random_model, save, tiny_model
 
 SPECIAL = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}

@@ -8,6 +8,7 @@ from iclgd.analysis.attention_capture import capture
 from iclgd.analysis.finetune import Finetuned, make_loss
 from iclgd.analysis.kv_context import run_context
 from iclgd.analysis.observe import observe
+from iclgd.data.text_datamodule import QueryBatch
 from iclgd.models.language import LanguageModel
 from tests.language_models import (
     ARCHITECTURES,
@@ -17,12 +18,15 @@ from tests.language_models import (
     query_batch,
     query_tokens,
     random_context,
+    shown_attention,
     tiny,
+    tiny_model,
 )
 
 LENGTHS = [9, 5, 7, 1, 18]
 SINGLE = ((11,), (12,), (200,))
 MIXED = ((11, 12), (13,), (11, 14, 15, 16), (201,))
+LATE = ((11,), (12, 13), (201,))  # the first is not the first of several tokens
 START = (0,)
 CONTEXT = START + random_context(39)
 
@@ -112,6 +116,46 @@ def test_in_context_there_are_scores_and_updates(name: str, answers: tuple[tuple
         assert_close(getattr(seen, kind), getattr(other, kind))
     of_prompts = batch.mask[:, None, None]  # behind them there may be an answer's tokens
     assert_close(seen.scores * of_prompts, other.scores * of_prompts)
+
+
+@pytest.mark.parametrize("answers", [MIXED, LATE], ids=["mixed", "late"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_at_the_first_answer_is_seen_what_a_prompt_with_it_shows(
+    name: str, answers: tuple[tuple[int, ...], ...]
+) -> None:
+    model, batch = tiny(name), query_batch(LENGTHS)
+    finetuned = Finetuned(model)
+    finetuned.step(CONTEXT[:9], 0.1, make_loss(model, "gradient_descent"))
+    after = with_answer(batch, answers[0])
+    for context in (None, run_context(model, CONTEXT)):
+        before = () if context else START
+        changed = finetuned.parameters if context else None
+        seen = observe(model, after, answers, before, context, changed)
+        plain = observe(model, after._replace(answer=batch.answer), ((11,),), before, context, changed)
+        assert_close(seen.answer_scores, observe(model, batch, answers, before, context).answer_scores)
+        for kind in ("outputs", "queries", "scores", "context_scores", "context_updates", "weight_updates"):
+            if (expected := getattr(plain, kind)) is not None:
+                assert_close(getattr(seen, kind), expected)
+        assert torch.equal(seen.visible, plain.visible)
+        assert seen.scores.shape[-1] == max(LENGTHS) + len(answers[0])
+
+
+def test_attention_at_the_first_answer_is_what_transformers_shows_there() -> None:
+    model, batch = tiny("gpt2"), query_batch(LENGTHS)
+    seen = observe(model, with_answer(batch, LATE[0]), LATE, (), run_context(model, CONTEXT))
+    assert seen.context_scores is not None
+    for row, query in enumerate(query_tokens(batch)):
+        whole = torch.tensor([[*CONTEXT, *query, *LATE[0]]])
+        own = seen.scores[row, ..., : len(query) + len(LATE[0])]
+        shares = torch.cat([seen.context_scores[row], own], -1).softmax(-1)  # (L, H, N + T)
+        assert_close(shares, torch.stack(shown_attention(tiny_model("gpt2"), whole))[:, 0, :, -1])
+
+
+def with_answer(batch: QueryBatch, answer: tuple[int, ...]) -> QueryBatch:
+    rows = [query + list(answer) for query in query_tokens(batch)]
+    padded = [row + row[-1:] * (max(map(len, rows)) - len(row)) for row in rows]
+    repeated = torch.tensor([answer] * len(rows))
+    return batch._replace(tokens=torch.tensor(padded), lengths=batch.lengths + len(answer), answer=repeated)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)

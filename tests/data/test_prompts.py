@@ -13,9 +13,9 @@ from iclgd.data.prompts import (
     Prompts,
     build_prompts,
     select_demonstrations,
-    shuffle_labels,
 )
 from iclgd.data.seeding import named_generator
+from iclgd.data.shuffled_labels import shuffle_labels
 from iclgd.data.text import TextExample, TextSource, TextTask
 
 TASK = TextTask("toy", 1, "toy", "Say: {text} Mood:", ("sad", "happy"), TextSource(path="a/b"))
@@ -236,7 +236,8 @@ def test_overflow_drops_the_last_demonstrations(max_length: int, kept: int) -> N
     if kept < 3:
         assert prompts.notes == (f"demonstrations.num={kept}, not 3: the last ones are dropped: {lengths}",)
         assert message(build, full(), max_length=max_length) == (
-            f"toy: too long: {lengths}; set demonstrations.num={kept} or less, or demonstrations.overflow=drop"
+            f"toy: too long: {lengths}; set demonstrations.num={kept} or less, demonstrations.overflow=drop, or "
+            "task.overlong=drop"
         )
     else:
         assert build(full(), max_length=max_length) == prompts
@@ -246,12 +247,12 @@ def test_overflow_drops_the_last_demonstrations(max_length: int, kept: int) -> N
 def test_what_cannot_fit_is_refused(overflow: str) -> None:
     assert message(build, full(), max_length=20, overflow=overflow) == (
         "toy: too long even with one demonstration: it has 9 tokens, the longest query has 10 tokens, "
-        "the model's limit is 20; take another demonstrations.seed or a model with a longer context"
+        "the model's limit is 20; take another demonstrations.seed, task.overlong=drop or a model with a longer context"
     )
     assert message(build, full(), max_length=11, overflow=overflow) == (
         "toy: too long even without demonstrations: the longest query has 10 tokens, the model's limit is 11, "
-        "start and answer included; leave out the query 'Say: the rain and the sun 4 Mood:' "
-        "or take a model with a longer context"
+        "start and answer included; set task.overlong=drop, which leaves out the query "
+        "'Say: the rain and the sun 4 Mood:', or take a model with a longer context"
     )
 
 

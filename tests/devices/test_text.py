@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torchmetrics import Metric
-from transformers import XGLMConfig
+from transformers import PreTrainedModel, XGLMConfig
 
 import iclgd
 from benchmarks import text as benchmark
@@ -20,13 +21,15 @@ from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments import RunContext, text
+from iclgd.models.language import LanguageModel, untrained_twin, wrap
 from iclgd.modules.dual_form import Comparison
 from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import DeviceConfig
 from tests.conftest import ROOT
 from tests.devices.conftest import Gpu
-from tests.language_models import ANSWERS, TEMPLATE, random_tokens, task_rows, tiny, tiny_model, tiny_tokenizer
+from tests.language_models import ANSWERS, LAYERS, TEMPLATE, random_tokens, task_rows, tiny, tiny_model, tiny_tokenizer
+from tests.second_device import second_device
 
 There = Callable[[], AbstractContextManager[Any]]
 NAMES = ["gpt2", "mistral", "gpt_neo", "xglm"]  # fused projections; a window; two outside transformers' registry
@@ -63,10 +66,12 @@ class _WhereMetricsAre(Callback):
             self.devices |= {state.device.type for state in metric.metric_state.values()}
 
 
-def compare(name: str, method: str, precision: str, there: There | None = None) -> dict[str, float]:
+def compare(
+    name: str, method: str, precision: str, there: There | None = None, model: LanguageModel | None = None
+) -> dict[str, float]:
     """Run a comparison and, of GPT-2, a control that shares its model; return the summary."""
     prepare_process(num_threads=1)
-    model = tiny(name)
+    model = model or tiny(name)
     comparisons = [Comparison("", model, prompts())]
     if name == "gpt2":
         comparisons.append(Comparison("shuffled_labels", model, prompts(seed=5)))
@@ -77,7 +82,9 @@ def compare(name: str, method: str, precision: str, there: There | None = None) 
     with there() if there else contextlib.nullcontext(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "TextProgress", lambda: places)
         device = DeviceConfig(accelerator="gpu" if there else "cpu", precision=precision)
-        summary = text.execute(RunContext.alone(text.Config(finetune=finetune, trainer=device)), (data, module, []))
+        summary = text.execute(
+            RunContext.alone(text.Config(finetune=finetune, trainer=device)), text.Prepared(data, module, [])
+        )
     assert places.devices == {"cuda" if there else "cpu"}
     return summary
 
@@ -126,6 +133,31 @@ def embedded(accelerator: str, *overrides: str) -> dict[str, float]:
     config = configs.load(EMBEDDED, [*FEW, *overrides, f"trainer.accelerator={accelerator}"])
     assert isinstance(config, text.Config)
     return text.execute(RunContext.alone(config), text.prepare(config))
+
+
+def over_two_gpus(name: str) -> PreTrainedModel:
+    """Return a model whose layers, embeddings and head are on two GPUs, by turns."""
+    model = tiny_model(name)
+    parts = {"model.embed_tokens": 1, "model.rotary_emb": 0, "model.norm": 0, "lm_head": 1}
+    parts |= {f"model.layers.{index}": index % 2 for index in range(LAYERS)}
+    device_map = {part: f"cuda:{index}" for part, index in parts.items()}
+    dispatch_model(model, device_map=device_map, skip_keys=model._skip_keys_device_placement)
+    return model
+
+
+@pytest.mark.parametrize(("name", "method"), [("llama", "gradient_descent"), ("mistral", "layer_causal")])
+def test_a_model_over_two_gpus_measures_as_on_one(name: str, method: str) -> None:
+    expected = compare(name, method, "32-true")
+    with second_device(num_gpus=2):
+        dispatched = over_two_gpus(name)
+        model = wrap(name, dispatched)
+        before = tensors(dispatched)
+        assert {str(place) for _, place, *_ in before} == {"cuda:0", "cuda:1"}
+        found = compare(name, method, "32-true", contextlib.nullcontext, model)
+        assert tensors(dispatched) == before
+        twin = untrained_twin(model, 0).model
+        assert [each.device for each in twin.parameters()] == [each.device for each in dispatched.parameters()]
+    assert_close(found, expected, "32-true", Gpu(contextlib.nullcontext, is_real=False))
 
 
 @pytest.mark.slow

@@ -50,7 +50,8 @@ def test_demonstrations_help_more_than_finetuning_and_finetuning_helps(cli: Cli)
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_can_be_read(path: Path) -> None:
-    assert configs.load(path, [OFFLINE]).experiment == path.parent.name
+    kind = path.relative_to(ROOT / "configs").parts[0]
+    assert configs.load(path, [OFFLINE], may_lack=True).experiment == kind
 
 
 def test_a_language_model_is_trained_written_and_compared(cli: Cli) -> None:

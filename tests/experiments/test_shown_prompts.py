@@ -14,22 +14,34 @@ from transformers import PreTrainedTokenizerFast
 
 from iclgd import config as configs
 from iclgd.analysis.observe import Observation
-from iclgd.analysis.seen_queries import FinetuningAttention, SeenQueries
+from iclgd.analysis.seen_queries import FinetuningAttention, Reordered, SeenQueries
 from iclgd.data.prompts import Prompts
-from iclgd.data.text import load_task, text_task_names
+from iclgd.data.text import TextTask, load_task, text_task_names
 from iclgd.experiments import text
-from iclgd.measures import TEXT_METRICS, TOKENS
+from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.metrics.bootstrap import Resampling
 from iclgd.modules.similarities import Similarities
 from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import make_trainer
 from tests.conftest import ROOT
-from tests.language_models import LONG_ANSWERS, query_batch, save, tiny_model, tiny_tokenizer, write_task
+from tests.language_models import (
+    LONG_ANSWERS,
+    query_batch,
+    save,
+    tiny_model,
+    tiny_tokenizer,
+    write_task,
+)
 from tests.tokenizers import Kind, gpt2, legacy_llama, llama3, unigram, whole
 
 Cli = Callable[..., tuple[int, str, str]]
 CONFIG = ROOT / "configs" / "text" / "embedded.yaml"
+CHAT = (
+    "{{ '<s>Be brief.\n' }}{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}"
+    "{{ '\n' if message['role'] == 'user' else '</s>' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
 KEYS = ["demonstrations.num=3", "evaluation={controls: [], other_task: null}", "tracking.mode=disabled"]
+OWN_ANSWERS = ["a dull film, 10 times", "Positive"]
 
 
 def without_weights(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
@@ -54,11 +66,16 @@ def ids(parts: list[dict[str, Any]]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("beginning", [True, False])
-def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool) -> None:
+@pytest.mark.parametrize(
+    ("beginning", "place", "chat"), [(True, "prompt", False), (False, "first_answer", False), (True, "prompt", True)]
+)
+def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool, place: str, chat: bool) -> None:
     model, task = tmp_path / "model", write_task(tmp_path, answers=LONG_ANSWERS)
-    save(model, tiny_model("gpt2"), tiny_tokenizer(beginning))
-    keys = [f"model.name={model}", f"task.name={task}", "task.num_queries=4"]
+    tokenizer = tiny_tokenizer(beginning)
+    tokenizer.chat_template = CHAT
+    save(model, tiny_model("gpt2"), tokenizer)
+    keys = [f"model.name={model}", f"task.name={task}", "task.num_queries=4", f"evaluation.place={place}"]
+    keys += [f"demonstrations.chat={chat}"]
     config = configs.load(CONFIG, [*KEYS, *keys, "evaluation.batch_size=1", "evaluation.num_replicates=0"])
     assert isinstance(config, text.Config)
     data, module = text.prepare(config)[:2]
@@ -83,18 +100,34 @@ def test_the_model_gets_what_is_shown(cli: Cli, tmp_path: Path, beginning: bool)
         whole_prompt = ids(settings["in_context"])
         assert whole_prompt[: len(context)] == context
         prompts = {"zero_shot": (0, ids(settings["zero_shot"])), "in_context": (len(context), whole_prompt)}
+        first = [token["id"] for token in page["answers"][0]["tokens"]] if place == "first_answer" else []
         for name, (num_past, prompt) in prompts.items():
+            assert prompt[len(prompt) - len(first) :] == first
+            assert is_begun(num_past, prompt[num_past:], asked)
             for answer in page["answers"]:
                 own = [token["id"] for token in answer["tokens"]]
                 if len(own) > 1:  # the others are scored beside them
-                    assert (num_past, [*prompt, *own[:-1]][num_past:]) in asked
+                    assert is_begun(num_past, [*prompt[: len(prompt) - len(first)], *own[:-1]][num_past:], asked)
             assert counting[name]["last"] == [len(prompt) - 1]
         assert settings["finetuned"] == settings["zero_shot"]
-        batch = data.prompts[0].queries[page["query"]]
-        assert [whole_prompt[place] for place in counting["in_context"]["query"]] == list(batch)
+        query = data.prompts[0].queries[page["query"]]
+        assert [whole_prompt[index] for index in counting["in_context"]["query"]] == [*query, *first]
         assert counting["in_context"]["demonstrations"] == module.comparisons[0].attention.positions.tolist()
         assert page["label"] == data.prompts[0].labels[page["query"]]
     assert len({json.dumps(page["settings"]) for page in pages}) == 4
+    if chat:
+        texts = [part["text"] for part in pages[3]["settings"]["in_context"]]
+        assert [texts[0], texts[2]] == ["<s>Be brief.\n", "</s>"]
+        assert texts[1].startswith("user: Day: ")
+        assert texts[1].endswith(
+            (" It is\nassistant: quite bad", " It is\nassistant: good", "assistant: neither of them")
+        )
+        assert texts[-1] == f"user: {data.prompts[0].query_texts[3]}\nassistant:"
+
+
+def is_begun(num_past: int, tokens: list[int], passes: list[tuple[int, list[int]]]) -> bool:
+    """Say whether a pass has these tokens; what follows them changes nothing."""
+    return any(past == num_past and seen[: len(tokens)] == tokens for past, seen in passes)
 
 
 @pytest.mark.parametrize("kind", [gpt2, legacy_llama, llama3, unigram])
@@ -118,25 +151,33 @@ def test_tokens_are_named_and_say_their_text(cli: Cli, tmp_path: Path, kind: Kin
     assert own in (start["name"], start["text"])
 
 
+def row_of(task: TextTask, index: int) -> dict[str, Any]:
+    """Return a row of a shipped task."""
+    row: dict[str, Any] = {field: f"a gem of {field}, very {index}" for field in task.fields}
+    if isinstance(task.choices, tuple):
+        row |= dict(zip(task.choices, OWN_ANSWERS, strict=True))
+    elif task.choices is not None:
+        row |= {"choices": {"text": OWN_ANSWERS, "label": ["A", "B"]}}
+    return row | {task.label: "AB"[index % 2] if task.choice_names else index % 2}
+
+
 @pytest.mark.parametrize("kind", [gpt2, legacy_llama, llama3, unigram])
 def test_answers_of_all_shipped_tasks_are_those_of_whole_texts(cli: Cli, tmp_path: Path, kind: Kind) -> None:
     tokenizer = kind()
     folder = without_weights(tmp_path / "model", tokenizer)
     for name in text_task_names():
         task = load_task(name)
-        rows = [
-            {**{field: f"a gem of {field}, very {index}" for field in task.fields}, "label": index % len(task.answers)}
-            for index in range(4)
-        ]
+        rows = [row_of(task, index) for index in range(4)]
+        answers = list(task.answers) or OWN_ANSWERS
         data = tmp_path / name
         data.mkdir()
         for split in ("train", "validation"):
             (data / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         page = shown(cli, f"model.name={folder}", f"task.name={name}", f"task.data_dir={tmp_path}", "--query", 2)
-        assert [answer["text"] for answer in page["answers"]] == list(task.answers)
+        assert [answer["text"] for answer in page["answers"]] == answers
         prompt = task.template.format(**{field: f"a gem of {field}, very 2" for field in task.fields})
         query = [token["id"] for token in page["settings"]["zero_shot"][-1]["tokens"]]
-        for answer, text_of_answer in zip(page["answers"], task.answers, strict=True):
+        for answer, text_of_answer in zip(page["answers"], answers, strict=True):
             tokens = [token["id"] for token in answer["tokens"]]
             assert tuple(query + tokens) == whole(tokenizer, f"{prompt} {text_of_answer}"), (name, text_of_answer)
 
@@ -160,6 +201,7 @@ def observation(generator: torch.Generator, with_context: bool) -> Observation:
         context_visible=visible if with_context else None,
         context_updates=updates,
         weight_updates=drawn(2, 2, 3) if with_context else None,
+        next_token=drawn(40).log_softmax(-1),
     )
 
 
@@ -171,7 +213,7 @@ def changed(seen: Observation, kind: str, positions: Tensor, generator: torch.Ge
 
     changes: dict[str, Any] = {}
     if kind == "answers":
-        changes["answer_scores"] = seen.answer_scores.roll(1, 1)
+        changes |= {"answer_scores": seen.answer_scores.roll(1, 1), "next_token": other(seen.next_token)}
     elif kind == "last":
         changes["outputs"] = other(seen.outputs)
     elif kind == "query":
@@ -203,8 +245,11 @@ def test_measures_rest_on_the_tokens_that_they_name(kind: str) -> None:
     found = []
     for zero_shot, in_context, finetuned in (settings, others):
         attention = FinetuningAttention(queries, positions, [2, 3])
-        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian")
-        metrics = Similarities(2, Resampling(0), "gaussian").metrics
+        learning = {"in_context": in_context, "finetuned": finetuned}
+        other_order = {name: Reordered(each.next_token.flip(0), each.predictions) for name, each in learning.items()}
+        free = dict.fromkeys(("zero_shot", "in_context", "finetuned"), torch.zeros(3))
+        seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian", [other_order], free)
+        metrics = Similarities(2, Resampling(0), "gaussian", [ORDERS, CALIBRATION]).metrics
         found.append({name: TEXT_METRICS[name].inputs(seen) for name in metrics})
     for name, entry in TEXT_METRICS.items():
         pairs = zip(*(of[name] for of in found), strict=True)

@@ -41,6 +41,7 @@ DRAWS_AND_SEARCH = [
     "finetune.search={learning_rates: [0.03, 0.1, 0.3], num_rows: 8}",
 ]
 WHOLE = ["accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "rec2ftp", "put_right"]
+WHOLE += [f"next_token_{kind}{which}" for kind in ("overlap", "total_variation") for which in ("", "_zero_shot")]
 BY_LAYER = [
     "sim_aou",
     "sim_aou_random",
@@ -159,6 +160,7 @@ def check_predictions(directory: RunDirectory, controls: tuple[str | None, ...])
     return rows
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_numbers_can_be_computed_again_from_the_predictions(cli: Cli, config: Path) -> None:
     directory = run_directory(cli("run", config, controls("shuffled_labels"), "evaluation.batch_size=5")[1])
     rows = check_predictions(directory, (None, "shuffled_labels"))
@@ -184,6 +186,7 @@ def test_without_replicates_there_are_no_intervals(cli: Cli, config: Path) -> No
     assert found.keys() == {name for name in EXPECTED if not name.endswith(("_low", "_high"))}
 
 
+@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize(
     ("name", "answers"), [("gpt2", None), ("mistral", LONG_ANSWERS), ("xglm", LONG_ANSWERS)], ids=str
 )
@@ -205,6 +208,7 @@ def test_batch_sizes_change_nothing(
             assert other[key] == pytest.approx(value, abs=1e-5, nan_ok=True), key
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_same_seed_same_numbers_other_seed_other_numbers(cli: Cli, config: Path) -> None:
     first, again, other, others = (
         summary(cli("run", config, *seed, controls("untrained", "shuffled_labels"), "task.num_queries=12"))
@@ -232,6 +236,7 @@ def test_controls_have_their_prefixes_and_share_the_model(cli: Cli, config: Path
     assert found["untrained/sim_am"] != found["shuffled_labels/sim_am"]
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_another_tasks_data_may_be_below_the_data_folder(cli: Cli, config: Path, tmp_path: Path) -> None:
     write_task(tmp_path, "weather")
     other = write_task(tmp_path, "other", answers=["warm", "cold"])
@@ -242,6 +247,7 @@ def test_another_tasks_data_may_be_below_the_data_folder(cli: Cli, config: Path,
     assert "other_task/sim_aou" in summary(cli("run", config, *arguments))
 
 
+@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize(
     ("name", "override"),
     [
@@ -262,12 +268,14 @@ def test_methods_and_precisions_run(cli: Cli, config: Path, tmp_path: Path, name
         assert found["update_similarity"] == pytest.approx(expected["update_similarity"], abs=0.05)
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_double_precision_is_near_single(cli: Cli, config: Path) -> None:
     single, double = (summary(cli("run", config, f"trainer.precision={bits}-true")) for bits in (32, 64))
     for name in ("sim_aou", "sim_am", "kendall_examples", "update_similarity", "accuracy/in_context"):
         assert double[name] == pytest.approx(single[name], abs=1e-4)
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_dropped_demonstrations_are_noted(cli: Cli, config: Path) -> None:
     result = cli("run", config, "demonstrations={num: 30, overflow: drop}")
     summary(result)
@@ -275,9 +283,12 @@ def test_dropped_demonstrations_are_noted(cli: Cli, config: Path) -> None:
     assert "the last ones are dropped" in result[2]
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path: Path) -> None:
-    command = ["run", config, controls("untrained", "shuffled_labels"), *DRAWS_AND_SEARCH]
+    changes = [*DRAWS_AND_SEARCH, "demonstrations.num_orders=3"]
+    command = ["run", config, controls("untrained", "shuffled_labels"), *changes]
     expected = summary(cli(*command))
+    assert expected["order_sensitivity/in_context"] > 1e-3
     command += ["trainer.devices=2", "trainer.strategy=ddp"]
     address = free_address()
     (code, out, err), second = (
@@ -316,6 +327,39 @@ def test_prompts_that_are_too_long_are_refused(cli: Cli, config: Path, tmp_path:
     assert "the model's limit is 512; set demonstrations.num=" in message
     long = write_task(tmp_path, "long", validation=[{"text": "rain " * 300, "label": 0}])
     assert "too long even without demonstrations" in refused(cli, tmp_path, config, f"task.name={long}")
+
+
+def test_overlong_queries_are_left_out_of_all_draws_and_controls_and_counted(
+    cli: Cli, config: Path, tmp_path: Path
+) -> None:
+    rows = task_rows(10)
+    mixed = [*rows[:4], {"text": "rain " * 90, "label": 0}, *rows[4:], {"text": "wind " * 100, "label": 1}]
+    other = write_task(
+        tmp_path, "other", train=task_rows(30, text=lambda index: f"{'sun ' * 9} {index}"), answers=["no", "yes"]
+    )
+    keys = [
+        *("demonstrations.num=6", "demonstrations.num_draws=2", "evaluation.num_replicates=0"),
+        *("evaluation.controls=[shuffled_labels,other_task]", f"evaluation.other_task={other}"),
+    ]
+    found = []
+    for name, validation, overlong in (("all", mixed, "drop"), ("short", rows, "refuse")):
+        task = write_task(tmp_path, name, validation=validation)
+        overrides = [*keys, f"task.name={task}", f"task.overlong={overlong}"]
+        if name == "short":  # of the other task fewer are shown
+            code, out, err = cli("run", config, *overrides, "demonstrations.overflow=drop")
+        else:
+            code, out, err = cli("run", config, *overrides)
+            assert "note: task.overlong=drop: 2 of 12 queries are left out" in err
+            assert "5 of 10" in (shown := cli("show-prompt", config, *overrides, "--query", 5))[1]
+            assert "note: task.overlong=drop: 2 of 12 queries are left out" in shown[2]
+        assert code == 0, err
+        run = load_run(Path(out.splitlines()[-1]))
+        found.append(({**run.summary}, [{**row, "text": row["text"]} for row in run.predictions]))
+    (all_of_them, asked), (short, expected) = found
+    assert all_of_them.pop("overlong_queries") == 2
+    assert asked == expected
+    for name in short.keys() - UNSTEADY:
+        assert all_of_them[name] == pytest.approx(short[name], abs=1e-6, nan_ok=True), name
 
 
 def test_more_demonstrations_than_rows_are_refused(cli: Cli, config: Path, tmp_path: Path) -> None:
@@ -409,7 +453,7 @@ def test_without_internet_and_copy_one_line_says_so(
     message = refused(cli, tmp_path, config, "task.name=sst2")
     assert "sst2: not found locally and " in message
     assert "no connection to the hub" in message
-    assert "give task.data_dir=FOLDER with train.jsonl and validation.jsonl" in message
+    assert "give task.data_dir=FOLDER with train and validation data (.jsonl, .csv" in message
     message = refused(cli, tmp_path, config, "model.name=nobody/nothing")
     assert "nobody/nothing is no folder, and no " in message
 
@@ -472,6 +516,7 @@ def test_queries_must_be_enough_for_all_processes(cli: Cli, config: Path, tmp_pa
     assert "task.num_queries must be at least trainer.devices x trainer.num_nodes (2), got 1" in message
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_a_readout_that_is_not_plain_is_refused(cli: Cli, config: Path, tmp_path: Path) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
     cohere = CohereConfig(**sizes, vocab_size=VOCABULARY, bos_token_id=0, eos_token_id=1, pad_token_id=2)

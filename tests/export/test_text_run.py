@@ -21,6 +21,7 @@ from iclgd.experiments import text
 from iclgd.export.lmops import SETTINGS, arrange_context, context_columns, write_records
 from tests.language_models import save, task_rows, tiny_model, tiny_tokenizer, write_task
 
+pytestmark = pytest.mark.usefixtures("quick_images")
 Cli = Callable[..., tuple[int, str, str]]
 Records = dict[str, list[dict[str, Any]]]
 NUM_QUERIES, NUM_DEMONSTRATIONS = 12, 6
@@ -30,6 +31,7 @@ CASES = {
     "no_start_token": ("qwen2", False, "\n"),
     "long_separator": ("llama", True, "~~~\n"),
     "no_start_token_and_no_separator": ("gpt2", False, ""),
+    "at_the_first_answer": ("gpt2", True, "eos", "evaluation.place=first_answer"),
 }
 
 
@@ -184,11 +186,12 @@ def test_records_have_the_published_layout(case: str, tmp_path: Path, cli: Cli) 
             line = records[setting][index]
             assert set(line) == keys | ({"attn_q"} if setting == "ftzs" else set()), setting
             assert (line["gold_label"], type(line["pred_label"])) == (label, int)
-            assert np.shape(line["attn_map"]) == (model.num_layers, model.num_heads, len(query))
+            looked_at = query + prompts.answers[0] if case == "at_the_first_answer" else query
+            assert np.shape(line["attn_map"]) == (model.num_layers, model.num_heads, len(looked_at))
             # As one sequence, whose first token is the start token if there is one.
             before = prompts.context if setting == "icl" else prompts.start
             with with_weights:
-                seen = observe(model, single(before + query, label), prompts.answers)
+                seen = observe(model, single(before + looked_at, label), prompts.answers)
             scores = seen.scores[0, ..., : len(before)].sum(1).numpy()
             if setting == "icl":
                 scores = by_hand(scores, prompts)

@@ -15,6 +15,10 @@ from iclgd.metrics import (
     Accuracy,
     Bootstrap,
     Kendall,
+    ModelMean,
+    NextTokenOverlap,
+    OrderFlips,
+    OrderSensitivity,
     QueryMean,
     RandomSimAOU,
     Rec2FTP,
@@ -23,6 +27,7 @@ from iclgd.metrics import (
     SimAMDelta,
     SimAOU,
     TopKRecall,
+    TotalVariation,
     UpdateSimilarity,
     WilsonInterval,
 )
@@ -60,6 +65,22 @@ def recall(first: Tensor, second: Tensor) -> Tensor:
     return metrics.top_k_recall(first, second, 4)
 
 
+def overlap(first: Tensor, second: Tensor) -> Tensor:
+    return metrics.next_token_overlap(first, second, 4)[:, None]
+
+
+def variation(first: Tensor, second: Tensor) -> Tensor:
+    return metrics.total_variation(first, second)[:, None]
+
+
+def sensitivity(log_probabilities: Tensor) -> Tensor:
+    return metrics.order_sensitivity(log_probabilities)[:, None]
+
+
+def flips(choices: Tensor) -> Tensor:
+    return metrics.order_flips(choices)[:, None]
+
+
 CASES: dict[str, Case] = {
     "Accuracy": (Accuracy, answers(1), share),
     "Rec2FTP": (Rec2FTP, answers(3), percentage),
@@ -70,9 +91,14 @@ CASES: dict[str, Case] = {
     "UpdateSimilarity": (lambda: UpdateSimilarity(L), numbers(2, B, L, 2, 5), metrics.update_similarity),
     "Kendall": (lambda: Kendall(L), numbers(2, B, L, 9), metrics.kendall_tau),
     "TopKRecall": (lambda: TopKRecall(L, k=4), numbers(2, B, L, 9), recall),
+    "NextTokenOverlap": (lambda: NextTokenOverlap(k=4), [each.log_softmax(-1) for each in numbers(2, B, 30)], overlap),
+    "OrderSensitivity": (OrderSensitivity, [torch.stack(numbers(B, 4, 30)).log_softmax(-1)], sensitivity),
+    "OrderFlips": (OrderFlips, [torch.stack(numbers(4, B, 3)).argmax(-1).T], flips),
+    "TotalVariation": (TotalVariation, [each.log_softmax(-1) for each in numbers(2, B, 30)], variation),
 }
+OF_MODELS = {name for name, (make, *_) in CASES.items() if isinstance(make(), ModelMean)}
 names = pytest.mark.parametrize("name", CASES)
-of_layers = pytest.mark.parametrize("name", [name for name in CASES if name not in ("Accuracy", "Rec2FTP")])
+of_layers = pytest.mark.parametrize("name", [name for name in CASES if name not in ("Accuracy", "Rec2FTP", *OF_MODELS)])
 
 
 def wrapped(name: str) -> Interval:
@@ -102,7 +128,7 @@ def test_a_metric_is_the_mean_of_its_pure_function(name: str) -> None:
     metric = make()
     for places in torch.arange(B).split(9):
         metric.update(*(each[places] for each in inputs))
-    expected = function(*inputs).mean(0)
+    expected = function(*inputs).mean(0).squeeze()  # of one layer it is a number
     assert metric.compute().dtype == torch.float64
     torch.testing.assert_close(metric.compute(), expected, rtol=0, atol=1e-12)
 
@@ -113,7 +139,7 @@ def test_a_wrapper_adds_the_mean_over_layers_and_an_interval(name: str) -> None:
     means = function(*inputs).mean(0)
     rows = measured(name).compute()
     expected = [means.item()] if means.dim() == 0 else [*means.tolist(), means.mean().item()]
-    assert rows.shape == ((3,) if means.dim() == 0 else (L + 1, 3))
+    assert rows.shape == ((3,) if means.dim() == 0 else (len(means) + 1, 3))
     rows = rows.view(-1, 3)
     assert rows.dtype == torch.float64
     assert rows[:, 0].tolist() == pytest.approx(expected, abs=1e-12)

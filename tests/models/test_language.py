@@ -14,15 +14,9 @@ from transformers import DynamicCache, MptConfig, MptForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from iclgd.analysis.attention_capture import capture_queries
-from iclgd.models import language
-from iclgd.models.language import (
-    LanguageModelConfig,
-    LanguageModelError,
-    load_language_model,
-    load_tokenizer,
-    untrained_twin,
-    wrap,
-)
+from iclgd.models import loading
+from iclgd.models.language import LanguageModel, LanguageModelError, untrained_twin, wrap
+from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.models.projections import KeyValueProjection, find_projections
 from tests.language_models import (
     ARCHITECTURES,
@@ -50,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     return save(tmp_path / "my-model", tiny_model("gpt2"), tiny_tokenizer())
 
 
-def load(name: Any, seed: int = 0, **keys: Any) -> language.LanguageModel:
+def load(name: Any, seed: int = 0, **keys: Any) -> LanguageModel:
     return load_language_model(LanguageModelConfig(str(name), **keys), seed)
 
 
@@ -130,9 +124,9 @@ def test_revisions_are_the_models(folder: Path, monkeypatch: pytest.MonkeyPatch)
         return staticmethod(loader)
 
     loaded = tiny_model("gpt2"), {"missing_keys": set()}
-    monkeypatch.setattr(language.AutoModelForCausalLM, "from_pretrained", record("model", loaded))
-    monkeypatch.setattr(language.AutoConfig, "from_pretrained", record("config", tiny_model("gpt2").config))
-    monkeypatch.setattr(language.AutoTokenizer, "from_pretrained", record("tokenizer", None))
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", record("model", loaded))
+    monkeypatch.setattr(loading.AutoConfig, "from_pretrained", record("config", tiny_model("gpt2").config))
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", record("tokenizer", None))
     own = LanguageModelConfig("some/model", revision="abc")
     other = LanguageModelConfig("some/model", revision="abc", tokenizer="some/tokenizer")
     load_language_model(own, 0)
@@ -180,7 +174,11 @@ def test_broken_folders_are_one_line(folder: Path, tmp_path: Path) -> None:
     assert "not a valid JSON file" in broken(lambda path: (path / "config.json").write_text("{"))
     assert "Unrecognized model" in broken(lambda path: (path / "config.json").write_text("{}"))
     assert "model type `nonsense`" in broken(lambda path: change_config(path, model_type="nonsense"))
-    assert "AutoModelForCausalLM" in broken(lambda path: change_config(path, model_type="t5"))
+    for kind in ("t5", "vit", "distilbert"):  # an encoder with its decoder, and encoders
+        shutil.copytree(folder, tmp_path / kind)
+        change_config(tmp_path / kind, model_type=kind)
+        expected = f"model.name: {tmp_path / kind} is no causal language model, but {kind}"
+        assert message(lambda: load(tmp_path / kind)) == expected  # noqa: B023
     assert "lack bert.embeddings" in broken(lambda path: change_config(path, model_type="bert"))
     assert "divisible" in broken(lambda path: change_config(path, n_head=5))
     assert "no file named model.safetensors" in broken(lambda path: (path / "model.safetensors").unlink())

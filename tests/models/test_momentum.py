@@ -13,7 +13,8 @@ import iclgd
 from iclgd.checks import InputError
 from iclgd.data.seeding import named_generator
 from iclgd.models.gpt import GPTConfig, build_gpt
-from iclgd.models.language import LanguageModelConfig, LanguageModelError, load_language_model, untrained_twin
+from iclgd.models.language import LanguageModelError, untrained_twin
+from iclgd.models.loading import LanguageModelConfig, load_language_model
 from iclgd.models.momentum import (
     CHUNK,
     Momentum,

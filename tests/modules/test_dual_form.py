@@ -107,7 +107,7 @@ def test_one_score_that_is_not_finite_leaves_no_answer(place: int, value: float)
     scores = torch.tensor([[-1.0, -2.0], [-2.0, -1.0]])
     scores[1, place] = value
     nothing = torch.zeros(2, 1, 1)
-    seen = Observation(scores, nothing, nothing, nothing, nothing, nothing, None, None, None, None)
+    seen = Observation(scores, nothing, nothing, nothing, nothing, nothing, None, None, None, None, nothing)
     assert seen.predictions.tolist() == [0, NO_ANSWER]
     correct = seen.correct(torch.tensor([0, 0]))
     assert correct[0] == 1

@@ -254,10 +254,11 @@ def test_published_numbers_are_those_of_the_results_page() -> None:
     assert all(f"{each.value:.4f}".rstrip("0") in page for each in regression)
     assert all(each.source for each in PUBLISHED)
     keys = {
-        f"{name}": flat_config(configs.to_dict(configs.load(find("config", name)))) for name in ("one_layer", "sst2")
+        f"{name}": flat_config(configs.to_dict(configs.load(find("config", name))))
+        for name in ("one_layer", "dai2023/sst2")
     }
     for each in PUBLISHED:  # a key that no config has would let every run pass
-        config = keys["one_layer" if each.needs["experiment"] == ("regression",) else "sst2"]
+        config = keys["one_layer" if each.needs["experiment"] == ("regression",) else "dai2023/sst2"]
         assert set(each.needs) <= set(config)
         assert mismatches(each, {**config, "experiment": "other"}) == ["experiment", *mismatches(each, config)]
 

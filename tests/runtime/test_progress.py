@@ -6,6 +6,7 @@ import pytest
 
 from iclgd.runtime.progress import NUM_PLAIN_LINES
 
+pytestmark = pytest.mark.usefixtures("quick_images")
 Cli = Callable[..., tuple[int, str, str]]
 
 

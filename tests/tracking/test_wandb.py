@@ -16,6 +16,7 @@ from iclgd.tracking.wandb import TrackingConfig, TrackingError, resolve_mode
 from tests.tracking.copied_rows import lines
 from tests.wandb_server import WandbServer
 
+pytestmark = pytest.mark.usefixtures("quick_images")
 Cli = Callable[..., tuple[int, str, str]]
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from iclgd.report.results import Curve, Results, drawable
 from iclgd.report.settings import SEEDS, by_setting
 from iclgd.review.gather import ReviewedRun
-from iclgd.review.settings import DRAW, is_setting, labels_of
+from iclgd.review.settings import draws_of, is_setting, labels_of
 from iclgd.review.texts import listed
 
-MOST_SETTINGS = 6
+MOST_SETTINGS, MOST_TASKS = 6, 12  # of text runs there may be six tasks, each with two kinds of finetuning
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ChartedRun:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Return the seeds of its trained models, or the draw of a text run's demonstrations."""
+        """Return the seeds of its trained models, or the draws of a text run's demonstrations."""
         return seeds_of(self.run)
 
 
@@ -96,7 +96,7 @@ def groups_of(runs: Sequence[ReviewedRun], notes: Notes, over: Sequence[str] = S
     configs = [{key: value for key, value in run.config.items() if is_setting(key)} for run in runs]
     found = by_setting(zip(configs, runs, strict=True), over)
     found.sort(key=lambda each: not any(run.is_complete for run in each[1]))  # what has come to its end is shown first
-    shown = found[:MOST_SETTINGS]
+    shown = found[: MOST_TASKS if all(run.has_draws for run in runs) else MOST_SETTINGS]
     if len(found) > len(shown):
         notes.add(f"charts show the first {len(shown)} of {len(found)} settings; all are in the tables")
     labels = labels_of([setting for setting, _ in found])
@@ -126,11 +126,8 @@ def _without_repeated(runs: Sequence[ReviewedRun], over: Sequence[str]) -> list[
 
 
 def seeds_of(run: ReviewedRun) -> tuple[int, ...]:
-    """Return the seeds of a run; of a text run, in which the seed has no part, the draw of its demonstrations."""
-    if run.experiment != "text":
-        return run.seeds
-    draw = run.config.get(DRAW, 0)
-    return (draw,) if isinstance(draw, int) else ()
+    """Return the seeds of a run; of a text run, in which the seed has no part, the draws of its demonstrations."""
+    return tuple(draws_of(run)) if run.has_draws else run.seeds
 
 
 def together(group: Group, read: Callable[[Results], Curve | None], what: str, notes: Notes) -> Curve | None:

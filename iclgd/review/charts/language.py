@@ -23,7 +23,8 @@ LOSSES = {"val/loss": "all tokens", "val/label_loss": "labels"}
 
 def learning_to_learn(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     """Return the accuracy after so many demonstrations, at the end of each setting, and over training of the first."""
-    shown = [(group, numbers) for group in groups if (numbers := _numbers(group))]
+    trained = [group for group in groups if not any(run.run.has_draws for run in group.runs)]
+    shown = [(group, numbers) for group in trained if (numbers := _numbers(group))]
     if not shown:
         return []
     first, numbers = shown[0]
@@ -40,11 +41,19 @@ def learning_to_learn(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         if (curve := together(group, partial(_final, pattern=AFTER), "accuracy over demonstrations", notes))
     ]
     over_training = Plot(first.label or "over training", Axis(STEP), Axis(ACCURACY), lines)
-    trained = Plot("trained", Axis(DEMONSTRATIONS), Axis(ACCURACY), at_the_end)
+    at_the_end_of_training = Plot("trained", Axis(DEMONSTRATIONS), Axis(ACCURACY), at_the_end)
     what = title("accuracy after demonstrations", [group for group, _ in shown])
     metrics = [_name(number) for number in numbers]
     text = f"Trained: {told(at_the_end)} Over training: {told(lines)}"
-    return [Chart("learning_to_learn", what, [over_training, trained], text, Live("lines", metrics, LOGGED_STEP))]
+    return [
+        Chart(
+            "learning_to_learn",
+            what,
+            [over_training, at_the_end_of_training],
+            text,
+            Live("lines", metrics, LOGGED_STEP),
+        )
+    ]
 
 
 def _numbers(group: Group) -> list[int]:

@@ -6,6 +6,7 @@ from iclgd.messages import first_line
 from iclgd.report.settings import SEEDS
 from iclgd.review.charts.accuracies import accuracy, recall
 from iclgd.review.charts.algorithms import functions, which_algorithm
+from iclgd.review.charts.few_shot import accuracy_by_demonstrations
 from iclgd.review.charts.groups import Group, Notes, groups_of
 from iclgd.review.charts.language import learning_to_learn, perplexity_by_length, validation_loss
 from iclgd.review.charts.shifts import iterated, out_of_distribution
@@ -33,6 +34,7 @@ CHARTS: dict[str, Make] = {  # in their order on the page
     "rec2ftp": recall,
     "attention": no_attention,
     "finetuning": finetuning,
+    "accuracy_by_demonstrations": accuracy_by_demonstrations,
     "learning_to_learn": learning_to_learn,
     "perplexity_by_length": perplexity_by_length,
     "validation_loss": validation_loss,

@@ -21,6 +21,7 @@ NO_ATTENTION = (
     "attention to each demonstration: runs keep none; how alike its order is in both settings is the chart of Kendall"
 )
 ONLY_QUERIES = "95 % intervals over queries"
+OF_DRAWS = "95 % intervals over draws and queries"  # in one run
 
 
 def measure_label(name: str) -> str:
@@ -111,7 +112,9 @@ def whose(groups: Sequence[Group]) -> str:
     numbers = {len(group.runs) > 1 for group in groups}
     if numbers == {True}:
         return "95 % intervals over repetitions"
-    return ONLY_QUERIES if numbers == {False} else "95 % intervals over repetitions, of a single run over queries"
+    if numbers == {False}:
+        return OF_DRAWS if all(group.num_repetitions > 1 for group in groups) else ONLY_QUERIES
+    return "95 % intervals over repetitions, of a single run over queries"
 
 
 def bar_series(

@@ -61,7 +61,7 @@ def title(what: str, groups: Sequence[Group], analysis: str | None = None, of_ta
 def seeds_text(groups: Sequence[Group]) -> str:
     """Say how many seeds there are."""
     numbers = sorted({group.num_repetitions for group in groups})
-    is_text = all(run.run.experiment == "text" for group in groups for run in group.runs)
+    is_text = all(run.run.has_draws for group in groups for run in group.runs)
     what, many = ("draw of demonstrations", "draws of demonstrations") if is_text else ("seed", "seeds")
     if len(numbers) == 1:
         text = counted(numbers[0], what, many)

@@ -6,7 +6,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from iclgd.report.settings import SEEDS
@@ -43,6 +42,8 @@ def importance(rows: Iterable[Row], goal: str = "minimize", over: Sequence[str] 
     distributions = {key: found for key, found in distributions.items() if not found.single()}
     if len(done) < FEWEST_TRIALS or not distributions or len({row.metric for row in done}) == 1:
         return None
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn: 2 s
+
     study = optuna.create_study(direction="maximize" if goal == "maximize" else "minimize")
     for row in done:
         values = {key: _drawn(row.values[key], each) for key, each in distributions.items()}

@@ -12,6 +12,7 @@ from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.progress.reading import read_sweep
 from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions
 from tests.conftest import ROOT
+from tests.processes import NOT_FOR_READING, modules_after
 from tests.sweeps.conftest import MakeSweep
 from tests.sweeps.progress.conftest import LOSSES, RATES, MakeRates, add_run
 
@@ -45,6 +46,13 @@ def test_trials_and_settings(make_rates: MakeRates) -> None:
     assert rates == [0.001, 0.003, 0.01, 0.03]
     assert [(setting.done, setting.planned) for setting in results.settings] == [(3, 3), (1, 3), (3, 3), (3, 3)]
     assert [setting.is_finite for setting in results.settings] == [True, True, False, True]
+
+
+def test_sweeps_are_read_without_torch(make_rates: MakeRates) -> None:
+    folder = str(make_rates().path)
+    loaded = modules_after(["sweep", "status", folder, "--once"], ["sweep", "best", folder])
+    assert "optuna" in loaded
+    assert not loaded & NOT_FOR_READING
 
 
 def test_the_command_starts_the_same_sweep_again(make_sweep: MakeSweep, tmp_path: Path) -> None:
