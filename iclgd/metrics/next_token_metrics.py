@@ -27,7 +27,7 @@ class NextTokenOverlap(ModelMean):
     As output of ``compute``: a share in [0, 1], a scalar.
 
     Args:
-        k: at least 1; [Shen] take 10.
+        k: at least 1.
 
     Raises:
         ValueError: if shapes do not fit or k is below 1.
