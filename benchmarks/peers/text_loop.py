@@ -246,8 +246,8 @@ def cosine(first: Array, second: Array) -> Any:
 
 
 def softmax(scores: Array) -> Array:
-    """Return the softmax of a vector, in double precision: in single precision wide scores underflow to ties."""
+    """Return the softmax along the last axis, in double precision: in single one wide scores underflow to ties."""
     scores = scores.astype(np.float64)
-    shares: Array = np.exp(scores - scores.max())
-    shares /= shares.sum()
+    shares: Array = np.exp(scores - scores.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
     return shares

@@ -20,7 +20,7 @@ class Answers(NamedTuple):
 
     Args:
         indices: of the queries, (Q,).
-        scores: mean log-probability of each answer's tokens, (Q, number of answers).
+        scores: mean log-probability of each answer's tokens, (Q, number of answers), -infinity where a query has fewer.
         choices: the index of the best answer, ``NO_ANSWER`` if there is none, (Q,).
     """
 
@@ -82,7 +82,6 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
         comparisons: in their order.
     """
     for name, draw, prompts, settings, likenesses, content_free in comparisons:
-        texts = prompts.answer_texts
         without_content = {
             setting: calibrated(settings[setting].scores, free) for setting, free in content_free.items()
         }
@@ -91,6 +90,7 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
         likeness = zip(*alike, strict=True) if alike else [()] * len(prompts.labels)
         queries = zip(prompts.query_texts, prompts.labels, likeness, *columns, strict=True)
         for query, (text, label, of_likeness, *of_query) in enumerate(queries):
+            texts = prompts.answer_texts_of(query)
             for setting, (scores, choice) in zip(settings, of_query, strict=True):
                 row = {
                     "control": name or None,
@@ -100,7 +100,7 @@ def prediction_rows(comparisons: Sequence[Answered]) -> Iterator[dict[str, Any]]
                     "text": text,
                     "label": texts[label],
                     "choice": None if choice == NO_ANSWER else texts[choice],
-                    "scores": dict(zip(texts, scores, strict=True)),
+                    "scores": dict(zip(texts, scores[: len(texts)], strict=True)),
                 }
                 if setting in without_content:
                     own = without_content[setting][query]

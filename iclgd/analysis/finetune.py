@@ -16,6 +16,7 @@ from iclgd import checks
 from iclgd.analysis.attention_capture import capture_queries
 from iclgd.analysis.layer_causal import make_layer_causal_loss
 from iclgd.analysis.precision import at_least_single
+from iclgd.analysis.readout import logits_at
 from iclgd.models.language import LanguageModel
 
 METHODS = {
@@ -181,14 +182,19 @@ def make_loss(model: LanguageModel, method: str) -> Callable[[Tensor], Tensor]:
     """
     if method == "layer_causal":
         return make_layer_causal_loss(model)
-    return lambda ids: next_token_loss(model.model(input_ids=ids, use_cache=False).logits, ids)
+
+    def loss(ids: Tensor) -> Tensor:
+        with logits_at(model, lambda hidden: hidden[:, :-1]):  # the last token has no next one
+            return next_token_loss(model.model(input_ids=ids, use_cache=False).logits, ids)
+
+    return loss
 
 
 def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
     """Return the causal language modelling loss, the mean over all tokens but the first.
 
     Args:
-        logits: shape ``(1, T, V)``.
+        logits: of all tokens but the last, shape ``(1, T - 1, V)``.
         ids: the tokens, shape ``(1, T)``.
     """
-    return F.cross_entropy(at_least_single(logits[0, :-1]), ids[0, 1:].to(logits.device))
+    return F.cross_entropy(at_least_single(logits[0]), ids[0, 1:].to(logits.device))

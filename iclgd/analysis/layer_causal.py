@@ -29,8 +29,8 @@ def make_layer_causal_loss(model: LanguageModel) -> Callable[[Tensor], Tensor]:
     def loss(ids: Tensor) -> Tensor:
         total = torch.zeros((), device=ids.device)
         for hidden in detached_layer_outputs(model, layers, ids):
-            logits = _through(readout, hidden)
-            of_layer = F.cross_entropy(at_least_single(logits[0, :-1]), ids[0, 1:].to(logits.device))
+            logits = _through(readout, hidden[:, :-1])[0]  # the last token has no next one
+            of_layer = F.cross_entropy(at_least_single(logits), ids[0, 1:].to(logits.device))
             total = total + of_layer.to(total.device)
         return total
 

@@ -4,30 +4,33 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from iclgd.analysis.attention_capture import Captured, capture
 from iclgd.analysis.kv_context import Context
 from iclgd.analysis.precision import at_least_single
+from iclgd.analysis.readout import logits_at
 from iclgd.analysis.watching import is_registered
-from iclgd.data.text_datamodule import QueryBatch
+from iclgd.data.text_datamodule import QueryBatch, padded_answers
 from iclgd.models.language import LanguageModel
 
 NO_ANSWER = -1  # the index of an answer that is not there
 
 
-def best_answers(scores: Tensor) -> Tensor:
+def best_answers(scores: Tensor, absent: Tensor | None = None) -> Tensor:
     """Return the index of each query's best answer, ``NO_ANSWER`` if a score is not finite, shape ``(...)``.
 
     Args:
         scores: shape ``(..., number of answers)``.
+        absent: which answers a query does not have, whose scores are -infinity; likewise.
 
     Example:
         >>> best_answers(torch.tensor([[-1.0, -0.5], [-0.5, math.nan]]))
         tensor([ 1, -1])
     """
-    return scores.argmax(-1).masked_fill(~scores.isfinite().all(-1), NO_ANSWER)
+    is_known = scores.isfinite() if absent is None else scores.isfinite() | absent
+    return scores.argmax(-1).masked_fill(~is_known.all(-1), NO_ANSWER)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Observation:
     B queries of at most T tokens, L layers, hidden size C, H heads of size E, a context of N tokens.
 
     Args:
-        answer_scores: mean log-probability of each answer's tokens, shape ``(B, number of answers)``.
+        answer_scores: mean log-probability of each answer's tokens, shape ``(B, number of answers)``; -infinity for
+            an answer that a query does not have.
         outputs: the attention blocks' outputs, shape ``(B, L, C)``.
         queries: scaled query vectors, heads one after the other, shape ``(B, L, H * E)``.
         scores: with the query's own tokens, before the softmax, shape ``(B, L, H, T)``; where the layer's mask hides a
@@ -49,6 +53,7 @@ class Observation:
         context_updates: dW_ICL q of each head, shape ``(B, L, H, E)``; ``None`` unless asked for.
         weight_updates: dW_FT q of each head, likewise.
         next_token: log-probabilities of the whole vocabulary, shape ``(B, V)``; too large to be kept over batches.
+        absent: which answers a query does not have, shape ``(B, number of answers)``; ``None``: all have all.
     """
 
     answer_scores: Tensor
@@ -62,11 +67,12 @@ class Observation:
     context_updates: Tensor | None
     weight_updates: Tensor | None
     next_token: Tensor
+    absent: Tensor | None = None
 
     @property
     def predictions(self) -> Tensor:
         """Return the index of each query's best answer, shape ``(B,)``; ``NO_ANSWER`` if a score is not finite."""
-        return best_answers(self.answer_scores)
+        return best_answers(self.answer_scores, self.absent)
 
     def correct(self, labels: Tensor) -> Tensor:
         """Return whether each query's answer is right: 1, 0, or NaN if there is none; shape ``(B,)``, float64.
@@ -81,7 +87,7 @@ class Observation:
     def is_finite(self) -> Tensor:
         """Return whether all numbers of each layer, and last the scores, are finite, shape ``(L + 1,)``."""
         layers = self.outputs.isfinite().all(-1).all(0) & self.queries.isfinite().all(-1).all(0)
-        return torch.cat([layers, self.answer_scores.isfinite().all().view(1)])
+        return torch.cat([layers, (self.predictions != NO_ANSWER).all().view(1)])
 
 
 @torch.no_grad()
@@ -99,7 +105,7 @@ def observe(
     Args:
         model: with the weights of the setting.
         batch: the queries.
-        answers: the tokens of each possible answer.
+        answers: the tokens of each possible answer, if the queries have none of their own.
         start: the beginning-of-sequence token, where there is no context (which has it).
         context: the demonstrations, already run.
         finetuned: for the two updates of the dual form, see :func:`iclgd.analysis.attention_capture.capture`.
@@ -107,41 +113,58 @@ def observe(
     """
     prefix = torch.tensor(start, dtype=torch.long, device=batch.tokens.device).expand(len(batch.tokens), -1)
     home = batch.tokens.device
+    choices, lengths, sizes = _choices(answers, batch)
     tokens = torch.cat([prefix, batch.tokens], dim=1).to(model.device)
     last = (len(start) + batch.lengths - 1).to(model.device)  # where is looked
     asked = last - batch.answer.shape[1]  # what predicts the answer
     # One token of an answer needs no more than the prompt; longer answers are appended, one after the other.
-    longer = [index for index, answer in enumerate(answers) if len(answer) > 1]
-    scores = [torch.empty(0)] * len(answers)
+    longer = [index for index, size in enumerate(sizes) if size > 1]
+    scores: list[Tensor] = []
     captured = None
     if batch.answer.shape[1]:  # the first answer stands there already
         longer = [0, *(index for index in longer if index)]
     for index in longer or [0]:
-        answer = answers[index]
-        extended, positions = _append(tokens, asked, answer[:-1])
+        answer = choices[:, index, : sizes[index]]
+        extended, positions = _append(tokens, asked, answer[:, :-1].to(model.device))
         updated = finetuned if captured is None else None  # one look is enough
         with capture(model, last, context, updated, demonstration_tokens) as seen:
             log_probabilities = _log_probabilities(model, extended, positions, context).to(home)
         if captured is None:
             captured, next_token = seen, log_probabilities[:, 0].contiguous()
-            for single in (single for single, other in enumerate(answers) if len(other) == 1):
-                scores[single] = log_probabilities[:, 0, answers[single][0]]
-        if len(answer) > 1:
-            of_tokens = log_probabilities[:, range(len(answer)), list(answer)]
-            scores[index] = of_tokens.mean(-1)
+            scores = list(next_token.gather(-1, choices[..., 0]).unbind(1))
+        if sizes[index] > 1:
+            of_tokens = log_probabilities.gather(-1, answer[..., None])[..., 0]
+            scores[index] = _mean(of_tokens, lengths[:, index])
     assert captured is not None
-    return _observation(captured, torch.stack(scores, dim=1), next_token, len(start), batch.tokens.shape[1])
+    absent = lengths == 0
+    answer_scores = torch.stack(scores, dim=1).masked_fill(absent, -math.inf)
+    return _observation(captured, answer_scores, next_token, absent, len(start), batch.tokens.shape[1])
 
 
-def _append(tokens: Tensor, last: Tensor, answer: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Put an answer's tokens after each prompt; return tokens and the positions that predict the answer ``(B, m)``."""
-    positions = last[:, None] + torch.arange(len(answer) + 1, device=tokens.device)
-    if not answer:
-        return tokens, positions
-    extended = F.pad(tokens, (0, len(answer)))
-    return extended.scatter(
-        1, positions[:, 1:], torch.tensor(answer, device=tokens.device).expand(len(tokens), -1)
-    ), positions
+def _choices(answers: tuple[tuple[int, ...], ...], batch: QueryBatch) -> tuple[Tensor, Tensor, list[int]]:
+    """Return each query's answers ``(B, C, M)``, their lengths ``(B, C)``, and the largest length of each of the C."""
+    if batch.choices.shape[1]:
+        _, num_choices, longest = batch.choices.shape
+        return batch.choices, batch.choice_lengths, [longest] * num_choices
+    tokens, lengths = (part.to(batch.tokens.device) for part in padded_answers([answers], len(answers)))
+    size = len(batch.tokens)
+    return tokens.expand(size, -1, -1), lengths.expand(size, -1), list(map(len, answers))
+
+
+def _mean(values: Tensor, lengths: Tensor) -> Tensor:
+    """Return the mean of the first values of each row, ``(B, m)``; of none it is 0."""
+    is_in = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    return values.masked_fill(~is_in, 0.0).sum(-1) / lengths.clamp(min=1)
+
+
+def _append(tokens: Tensor, last: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
+    """Put an answer's tokens ``(B, m)`` after each prompt; return tokens and the positions ``(B, m + 1)`` before them.
+
+    The last of these positions is the last answer token's.
+    """
+    size = answer.shape[1]
+    positions = last[:, None] + torch.arange(size + 1, device=tokens.device)
+    return (F.pad(tokens, (0, size)).scatter(1, positions[:, 1:], answer) if size else tokens), positions
 
 
 def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, context: Context | None) -> Tensor:
@@ -149,20 +172,21 @@ def _log_probabilities(model: LanguageModel, tokens: Tensor, positions: Tensor, 
     rows = torch.arange(len(tokens), device=tokens.device)[:, None]
     past = None if context is None else context.cache(is_joined=not is_registered(model))
 
-    def keep_positions(_head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return (inputs[0][rows.to(inputs[0].device), positions.to(inputs[0].device)],)
+    def keep_positions(hidden: Tensor) -> Tensor:
+        return hidden[rows.to(hidden.device), positions.to(hidden.device)]
 
-    # transformers' own logits_to_keep takes the same positions of all prompts.
-    head = model.model.get_output_embeddings().register_forward_pre_hook(keep_positions)
-    try:  # most models do not use a past without use_cache
+    with logits_at(model, keep_positions):  # most models do not use a past without use_cache
         logits: Tensor = model.model(input_ids=tokens, past_key_values=past, use_cache=past is not None).logits
-    finally:
-        head.remove()
     return at_least_single(logits).log_softmax(-1)
 
 
 def _observation(
-    captured: Captured, answer_scores: Tensor, next_token: Tensor, num_start: int, num_tokens: int
+    captured: Captured,
+    answer_scores: Tensor,
+    next_token: Tensor,
+    absent: Tensor,
+    num_start: int,
+    num_tokens: int,
 ) -> Observation:
     def stacked(layers: list[Tensor]) -> Tensor:
         return torch.stack([each.to(answer_scores.device) for each in layers], dim=1)
@@ -183,4 +207,5 @@ def _observation(
         if_any(captured.context_updates),
         if_any(captured.weight_updates),
         next_token,
+        absent,
     )

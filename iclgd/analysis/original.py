@@ -17,9 +17,9 @@ from iclgd.data.prompts import (
     Prompts,
     build_prompts,
     select_demonstrations,
-    shuffle_labels,
 )
 from iclgd.data.seeding import named_generator
+from iclgd.data.shuffled_labels import shuffle_labels
 from iclgd.data.text import TextExample, TextTask, TextTaskError, load_examples, load_task
 from iclgd.models.language import LanguageModel, untrained_twin
 
@@ -120,8 +120,8 @@ class Original:
     def held_out(self, rows: Sequence[TextExample], draws: Sequence["Original"], num: int) -> Prompts:
         """Return prompts that ask training rows which are no demonstrations and no queries, to judge finetuning by.
 
-        None is longer than the longest query: so they fit where that does. Which ones is random, by the seed of the
-        demonstrations.
+        None is longer than the longest query, nor are its own answers: so they fit where that does. Which ones is
+        random, by the seed of the demonstrations.
 
         Args:
             rows: the training rows.
@@ -133,14 +133,17 @@ class Original:
         """
         asked = [self.task.prompt(query) for query in self.queries]
         known = {*asked, *(self.task.prompt(example) for draw in draws for example in draw.demonstrations)}
-        longest = max(map(len, encode(self.tokenizer, asked)))
+        longest, longest_answer = map(max, zip(*self._lengths(self.queries), strict=True))
         order = torch.randperm(len(rows), generator=named_generator(self.config.seed, "held_out")).tolist()
         left = [rows[index] for index in order if self.task.prompt(rows[index]) not in known]
         chosen: list[TextExample] = []
         for start in range(0, len(left), num):  # as many as are needed: a data set may be long
             part = left[start : start + num]
-            tokens = encode(self.tokenizer, [self.task.prompt(row) for row in part])
-            chosen += [row for row, of_row in zip(part, tokens, strict=True) if len(of_row) <= longest]
+            chosen += [
+                row
+                for row, (length, of_answer) in zip(part, self._lengths(part), strict=True)
+                if length <= longest and of_answer <= longest_answer
+            ]
             if len(chosen) >= num:
                 break
         if not chosen:
@@ -173,6 +176,14 @@ class Original:
         folder = _subfolder(self.data_dir, other.name)
         rows = self._once("other_task", lambda: load_examples(other, "train", folder))
         return self.model, self.prompts(select_demonstrations(rows, self.config, other.answers), other)
+
+    def _lengths(self, examples: Sequence[TextExample]) -> list[tuple[int, int]]:
+        """Return the number of tokens of each prompt, and of its longest own answer, 0 if it has none."""
+        prompts = encode(self.tokenizer, [self.task.prompt(example) for example in examples])
+        answers = [f"{self.task.delimiter}{answer}" for example in examples for answer in example.choices]
+        encoded = iter(encode(self.tokenizer, answers) if answers else ())
+        longest = [max((len(next(encoded)) for _ in example.choices), default=0) for example in examples]
+        return list(zip(map(len, prompts), longest, strict=True))
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self.kept:

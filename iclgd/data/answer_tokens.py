@@ -19,7 +19,9 @@ def answer_tokens(
     Raises:
         PromptError: as :func:`checked_answers`.
     """
-    continued = prompt_tokens.continuations(tokenizer, prompts, [f" {answer}" for answer in task.answers])
+    continued = prompt_tokens.continuations(
+        tokenizer, prompts, [f"{task.delimiter}{answer}" for answer in task.answers]
+    )
     return checked_answers(tokenizer, task, continued, len(prompts))
 
 

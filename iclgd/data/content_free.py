@@ -22,8 +22,10 @@ def content_free_prompts(
         room: how many tokens fit.
 
     Raises:
-        PromptError: if none is left.
+        PromptError: if none is left, or each query has its own answers.
     """
+    if task.choices is not None:
+        raise PromptError("evaluation.calibrate needs answers that all queries share; here each has its own")
     texts = [task.prompt(TextExample(dict.fromkeys(task.fields, text), 0)).rstrip() for text in CONTENT_FREE]
     found, notes = [], []
     for content, tokens in zip(CONTENT_FREE, tokenized(texts), strict=True):

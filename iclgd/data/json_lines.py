@@ -30,18 +30,27 @@ def read_json_lines(path: Path) -> Iterator[Row]:
     Raises:
         RowsError: for a missing or unreadable file, and a line that is too long or is not a JSON object.
     """
+    for number, line in enumerate(text_lines(path), start=1):
+        if text := line.strip():
+            position = f"{path}, line {number}"
+            yield Row(position, _parse(text, position))
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, each with its end, without a byte order mark; only one is in memory.
+
+    Raises:
+        RowsError: for a missing or unreadable file, and a line that is too long or is not UTF-8.
+    """
     try:
         with path.open("rb") as lines:
             for number in itertools.count(1):
                 line = lines.readline(MOST_BYTES + 1)
                 if not line:
                     return
-                position = f"{path}, line {number}"
                 if len(line) > MOST_BYTES:
-                    raise RowsError(f"{position}: is longer than {MOST_BYTES:,} bytes")
-                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                if text := _decoded(line, path, number).strip():
-                    yield Row(position, _parse(text, position))
+                    raise RowsError(f"{path}, line {number}: is longer than {MOST_BYTES:,} bytes")
+                yield _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, path, number)
     except FileNotFoundError:
         raise RowsError(f"{path}: no such file") from None
     except OSError as error:

@@ -14,6 +14,7 @@ from iclgd.data.answer_tokens import answer_tokens, checked_answers, notes_on_an
 from iclgd.data.chat import tokenized_turns
 from iclgd.data.content_free import content_free_prompts
 from iclgd.data.orders import permutation_of
+from iclgd.data.own_answers import own_answers, right_answers
 from iclgd.data.prompt_length import num_that_fit
 from iclgd.data.prompt_tokens import START_TOKENS, Tokens, encode
 from iclgd.data.prompt_tokens import PromptError as PromptError
@@ -100,7 +101,7 @@ class Prompts:
 
     Args:
         start: the beginning-of-sequence token, if there is to be one; of a conversation all before the first turn.
-        answers: C, in label order.
+        answers: C, in label order; none if each query has its own.
         demonstrations: K, prompt and answer, without separator.
         demonstration_labels: K, indices of their own task's answers.
         separator: follows each demonstration in the context.
@@ -109,6 +110,8 @@ class Prompts:
         notes: lines that the user should see.
         query_texts: Q, what ``queries`` are the tokens of.
         answer_texts: C, likewise.
+        choices: Q, each query's own answers, if it has such.
+        choice_texts: Q, likewise.
         content_free: queries without content; none unless scores are calibrated.
     """
 
@@ -122,7 +125,17 @@ class Prompts:
     notes: tuple[str, ...] = ()
     query_texts: tuple[str, ...] = ()
     answer_texts: tuple[str, ...] = ()
+    choices: tuple[tuple[Tokens, ...], ...] = ()
+    choice_texts: tuple[tuple[str, ...], ...] = ()
     content_free: tuple[Tokens, ...] = ()
+
+    def answers_of(self, query: int) -> tuple[Tokens, ...]:
+        """Return the answers to a query."""
+        return self.choices[query] if self.choices else self.answers
+
+    def answer_texts_of(self, query: int) -> tuple[str, ...]:
+        """Return what :meth:`answers_of` are the tokens of."""
+        return self.choice_texts[query] if self.choices else self.answer_texts
 
     @property
     def context(self) -> Tokens:
@@ -167,10 +180,10 @@ def select_demonstrations(
     Args:
         examples: the training rows.
         config: how many and how.
-        answers: of the task, for messages; one for each class.
+        answers: of the task, for messages; one for each class, none if rows have their own.
 
     Raises:
-        PromptError: if there are not enough rows, of all classes or (balanced) of one.
+        PromptError: if there are not enough rows, of all classes or (balanced) of one, or (balanced) no classes.
     """
     num = config.num
     if num > len(examples):
@@ -188,6 +201,10 @@ def select_demonstrations(
 
 def _balanced(shuffled: Sequence[TextExample], num: int, answers: Sequence[str]) -> list[TextExample]:
     """Walk through shuffled rows and take each whose class is not yet full."""
+    if not answers:
+        raise PromptError(
+            "demonstrations.selection=balanced needs classes, but each row has its own answers; take random or first"
+        )
     share, rest = divmod(num, len(answers))
     available = Counter(example.label for example in shuffled)
     missing = {label: share + (label < rest) for label in range(len(answers))}
@@ -203,22 +220,6 @@ def _balanced(shuffled: Sequence[TextExample], num: int, answers: Sequence[str])
             missing[example.label] -= 1
             chosen.append(example)
     return chosen
-
-
-def shuffle_labels(demonstrations: Sequence[TextExample], generator: torch.Generator) -> list[TextExample]:
-    """Return the same texts with the labels exchanged among them: the control "shuffled labels".
-
-    At least one label differs from before, unless all are the same.
-
-    Args:
-        demonstrations: in order.
-        generator: on the CPU.
-    """
-    labels = [example.label for example in demonstrations]
-    shuffled = labels
-    while shuffled == labels and len(set(labels)) > 1:
-        shuffled = [labels[index] for index in torch.randperm(len(labels), generator=generator).tolist()]
-    return [TextExample(example.fields, label) for example, label in zip(demonstrations, shuffled, strict=True)]
 
 
 def build_prompts(
@@ -259,13 +260,16 @@ def build_prompts(
     shown_task = task if shown_task is None else shown_task
     asked_texts = [task.prompt(example) for example in queries]
     shown_texts = [shown_task.prompt(example) for example in demonstrations]
+    if config.chat and (task.choices or shown_task.choices):
+        raise PromptError("demonstrations.chat needs answers that all queries share; here each has its own")
     tokenized = _chat if config.chat else _plain
     found = tokenized(tokenizer, task, shown_task, demonstrations, asked_texts, shown_texts, config)
+    choices, notes_on_choices = own_answers(tokenizer, task, asked_texts, found.asked, queries)
     ends = list(itertools.accumulate(len(tokens) + len(found.separator) for tokens in found.shown))
-    beside = len(found.start) + max(map(len, found.answers))
+    beside = len(found.start) + max(map(len, found.answers or itertools.chain.from_iterable(choices)))
     drop = config.overflow == "drop"
     num_kept, note = num_that_fit(task.name, ends, list(map(len, found.asked)), asked_texts, beside, max_length, drop)
-    notes = found.notes if note is None else (*found.notes, note)
+    notes = (*found.notes, *notes_on_choices, *([] if note is None else [note]))
     content_free: tuple[Tokens, ...] = ()
     if calibrate:
 
@@ -288,6 +292,8 @@ def build_prompts(
         notes=notes,
         query_texts=tuple(asked_texts),
         answer_texts=task.answers,
+        choices=choices,
+        choice_texts=tuple(example.choices for example in queries) if choices else (),
         content_free=content_free,
     )
 
@@ -339,12 +345,12 @@ def _plain(
     answers, notes = answer_tokens(tokenizer, task, asked_texts)
     shown_answers = answers if shown_task is task else answer_tokens(tokenizer, shown_task, shown_texts)[0]
     start, notes_on_start = _start_tokens(tokenizer, config.start_token)
-    wholes = [
-        f"{text} {shown_task.answers[example.label]}" for text, example in zip(shown_texts, demonstrations, strict=True)
-    ]
-    shown = prompt_tokens.completed(
-        tokenizer, shown, wholes, [shown_answers[example.label] for example in demonstrations]
-    )
+    wholes = [shown_task.whole(example) for example in demonstrations]
+    if shown_task.choices is None:
+        right = [shown_answers[example.label] for example in demonstrations]
+    else:
+        right = right_answers(tokenizer, shown_task, shown_texts, shown, demonstrations)
+    shown = prompt_tokens.completed(tokenizer, shown, wholes, right)
     parts = [*wholes, asked_texts[0]]
     separator = _separator_tokens(tokenizer, config.separator, parts)
     if config.separator != END_OF_SEQUENCE and not notes:

@@ -1,11 +1,11 @@
-"""Text classification tasks: a task is a YAML file, its examples are JSON lines or a data set on the hub.
+"""Text classification tasks: a task is a YAML file, its examples are files in a folder or a data set on the hub.
 
 The shipped tasks are those of [Dai] (Dai et al. 2023, arXiv 2212.10559), with their templates and answers.
 """
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,22 +13,23 @@ from typing import Any, Literal
 import torch
 
 from iclgd import checks, yaml_files
+from iclgd.data.examples import example_of
 from iclgd.data.hub_rows import read_hub
-from iclgd.data.json_lines import Row, RowsError, read_json_lines
+from iclgd.data.json_lines import Row, RowsError
+from iclgd.data.lm_eval import LM_EVAL, load_lm_eval
+from iclgd.data.row_files import DATA, SAVED, find_rows
 from iclgd.data.seeding import named_generator
-from iclgd.data.text_task import SPLITS, surrogate_in
+from iclgd.data.text_task import SPLITS
 from iclgd.data.text_task import TextExample as TextExample
 from iclgd.data.text_task import TextSource as TextSource
 from iclgd.data.text_task import TextTask as TextTask
 from iclgd.data.text_task import TextTaskError as TextTaskError
 from iclgd.data.text_task import task_from_rows as task_from_rows
 from iclgd.files import FileError, name_for_folder
-from iclgd.terminal import escaped
 from iclgd.yaml_files import YamlError
 
 TASKS_FOLDER = Path(__file__).parents[1] / "assets" / "tasks"
 MAX_NUM_QUERIES = 2000  # as in [Dai]
-MOST_SHOWN = 200  # characters of a row's values in a message
 OVERLONG = {
     "refuse": "end with an error",
     "drop": "leave out those that do not fit beside the demonstrations, in any draw, and say how many",
@@ -44,9 +45,9 @@ class TextTaskConfig:
     """
 
     name: str = "embedded"
-    """Name of a shipped task, or a path ending in .yaml."""
+    """Name of a shipped task, a path ending in .yaml, or lm-eval:NAME, a task of lm-evaluation-harness."""
     data_dir: str | None = None
-    """A folder with train.jsonl and validation.jsonl, or whose subfolder NAME has them; else the task's own."""
+    """A folder with train and validation (.jsonl, .csv, .tsv, .parquet, or saved by datasets), or NAME/ has them."""
     num_queries: int | None = None
     """How many validation rows are asked; all, at most 2000, if null."""
     overlong: str = "refuse"
@@ -75,24 +76,29 @@ def task_path(name_or_path: str) -> Path:
 
 
 def load_task(name_or_path: str) -> TextTask:
-    """Return a shipped task by its name, or the task of a YAML file.
+    """Return a shipped task by its name, the task of a YAML file, or one of lm-evaluation-harness.
 
     Args:
-        name_or_path: a name in :func:`text_task_names`, or a path ending in ``.yaml``.
+        name_or_path: a name in :func:`text_task_names`, a path ending in ``.yaml``, or ``lm-eval:NAME``.
 
     Raises:
-        TextTaskError: for an unknown name, a file that is missing or no YAML, and as in :class:`TextTask`.
+        TextTaskError: for an unknown name, a file that is missing or no YAML, and as in :class:`TextTask` and
+            :func:`~iclgd.data.lm_eval.load_lm_eval`.
 
     Example:
         >>> load_task("cb").answers
         ('True', 'False', 'Neither')
     """
+    scheme, colon, name = name_or_path.partition(":")
+    if colon and scheme == LM_EVAL:
+        return load_lm_eval(name)
     path = task_path(name_or_path)
     if path != Path(name_or_path) and name_or_path not in (names := text_task_names()):
         close = difflib.get_close_matches(name_or_path, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise TextTaskError(
-            f"unknown task {name_or_path!r}; {hint}Tasks: {', '.join(names)}; or a path that ends in .yaml"
+            f"unknown task {name_or_path!r}; {hint}Tasks: {', '.join(names)}; or a path that ends in .yaml, "
+            f"or {LM_EVAL}:NAME"
         )
     try:
         name_for_folder(path)
@@ -108,8 +114,9 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
     """Return a split's examples, in file order, texts without the white space around them.
 
     They come from ``data_dir``, else from where the task says: its rows, a folder, or the hub. A folder has
-    ``train.jsonl`` and ``validation.jsonl``, or a subfolder of the task's name does; each line is an object with the
-    texts that the template names, and a label: a number from 0, or one of the answers.
+    ``train.jsonl`` and ``validation.jsonl``, or a subfolder of the task's name does; or ``.csv``, ``.tsv``,
+    ``.parquet``, or folders ``train`` and ``validation`` that ``datasets`` has saved. Each row has the texts that the
+    template names, and a label: a number from 0, or one of the answers; and its own answers, where it has such.
 
     Args:
         task: as from :func:`load_task`.
@@ -117,28 +124,33 @@ def load_examples(task: TextTask, split: Literal["train", "validation"], data_di
         data_dir: a folder, or None.
 
     Raises:
-        TextTaskError: if the data is neither in a folder nor on the hub, for a line that is not JSON or lacks a field,
-            an empty text, a label outside the answers.
+        TextTaskError: if the data is neither in a folder nor on the hub, is in a folder in two formats, or cannot be
+            read; for a row that lacks a field, an empty text, a label outside the answers.
 
     Example:
         >>> len(load_examples(load_task("embedded"), "train", None))
         300
     """
+    if task.source.examples is not None:
+        if data_dir is not None:
+            raise TextTaskError(f"task.data_dir: {task.name} brings its own data; leave the key out")
+        return list(task.source.examples[split])
     folder = data_dir if data_dir is not None else task.source.data_dir
     own = task.source.rows
     try:
         if folder is not None:
-            rows = list(read_json_lines(_file(folder, task.name, split)))
+            rows = _read_folder(folder, task, split)
         elif own is not None:
-            rows = [Row(f"{split} row {number}", dict(row)) for number, row in enumerate(own[split], start=1)]
+            rows = (Row(f"{split} row {number}", dict(row)) for number, row in enumerate(own[split], start=1))
         else:
             rows = _fetch(task, split)
+        examples = [example_of(task, row) for row in rows]  # of a row no more is kept than the task needs
     except RowsError as error:
         raise TextTaskError(str(error)) from None
-    if not rows:
+    if not examples:
         where = folder or task.source.path or "its rows"
         raise TextTaskError(f"{task.name}: no examples in the {split} data ({where})")
-    return [_example(task, row) for row in rows]
+    return examples
 
 
 def choose_queries(examples: Sequence[TextExample], num_queries: int | None) -> list[TextExample]:
@@ -152,64 +164,49 @@ def choose_queries(examples: Sequence[TextExample], num_queries: int | None) -> 
     return [examples[index] for index in chosen.sort().values.tolist()]
 
 
-def _fetch(task: TextTask, split: str) -> list[Row]:
+def _fetch(task: TextTask, split: str) -> Iterator[Row]:
     source = task.source
     assert source.path is not None
     try:
-        return list(read_hub(source.path, source.config, source.splits[split]))
+        yield from read_hub(source.path, source.config, source.splits[split])
     except RowsError as error:
         raise TextTaskError(
             f"{task.name}: not found locally and {source.path} could not be fetched ({error}); "
-            "give task.data_dir=FOLDER with train.jsonl and validation.jsonl"
+            f"give task.data_dir=FOLDER with {DATA}"
         ) from None
 
 
-def _file(data_dir: str, name: str, split: str) -> Path:
-    """Return the split's file; both splits come from the same folder."""
+def _read_folder(data_dir: str, task: TextTask, split: str) -> Iterator[Row]:
+    """Return the split's rows; both splits come from the same folder."""
     folder = Path(data_dir).expanduser()
-    for candidate in (folder, folder / name):
-        if any((candidate / f"{split}.jsonl").is_file() for split in SPLITS):
-            return candidate / f"{split}.jsonl"
-    raise TextTaskError(f"{folder}: neither it nor {folder / name} is a folder with train.jsonl and validation.jsonl")
-
-
-def _example(task: TextTask, row: Row) -> TextExample:
-    renamed = {new: row.values[old] for old, new in task.source.rename.items() if old in row.values}
-    values = renamed | row.values  # a row that has the task's own field keeps it
-    for key in (*task.fields, task.label):
-        if key not in values:
-            there = escaped(", ".join(values), MOST_SHOWN)
-            raise TextTaskError(f"{row.position}: field {key!r} is missing; it has: {there}")
-    texts = {}
-    for key in task.fields:
-        if not isinstance(values[key], str) or not values[key].strip():
-            got = escaped(repr(values[key]), MOST_SHOWN)
-            raise TextTaskError(f"{row.position}: field {key!r} must be a text that is not empty, got {got}")
-        if (problem := surrogate_in(values[key])) is not None:
-            raise TextTaskError(f"{row.position}: field {key!r} {problem}")
-        texts[key] = values[key].strip()
-    label = values[task.label]
-    if isinstance(label, str) and label in task.answers:
-        label = task.answers.index(label)
-    if type(label) is not int or not 0 <= label < len(task.answers):
-        allowed = f"0 to {len(task.answers) - 1} or one of {', '.join(task.answers)}"
-        got = escaped(repr(label), MOST_SHOWN)
-        raise TextTaskError(f"{row.position}: field {task.label!r} must be {allowed}; got {got}")
-    return TextExample(texts, label)
+    for candidate in (folder, folder / task.name):
+        found = {each: find_rows(candidate, each, task.source.splits[each]) for each in SPLITS}
+        if any(found.values()):
+            if (rows := found[split]) is None:
+                raise TextTaskError(f"{candidate}: has no {split} data; expected {DATA}")
+            return rows()
+    if (folder / SAVED).is_file():
+        raise TextTaskError(f"{folder}: one saved data set without splits; expected {DATA}")
+    raise TextTaskError(f"{folder}: neither it nor {folder / task.name} is a folder with {DATA}")
 
 
 def _task(path: Path, values: Any) -> TextTask:
-    values = _checked_keys(TextTask, values, without="name")
-    source = TextSource(**_checked_keys(TextSource, values.pop("source"), prefix="source.", without="rows"))
+    if isinstance(values, dict) and "choices" in values:
+        values = {"answers": (), **values}
+    values = _checked_keys(TextTask, values, without=("name",))
+    source = TextSource(
+        **_checked_keys(TextSource, values.pop("source"), prefix="source.", without=("rows", "examples"))
+    )
     if source.data_dir is not None:
         source = dataclasses.replace(source, data_dir=str(path.parent / source.data_dir))
-    if isinstance(values["answers"], list):
-        values["answers"] = tuple(values["answers"])
+    for key in ("answers", "choices"):
+        if isinstance(values.get(key), list):
+            values[key] = tuple(values[key])
     return TextTask(name=path.stem, source=source, **values)
 
 
-def _checked_keys(kind: type[Any], values: Any, prefix: str = "", without: str = "") -> dict[str, Any]:
-    known = [item for item in dataclasses.fields(kind) if item.name != without]
+def _checked_keys(kind: type[Any], values: Any, prefix: str = "", without: tuple[str, ...] = ()) -> dict[str, Any]:
+    known = [item for item in dataclasses.fields(kind) if item.name not in without]
     names = [item.name for item in known]
     if not isinstance(values, dict):
         raise TextTaskError(f"{prefix.rstrip('.') or 'a task'} must have keys and values ({', '.join(names)})")

@@ -125,7 +125,7 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
     answer = answer_at(config.evaluation.place, prompts)
     zero_shot = (*reader.start(), *reader.looked_at(after_start, asked, answer))
     in_context = (*reader.context(), *reader.looked_at(len(prompts.context), asked, answer))
-    answers = zip(prompts.answers, prompts.answer_texts, strict=True)
+    answers = zip(prompts.answers_of(query), prompts.answer_texts_of(query), strict=True)
     return ShownPrompts(
         model=config.model.name,
         task=task.name,

@@ -1,5 +1,6 @@
 """In-context learning against finetuning of a language model on a text task."""
 
+import itertools
 import resource
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,9 +251,8 @@ def check_tokens(model: LanguageModel, prompts: Prompts) -> None:
     Raises:
         LanguageModelError: for a token that the model has not.
     """
-    largest = max(
-        max(tokens) for tokens in (prompts.context, *prompts.queries, *prompts.answers, *prompts.content_free)
-    )
+    answers = itertools.chain(prompts.answers, *prompts.choices)
+    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *answers, *prompts.content_free))
     num_known = model.model.get_input_embeddings().num_embeddings
     if largest >= num_known:
         raise LanguageModelError(

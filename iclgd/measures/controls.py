@@ -37,7 +37,7 @@ CONTROLS: dict[str, Control] = {
         {"color": "#D55E00", "linestyle": "--", "marker": "x"},
     ),
     "shuffled_labels": Control(
-        "the demonstrations with one another's labels",
+        "the demonstrations with one another's labels, or any of their own answers",
         "shuffled labels",
         lambda original: original.with_shuffled_labels(),
         {"color": "#009E73", "linestyle": "-.", "marker": "+"},

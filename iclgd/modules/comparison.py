@@ -19,6 +19,7 @@ from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch, query_batches
 from iclgd.measures import CALIBRATION, ORDERS
 from iclgd.metrics import Resampling
+from iclgd.models.faster_modules import Faster
 from iclgd.models.language import LanguageModel
 from iclgd.modules.finiteness import finetuning_failure
 from iclgd.modules.orders import OtherOrder
@@ -78,6 +79,7 @@ class ComparisonState:
         self.comparison, self.model, self.prompts = comparison, comparison.model, comparison.prompts
         check_capture(self.model)
         make_watchable(self.model)
+        self.faster = Faster(self.model.model)
         extras = [ORDERS] * bool(comparison.orders) + [CALIBRATION] * bool(self.prompts.content_free)
         self.similarities = Similarities(self.model.num_layers, resampling, random_updates, extras)
         self.orders = [OtherOrder(self.model, reordered(self.prompts, order)) for order in comparison.orders]
@@ -96,9 +98,10 @@ class ComparisonState:
 
     def learn(self, tokens: tuple[int, ...], learning_rate: float) -> None:
         """Take one step on one demonstration, and on that which is next in each other order."""
-        self.training_queries.append(self.finetuned.step(tokens, learning_rate, self.loss))
-        for order in self.orders:
-            order.learn(learning_rate, self.loss)
+        with self.faster.applied():
+            self.training_queries.append(self.finetuned.step(tokens, learning_rate, self.loss))
+            for order in self.orders:
+                order.learn(learning_rate, self.loss)
 
     def end_learning(self) -> None:
         """Look whether finetuning was finite."""
@@ -122,12 +125,13 @@ class ComparisonState:
         lengths = [len(demonstration) for demonstration in prompts.demonstrations]
         where = torch.tensor(prompts.demonstration_positions, device=device)
         self.attention = FinetuningAttention(torch.stack(layers), where, lengths)
-        self.context = run_context(self.model, prompts.context)
         self.training_queries = []
-        for order in self.orders:
-            order.read_context()
-        if prompts.content_free:
-            self._calibrate(device)
+        with self.faster.applied():
+            self.context = run_context(self.model, prompts.context)
+            for order in self.orders:
+                order.read_context()
+            if prompts.content_free:
+                self._calibrate(device)
 
     def _calibrate(self, device: torch.device) -> None:
         """See the queries without content in the three settings."""
@@ -152,23 +156,25 @@ class ComparisonState:
             ``zero_shot``, ``in_context`` and ``finetuned``.
         """
         answers, start = self.prompts.answers, self.prompts.start
-        if zero_shot is None:
-            zero_shot = observe(self.model, batch, answers, start)
+        with self.faster.applied():
+            is_seen = zero_shot is not None
+            zero_shot = zero_shot or observe(self.model, batch, answers, start)
+            in_context = observe(
+                self.model,
+                batch,
+                answers,
+                context=self.context,
+                finetuned=self.finetuned.parameters,
+                demonstration_tokens=self.attention.positions,
+            )
+            with self.finetuned.applied():
+                finetuned = observe(self.model, batch, answers, start)
+            orders = [order.see(batch) for order in self.orders]
+        if not is_seen:
             self._look("zero-shot", zero_shot)
-        in_context = observe(
-            self.model,
-            batch,
-            answers,
-            context=self.context,
-            finetuned=self.finetuned.parameters,
-            demonstration_tokens=self.attention.positions,
-        )
-        with self.finetuned.applied():
-            finetuned = observe(self.model, batch, answers, start)
         self._look("in-context", in_context)
         if self.finetuning_failure is None:  # otherwise it has been said
             self._look("finetuned", finetuned)
-        orders = [order.see(batch) for order in self.orders]
         settings = zero_shot, in_context, finetuned
         self.values.append(self.similarities.update(batch, *settings, self.attention, orders, self.content_free))
         return {"zero_shot": zero_shot, "in_context": in_context, "finetuned": finetuned}

@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich.table import Table
 
+from iclgd.report.chance import most_frequent
 from iclgd.report.comparisons import estimate
 from iclgd.report.language_figures import AFTER
 from iclgd.report.results import OF_A_DRAW, Results
-from iclgd.report.similarity_figures import CHANCE, chance_of
+from iclgd.report.similarity_figures import CHANCE
 from iclgd.report.style import BLUE, COLUMN, FAINT, OTHER, legend_below
 
 
@@ -78,7 +79,7 @@ def accuracy_by_demonstrations(results: Results) -> Figure | None:
     reach = np.maximum([values - low, high - values], 0)
     style: dict[str, Any] = {"color": BLUE, "marker": "o", "markersize": 4, "capsize": 2, "elinewidth": 1}
     axes.errorbar(places, values, yerr=reach, label="accuracy, 95% interval", **style)
-    if (chance := chance_of(results.labels)) is not None:
+    if (chance := most_frequent(results.queries)) is not None:
         axes.axhline(chance, label=f"chance: always the most frequent label ({chance:.3g})", **CHANCE)
     axes.set_xticks(places, [str(number) for number in numbers])
     axes.set(xlabel="demonstrations", ylabel="accuracy", ylim=(0, 1.02))

@@ -80,11 +80,15 @@ class Results:
         )
 
     @cached_property
+    def queries(self) -> list[dict[str, Any]]:
+        """Return a text run's answers zero-shot, one for each query."""
+        kept = ("control", "setting", "draw")
+        return [row for row in self.read_rows() if [row.get(key) or None for key in kept] == [None, "zero_shot", None]]
+
+    @property
     def labels(self) -> list[str]:
         """Return the right answers of a text run's queries, one for each query."""
-        kept = ("control", "setting", "draw")
-        rows = [row for row in self.read_rows() if [row.get(key) or None for key in kept] == [None, "zero_shot", None]]
-        return [str(row["label"]) for row in rows if "label" in row]
+        return [str(row["label"]) for row in self.queries if "label" in row]
 
     def curve(self, name: str) -> Curve | None:
         """Return a quantity over training, if it was recorded."""

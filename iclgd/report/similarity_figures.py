@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections import Counter
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from iclgd.measures import CONTROLS, TEXT_METRICS, Panel
+from iclgd.report.chance import at_random, most_frequent
 from iclgd.report.comparisons import (
     REC2FTP,
     REC2FTP_QUERIES,
@@ -168,7 +168,8 @@ def _shared_handles(summary: dict[str, float], lines: list[Line2D], has_chance: 
 def accuracy(results: Results) -> Figure | None:
     """Plot accuracy zero-shot, in-context and finetuned, of the comparison and each control, with Rec2FTP below.
 
-    A line is at chance: what who always gives the most frequent answer of these queries gets right.
+    A line is at chance: what who always gives the most frequent answer of these queries gets right; where each has its
+    own, what any answer does.
     """
     summary = results.summary
     if not any(name in summary for name in SETTINGS):
@@ -189,8 +190,11 @@ def accuracy(results: Results) -> Figure | None:
             error_kw={"elinewidth": 0.8, "capsize": 2},
             **SETTING_STYLES[name.rpartition("/")[2]],
         )
-    if (chance := chance_of(results.labels)) is not None:
+    if (chance := most_frequent(results.queries)) is not None:
         axes.axhline(chance, label=f"chance: always the most frequent label ({chance:.3g})", **{**CHANCE, "zorder": 3})
+    elif (any_answer := at_random(results.queries)) is not None:
+        label = f"chance: any of a query's own answers ({any_answer.share:.3g})"
+        axes.axhline(any_answer.share, label=label, **{**CHANCE, "zorder": 3})
     axes.set(ylim=(0, 1.02), ylabel="accuracy", xlim=(-0.6, len(groups) - 0.4))
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
@@ -204,16 +208,6 @@ def accuracy(results: Results) -> Figure | None:
         figure, [each for _, each in settings], [text for text, _ in settings], ncols=4 if len(groups) > 2 else 2
     )
     return figure
-
-
-def chance_of(labels: list[str]) -> float | None:
-    """Return the share of the most frequent right answer; ``None`` if none is known.
-
-    Example:
-        >>> chance_of(["good", "bad", "good", "good"])
-        0.75
-    """
-    return Counter(labels).most_common(1)[0][1] / len(labels) if labels else None
 
 
 def _recall(summary: dict[str, float], prefix: str) -> str:

@@ -7,6 +7,7 @@ untrained models are alike, too. Without a control it cannot be said more than t
 import math
 from typing import NamedTuple
 
+from iclgd.report.chance import at_random
 from iclgd.report.comparisons import Estimate
 from iclgd.review.document import Answer, Verdict
 from iclgd.review.settings import Setting
@@ -145,12 +146,8 @@ def _baseline(setting: Setting, measure: Measure, ours: Estimate) -> Comparison 
 
 def chance_of(setting: Setting) -> float | None:
     """Return how often an answer at random is right; ``None`` if no run says between how many is chosen."""
-    for run in setting.runs:
-        for row in run.predictions[:1]:
-            scores = row.get("scores")
-            if isinstance(scores, dict) and scores:
-                return 1 / len(scores)
-    return None
+    found = (at_random(run.predictions) for run in setting.runs)
+    return next((chance.share for chance in found if chance is not None), None)
 
 
 def _against(setting: Setting, called: str, name: str | None, comparison: Comparison | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from iclgd.tracking.run_directory import RunDirectory
 
 PACKAGES = ("iclgd", "torch", "lightning", "torchmetrics", "transformers", "datasets", "omegaconf", "wandb", "numpy")
+OPTIONAL_PACKAGES = ("lm_eval",)  # named where they are installed
 
 # How W&B files a run: whoever starts it says so, and a copy that is made later is filed alike.
 WANDB_VARIABLES = (
@@ -32,7 +33,7 @@ def describe_environment(device: str) -> dict[str, Any]:
     """
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES} | _installed(OPTIONAL_PACKAGES),
         "commit": _source_commit(),
         "platform": platform.platform(),
         "device": device,
@@ -76,6 +77,10 @@ def record_processes(directory: RunDirectory, processes: list[dict[str, Any]]) -
     environment = directory.read_environment() or describe_environment(processes[0]["device"])
     environment |= {"world_size": len(processes), "processes": processes}
     directory.write_environment(environment)
+
+
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
+    return {name: version for name in packages if (version := _version(name)) is not None}
 
 
 def _version(package: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Cache, GPT2LMHeadModel, PreTrainedConfig, PreTrainedModel, modeling_gguf_pytorch_utils
+from transformers.activations import NewGELUActivation as NewGELUActivation
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward as sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask as sdpa_mask

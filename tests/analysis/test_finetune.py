@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from iclgd.analysis.attention_capture import capture_queries
 from iclgd.analysis.finetune import METHODS, FinetuneConfig, Finetuned, make_loss, next_token_loss
@@ -16,6 +17,8 @@ from tests.language_models import (
     HEAD_SIZE,
     HEADS,
     HIDDEN,
+    LAYERS,
+    VOCABULARY,
     architecture,
     random_tokens,
     tiny,
@@ -257,11 +260,28 @@ def test_finetuned_models_are_apart_from_one_another() -> None:
         assert not torch.equal(one, moved)
 
 
+def test_a_step_makes_no_products_for_what_stays() -> None:
+    model = tiny("gpt2")
+    finetuned, loss = Finetuned(model), make_loss(model, "gradient_descent")
+    with FlopCounterMode(display=False) as counter:
+        finetuned.step(EXAMPLES[0], LEARNING_RATE, loss)
+    of_operations = counter.get_flop_counts()["Global"]
+    found = sum(of_operations[each] for each in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm))
+    length, projections = len(EXAMPLES[0]), 3 * HIDDEN**2
+    others = HIDDEN**2 + 2 * HIDDEN * model.model.transformer.h[0].mlp.c_fc.nf
+    head = HIDDEN * VOCABULARY * (length - 1)  # the last token has no loss
+    forward = length * LAYERS * (projections + others) + head
+    # No weight but those of keys and values gets a gradient (queries', in the same matrix, is thrown away), and no
+    # activation below the first layer's projections.
+    backward = head + length * LAYERS * others + length * (LAYERS - 1) * projections + length * LAYERS * projections
+    assert found == 2 * (forward + backward)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_the_loss_is_the_mean_over_all_tokens_but_the_first(dtype: torch.dtype) -> None:
     logits, ids = torch.randn(1, 6, 11).to(dtype), torch.randint(11, (1, 6))
     expected = -logits[0, :-1].float().log_softmax(-1)[torch.arange(5), ids[0, 1:]].mean()
-    assert torch.allclose(next_token_loss(logits, ids), expected)
+    assert torch.allclose(next_token_loss(logits[:, :-1], ids), expected)
     assert torch.allclose(expected, F.cross_entropy(logits[0, :-1].float(), ids[0, 1:]))
 
 

@@ -117,7 +117,7 @@ def test_one_context_for_batches_of_any_size(name: str, size: int) -> None:
     logits, captured = after_context(model, context, batch)
     for start in range(0, len(LENGTHS), size):
         rows = slice(start, start + size)
-        part = QueryBatch(*(tensor[rows] for tensor in batch))
+        part = QueryBatch(*(tensor[rows] for tensor in batch[:4]))
         part_logits, part_captured = after_context(model, context, part)
         assert_same(part_logits, logits[rows], 1e-5)
         for index in range(model.num_layers):

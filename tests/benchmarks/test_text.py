@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 import torch
 from transformers import XGLMConfig
 
+from benchmarks import _text_speed as speed
 from benchmarks import text
-from benchmarks._text_floor import floating_point_operations
-from benchmarks.peers import text_loop
+from benchmarks._text_floor import ProcessorFloor, Product, Shape, floating_point_operations, matrix_products
+from benchmarks._text_subject import SHAPES, Subject, random_subject
+from benchmarks.peers import text_batched, text_loop
 from iclgd.data.prompts import Prompts
 from tests.forked import Forked
 
@@ -22,8 +25,8 @@ DEMONSTRATIONS = 6
 
 
 @pytest.fixture(scope="module")
-def subject() -> text.Subject:
-    drawn = text.random_subject("tiny", text.SHAPES["tiny"], DEMONSTRATIONS, num_queries=4)
+def subject() -> Subject:
+    drawn = random_subject("tiny", SHAPES["tiny"], DEMONSTRATIONS, num_queries=4)
     # Weights so large that finetuning and demonstrations change something; a second token in one of the answers.
     with torch.no_grad():
         for parameter in drawn.model.model.parameters():
@@ -32,32 +35,41 @@ def subject() -> text.Subject:
     return dataclasses.replace(drawn, prompts=dataclasses.replace(drawn.prompts, answers=(first, (*second, 7))))
 
 
-def test_the_peer_computes_what_we_compute(subject: text.Subject) -> None:
-    errors = text.check_peer(subject, threads=1)
-    assert errors["largest_difference_from_peer"] < 1e-9
-    assert errors[text.RANKS] < 1e-3  # demonstrations have some tokens in common
+@pytest.mark.parametrize("peer", speed.PEERS)
+def test_the_peer_computes_what_we_compute(peer: str, subject: Subject) -> None:
+    errors = speed.check_peer(peer, subject, threads=1)
+    assert errors["largest_difference"] < 1e-9
+    assert errors[speed.RANKS] < 1e-3  # demonstrations have some tokens in common
 
 
 @pytest.mark.parametrize(
-    ("part", "spoil"), [("softmax", np.flip), ("cosine", np.abs), ("heads", lambda parts: parts[::-1])]
+    ("peer", "part", "spoil"),
+    [
+        ("loop", "softmax", np.flip),
+        ("loop", "cosine", np.abs),
+        ("loop", "heads", lambda parts: parts[::-1]),
+        ("batched", "cosine", np.abs),
+        ("published", "heads", lambda parts: parts[::-1]),
+    ],
 )
 def test_a_peer_that_computes_something_else_is_not_timed(
-    part: str, spoil: Callable[[Any], Any], subject: text.Subject, monkeypatch: pytest.MonkeyPatch
+    peer: str, part: str, spoil: Callable[[Any], Any], subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = getattr(text_loop, part)
-    monkeypatch.setattr(text_loop, part, lambda *arguments: spoil(right(*arguments)))
-    with pytest.raises(RuntimeError, match="the peer computes something else: "):
-        text.check_peer(subject, threads=1)
+    module = text_loop if peer == "loop" else text_batched
+    right = getattr(module, part)
+    monkeypatch.setattr(module, part, lambda *arguments: spoil(right(*arguments)))
+    with pytest.raises(RuntimeError, match=rf"the peer \({peer}\) computes something else: "):
+        speed.check_peer(peer, subject, threads=1)
 
 
-def test_the_peers_seconds_are_for_all_queries(subject: text.Subject) -> None:
-    timing, means = text.run_peer(subject, num_queries=2)
+def test_the_peers_seconds_are_for_all_queries(subject: Subject) -> None:
+    timing, means = speed.run_loop(subject, num_queries=2)
     assert timing.total == timing.finetuning + timing.queries
     assert 0 < timing.finetuning < timing.queries
     assert {"sim_aou", "sim_aou_random/layer_01", "kendall_examples_random", "accuracy/finetuned"} <= set(means)
 
 
-def test_peer_measures_the_finetuned_copy_and_leaves_the_model(subject: text.Subject) -> None:
+def test_peer_measures_the_finetuned_copy_and_leaves_the_model(subject: Subject) -> None:
     base = text_loop.eager_copy(subject.model.model)
     finetuned, queries = text_loop.finetune(base, subject.prompts, learning_rate=0.1)
     size = base.config.n_embd
@@ -70,9 +82,9 @@ def test_peer_measures_the_finetuned_copy_and_leaves_the_model(subject: text.Sub
 
 
 def test_medians_and_ratios_are_pairwise() -> None:
-    pairs = [(text.Timing(1.0, 1.0, 1.0), text.Timing(2.0, 2.0 * speed, 1.0)) for speed in (1.0, 3.0, 4.0)]
-    assert text.median_ratio(pairs, lambda timing: timing.total) == 4.0
-    assert text.median_ratio(pairs, lambda timing: timing.finetuning) == 2.0
+    pairs = [(speed.Timing(1.0, 1.0, 1.0), speed.Timing(2.0, 2.0 * factor, 1.0)) for factor in (1.0, 3.0, 4.0)]
+    assert speed.median_ratio(pairs, lambda timing: timing.total) == 4.0
+    assert speed.median_ratio(pairs, lambda timing: timing.finetuning) == 2.0
 
 
 def test_the_benchmark_prints_a_json_line_with_the_ratio() -> None:
@@ -81,13 +93,16 @@ def test_the_benchmark_prints_a_json_line_with_the_ratio() -> None:
     assert code == 0, err
     (record,) = (json.loads(line) for line in out.splitlines())
     assert (record["benchmark"], record["queries"], record["demonstrations"]) == ("text/tiny", 8, 4)
-    assert (record["repeats"], record["peer_ran_queries"], len(record["ratios"])) == (2, 2, 2)
-    assert record["ours_is_times_as_fast"] > 1
-    assert record["ours_without_finetuning_is_times_as_fast"] > 1
-    assert record["largest_difference_from_peer"] < 1e-6
+    assert (record["repeats"], record["loop_ran_queries"], set(record["peers"])) == (2, 2, set(speed.PEERS))
+    loop = record["peers"]["loop"]
+    assert len(loop["ratios"]) == 2
+    assert loop["ours_is_times_as_fast"] > 1
+    assert loop["ours_without_finetuning_is_times_as_fast"] > 1
+    assert all(peer["largest_difference"] < 1e-6 for peer in record["peers"].values())
+    assert 0 < record["fraction_of_floor"] < 1
     table = err.splitlines()[-2:]
-    assert "without finetuning" in table[0]
-    assert str(record["ours_is_times_as_fast"]) in table[1]
+    assert "of the floor" in table[0]
+    assert str(loop["ours_is_times_as_fast"]) in table[1]
 
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,19 +122,32 @@ def test_the_gpu_part_runs_on_a_cpu() -> None:
 
 
 def test_operations_are_counted_by_hand() -> None:
-    shape = XGLMConfig(vocab_size=10, d_model=2, ffn_dim=8, num_layers=3, attention_heads=1)
+    shape = Shape.of(XGLMConfig(vocab_size=10, d_model=2, ffn_dim=8, num_layers=3, attention_heads=1))
     prompts = Prompts((0,), ((1,), (2,)), ((3, 4, 1),), (0,), (5,), ((6, 7), (8, 9)), (0, 1))
-    counted = floating_point_operations(shape, prompts)
-    weights = 3 * (4 * 2 * 2 + 2 * 2 * 8)
-    # Five tokens of context; scores and their use: two products of width 2, causal ones half of it.
-    assert counted["demonstrations"] == 2 * (5 * weights + 3 * 2 * 2 * 5**2 / 2)
-    own, past = 3 * 2 * 2 * 2 * 2**2 / 2, 3 * 2 * 2 * 4 * 5
-    assert counted["queries"] == 2 * (3 * (4 * weights + 2 * 20 + own) + past)
-    assert counted["finetuning"] == 2 * 4 * (2 * (weights + 20) + 3 * 2 * 2 * 2)
+    for batch_size in (1, 2):
+        counted = floating_point_operations(matrix_products(shape, prompts, batch_size))
+        weights = 3 * (4 * 2 * 2 + 2 * 2 * 8)
+        # Five tokens of context; scores and their use: two products of width 2, causal ones half of it.
+        assert counted["demonstrations"] == 2 * (5 * weights + 3 * 2 * 2 * 5**2 / 2)
+        own, past = 3 * 2 * 2 * 2 * 2**2 / 2, 3 * 2 * 2 * 4 * 5
+        assert counted["queries"] == 2 * (3 * (4 * weights + 2 * 20 + own) + past)
+        # The last token has no loss, the first layer's input no gradient.
+        below, gradients = 3 * 2 * 2, 3 * 2 * 2 * 2
+        assert counted["finetuning"] == 2 * (4 * (2 * weights - below + gradients) + 2 * 3 * 20)
+
+
+def test_the_floor_is_what_products_take_in_their_own_shapes() -> None:
+    shape = Shape(width=32, ffn=64, num_layers=2, num_heads=2, vocabulary=100)
+    floor = ProcessorFloor(shape)
+    small, large = Product(8, 32, 96), Product(800, 32, 96)
+    seconds = {product: floor.seconds({"a": Counter({product: 10})}) for product in (small, large)}
+    assert 0 < seconds[small] < seconds[large] / 2
+    of_gradient, of_heads = Product(8, 96, 32), Product(8, 16, 8, at_once=2, is_weight=False)
+    assert floor.seconds({"a": Counter({of_gradient: 1}), "b": Counter({of_heads: 1})}) > 0
 
 
 @pytest.mark.slow
-def test_a_run_in_a_process_of_its_own(tmp_path: Path, subject: text.Subject) -> None:
+def test_a_run_in_a_process_of_its_own(tmp_path: Path, subject: Subject) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit

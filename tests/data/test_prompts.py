@@ -13,9 +13,9 @@ from iclgd.data.prompts import (
     Prompts,
     build_prompts,
     select_demonstrations,
-    shuffle_labels,
 )
 from iclgd.data.seeding import named_generator
+from iclgd.data.shuffled_labels import shuffle_labels
 from iclgd.data.text import TextExample, TextSource, TextTask
 
 TASK = TextTask("toy", 1, "toy", "Say: {text} Mood:", ("sad", "happy"), TextSource(path="a/b"))

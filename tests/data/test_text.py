@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from iclgd.data import hub_rows, json_lines
+from iclgd.data.row_files import DATA
 from iclgd.data.text import (
     MAX_NUM_QUERIES,
     TASKS_FOLDER,
@@ -112,7 +113,7 @@ def test_the_tail_is_what_every_prompt_ends_with(template: str, fields: tuple[st
 
 def test_unknown_tasks_are_named_with_the_known_ones() -> None:
     names = ", ".join(text_task_names())
-    rest = f"Tasks: {names}; or a path that ends in .yaml"
+    rest = f"Tasks: {names}; or a path that ends in .yaml, or lm-eval:NAME"
     assert message(load_task, "sts2") == f"unknown task 'sts2'; did you mean sst2? {rest}"
     for name in ("", "../tasks/sst2", "x" * 300):
         assert message(load_task, name) == f"unknown task {name!r}; {rest}"
@@ -132,7 +133,11 @@ def test_task_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"anwsers": 1}, "unknown key anwsers; known here: version, description, template, answers, source, label"),
+        (
+            {"anwsers": 1},
+            "unknown key anwsers; known here: version, description, template, answers, source, label, "
+            "choices, choice_names, delimiter",
+        ),
         ({"without": "template"}, "key template is missing"),
         ({"version": "one"}, "version must be a whole number from 1, got 'one'"),
         ({"version": 0}, "version must be a whole number from 1, got 0"),
@@ -186,9 +191,11 @@ def test_folders_are_found(toy: TextTask, tmp_path: Path) -> None:
     assert load_examples(toy, "train", str(tmp_path / "all"))[0].label == 0
     write_rows(tmp_path / "all", HAPPY, split="validation")  # the folder itself comes first, for both splits
     assert load_examples(toy, "validation", str(tmp_path / "all"))[0].label == 1
-    assert message(load_examples, toy, "train", str(tmp_path / "all")) == f"{tmp_path}/all/train.jsonl: no such file"
+    assert message(load_examples, toy, "train", str(tmp_path / "all")) == (
+        f"{tmp_path}/all: has no train data; expected {DATA}"
+    )
     assert message(load_examples, toy, "train", str(tmp_path / "none")) == (
-        f"{tmp_path}/none: neither it nor {tmp_path}/none/toy is a folder with train.jsonl and validation.jsonl"
+        f"{tmp_path}/none: neither it nor {tmp_path}/none/toy is a folder with {DATA}"
     )
 
 
@@ -211,7 +218,7 @@ def test_fields_are_renamed(write_task: Callable[..., Path], tmp_path: Path) -> 
         ({"text": "x", "label": -1}, ": field 'label' must be 0 to 1 or one of sad, happy; got -1"),
         ({"text": "x", "label": True}, ": field 'label' must be 0 to 1 or one of sad, happy; got True"),
         ({"text": "x", "label": "Sad"}, ": field 'label' must be 0 to 1 or one of sad, happy; got 'Sad'"),
-        ({"text": "x", "label": 1.0}, ": field 'label' must be 0 to 1 or one of sad, happy; got 1.0"),
+        ({"text": "x", "label": 0.5}, ": field 'label' must be 0 to 1 or one of sad, happy; got 0.5"),
         ('{"text": "x", "label": 1e400}', ": field 'label' must be 0 to 1 or one of sad, happy; got inf"),
         ({"text": 7, "label": 0}, ": field 'text' must be a text that is not empty, got 7"),
         (
@@ -318,7 +325,7 @@ def test_what_the_hub_refuses_is_one_line(hub: SimpleNamespace, reachable: bool)
     reason = "gone" if reachable else "no connection to the hub: cut"
     assert message(load_examples, load_task("sst2"), "train", None) == (
         f"sst2: not found locally and nyu-mll/glue could not be fetched ({reason}); "
-        "give task.data_dir=FOLDER with train.jsonl and validation.jsonl"
+        f"give task.data_dir=FOLDER with {DATA}"
     )
 
 
@@ -337,7 +344,7 @@ def test_offline_it_fails_at_once(
     text = message(load_examples, task, "train", None)
     assert time.perf_counter() - start < 5
     assert text.startswith("toy: not found locally and nobody/nothing could not be fetched (no connection to the hub: ")
-    assert text.endswith("; give task.data_dir=FOLDER with train.jsonl and validation.jsonl")
+    assert text.endswith(f"; give task.data_dir=FOLDER with {DATA}")
 
 
 def test_half_characters_in_a_task_are_named(write_task: Callable[..., Path]) -> None:

@@ -16,7 +16,7 @@ from iclgd import config as configs
 from iclgd.analysis.observe import Observation
 from iclgd.analysis.seen_queries import FinetuningAttention, Reordered, SeenQueries
 from iclgd.data.prompts import Prompts
-from iclgd.data.text import load_task, text_task_names
+from iclgd.data.text import TextTask, load_task, text_task_names
 from iclgd.experiments import text
 from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.metrics.bootstrap import Resampling
@@ -41,6 +41,7 @@ CHAT = (
     "{{ '\n' if message['role'] == 'user' else '</s>' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
 )
 KEYS = ["demonstrations.num=3", "evaluation={controls: [], other_task: null}", "tracking.mode=disabled"]
+OWN_ANSWERS = ["a dull film, 10 times", "Positive"]
 
 
 def without_weights(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
@@ -150,25 +151,33 @@ def test_tokens_are_named_and_say_their_text(cli: Cli, tmp_path: Path, kind: Kin
     assert own in (start["name"], start["text"])
 
 
+def row_of(task: TextTask, index: int) -> dict[str, Any]:
+    """Return a row of a shipped task."""
+    row: dict[str, Any] = {field: f"a gem of {field}, very {index}" for field in task.fields}
+    if isinstance(task.choices, tuple):
+        row |= dict(zip(task.choices, OWN_ANSWERS, strict=True))
+    elif task.choices is not None:
+        row |= {"choices": {"text": OWN_ANSWERS, "label": ["A", "B"]}}
+    return row | {task.label: "AB"[index % 2] if task.choice_names else index % 2}
+
+
 @pytest.mark.parametrize("kind", [gpt2, legacy_llama, llama3, unigram])
 def test_answers_of_all_shipped_tasks_are_those_of_whole_texts(cli: Cli, tmp_path: Path, kind: Kind) -> None:
     tokenizer = kind()
     folder = without_weights(tmp_path / "model", tokenizer)
     for name in text_task_names():
         task = load_task(name)
-        rows = [
-            {**{field: f"a gem of {field}, very {index}" for field in task.fields}, "label": index % len(task.answers)}
-            for index in range(4)
-        ]
+        rows = [row_of(task, index) for index in range(4)]
+        answers = list(task.answers) or OWN_ANSWERS
         data = tmp_path / name
         data.mkdir()
         for split in ("train", "validation"):
             (data / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         page = shown(cli, f"model.name={folder}", f"task.name={name}", f"task.data_dir={tmp_path}", "--query", 2)
-        assert [answer["text"] for answer in page["answers"]] == list(task.answers)
+        assert [answer["text"] for answer in page["answers"]] == answers
         prompt = task.template.format(**{field: f"a gem of {field}, very 2" for field in task.fields})
         query = [token["id"] for token in page["settings"]["zero_shot"][-1]["tokens"]]
-        for answer, text_of_answer in zip(page["answers"], task.answers, strict=True):
+        for answer, text_of_answer in zip(page["answers"], answers, strict=True):
             tokens = [token["id"] for token in answer["tokens"]]
             assert tuple(query + tokens) == whole(tokenizer, f"{prompt} {text_of_answer}"), (name, text_of_answer)
 

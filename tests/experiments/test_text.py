@@ -453,7 +453,7 @@ def test_without_internet_and_copy_one_line_says_so(
     message = refused(cli, tmp_path, config, "task.name=sst2")
     assert "sst2: not found locally and " in message
     assert "no connection to the hub" in message
-    assert "give task.data_dir=FOLDER with train.jsonl and validation.jsonl" in message
+    assert "give task.data_dir=FOLDER with train and validation data (.jsonl, .csv" in message
     message = refused(cli, tmp_path, config, "model.name=nobody/nothing")
     assert "nobody/nothing is no folder, and no " in message
 

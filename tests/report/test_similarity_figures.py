@@ -176,6 +176,20 @@ def test_accuracy_has_a_line_at_the_share_of_the_most_frequent_answer() -> None:
     assert texts(figure)[-1] == "chance: always the most frequent label (0.6)"
 
 
+def test_accuracy_has_a_line_at_any_answer_where_queries_have_their_own() -> None:
+    scores: list[dict[str, float]] = [
+        {"run": -1.0, "swim": -2.0},
+        {"ice": -1.0, "sun": -2.0, "snow": -3.0, "tea": -4.0},
+    ]
+    rows = [
+        {"control": None, "setting": "zero_shot", "label": min(of, key=of.__getitem__), "scores": of} for of in scores
+    ]
+    figure = accuracy(Results(summary=made(), read_rows=lambda: rows))
+    assert figure is not None
+    assert [0.375, 0.375] in [list(np.asarray(line.get_ydata())) for line in figure.axes[0].get_lines()]
+    assert texts(figure)[-1] == "chance: any of a query's own answers (0.375)"
+
+
 def test_panels_whose_chance_is_known_have_a_line_there() -> None:
     at_chance = [
         [line for line in axes.get_lines() if list(np.asarray(line.get_ydata())) == [0, 0] and line.get_zorder() == 0]

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from iclgd.measures import CONTROLS
+from iclgd.report.chance import at_random
 from iclgd.report.comparisons import REC2FTP, SETTINGS, controls_of, why_no_rec2ftp
-from iclgd.review.charts.groups import ChartedRun, Group, Notes
+from iclgd.review.charts.groups import Group, Notes
 from iclgd.review.charts.similarities import bar_series, levels, whose
 from iclgd.review.charts.titles import title
 from iclgd.review.document import Axis, Chart, Live, Mark, Plot, Role, Series
@@ -62,17 +63,13 @@ def _first_bar(series: Series) -> Series:
 
 def _chance(group: Group, notes: Notes) -> list[Mark]:
     """Return the line at chance, where it is known between how many answers the model chooses."""
-    num_answers = next((number for run in group.runs if (number := _num_answers(run))), None)
-    if num_answers is None:
+    found = (at_random(run.run.predictions) for run in group.runs)
+    chance = next((each for each in found if each is not None), None)
+    if chance is None:
         notes.add(f"accuracy: no chance line for {group.name}: it is not known between how many answers is chosen")
         return []
-    return [Mark(float(f"{1 / num_answers:.6g}"), f"chance, 1 of {num_answers} answers")]
-
-
-def _num_answers(run: ChartedRun) -> int | None:
-    """Return between how many answers a text run chooses, as its predictions say."""
-    scores = next((row["scores"] for row in run.run.predictions if isinstance(row.get("scores"), Mapping)), None)
-    return len(scores) if scores else None
+    numbers = f"{chance.fewest}" if chance.fewest == chance.most else f"{chance.fewest} to {chance.most}"
+    return [Mark(float(f"{chance.share:.6g}"), f"chance, 1 of {numbers} answers")]
 
 
 def recall(groups: Sequence[Group], notes: Notes) -> list[Chart]:
