@@ -93,8 +93,8 @@ def mean_over(estimates: Sequence[Estimate | None]) -> Estimate | None:
     """Return the mean of independent numbers; ``None`` if one is not there, NaN if one is not finite.
 
     Example:
-        >>> mean_over([Estimate(0.5, 0.2, 0.6), Estimate(0.7, 0.3, 0.7)])
-        Estimate(value=0.6, low=0.35, high=0.65)
+        >>> mean_over([Estimate(0.5, 0.25, 0.5), Estimate(1.0, 1.0, 1.0)])
+        Estimate(value=0.75, low=0.625, high=0.75)
     """
     there = [each for each in estimates if each is not None]
     if not there or len(there) < len(estimates):
