@@ -12,6 +12,7 @@ from iclgd.analysis.observe import observe
 from iclgd.checks import InputError
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch
+from iclgd.models.faster_modules import Faster
 from iclgd.models.language import LanguageModel
 
 
@@ -53,17 +54,18 @@ def judge(
         batches: all of its queries.
     """
     finetuned = Finetuned(model)
-    for tokens in examples:
-        finetuned.step(tokens, learning_rate, loss)
-        if not finetuned.losses[-1].isfinite():
-            return DIVERGED
     correct, of_right = [], []
-    with finetuned.applied():
-        for batch in batches:
-            moved = QueryBatch(*(column.to(model.device) for column in batch))
-            seen = observe(model, moved, held_out.answers, held_out.start)
-            correct.append(seen.correct(moved.labels))
-            of_right.append(seen.answer_scores.gather(1, moved.labels[:, None])[:, 0].double())
+    with Faster(model.model).applied():
+        for tokens in examples:
+            finetuned.step(tokens, learning_rate, loss)
+            if not finetuned.losses[-1].isfinite():
+                return DIVERGED
+        with finetuned.applied():
+            for batch in batches:
+                moved = QueryBatch(*(column.to(model.device) for column in batch))
+                seen = observe(model, moved, held_out.answers, held_out.start)
+                correct.append(seen.correct(moved.labels))
+                of_right.append(seen.answer_scores.gather(1, moved.labels[:, None])[:, 0].double())
     found = Judged(torch.cat(correct).mean().item(), torch.cat(of_right).mean().item())
     return found if all(map(math.isfinite, found)) else DIVERGED
 

@@ -29,6 +29,7 @@ from iclgd.metrics.next_token import next_token_overlap, total_variation
 from iclgd.metrics.next_token_metrics import NextTokenOverlap, TotalVariation
 from iclgd.metrics.order import order_flips, order_sensitivity
 from iclgd.metrics.order_metrics import OrderFlips, OrderSensitivity
+from iclgd.metrics.positions import PositionSummary, draw_prompts, summarize_positions
 from iclgd.metrics.random_baselines import random_scores, random_updates
 from iclgd.metrics.rank import demonstration_attention, example_sums, finetuned_scores, kendall_tau, top_k_recall
 from iclgd.metrics.rank_metrics import Kendall, TopKRecall
@@ -46,6 +47,7 @@ __all__ = [
     "NextTokenOverlap",
     "OrderFlips",
     "OrderSensitivity",
+    "PositionSummary",
     "PredictionL2",
     "QueryMean",
     "RandomSimAOU",
@@ -65,6 +67,7 @@ __all__ = [
     "crossed_mean_interval",
     "crossed_share_interval",
     "demonstration_attention",
+    "draw_prompts",
     "example_sums",
     "finetuned_scores",
     "kendall_tau",
@@ -78,6 +81,7 @@ __all__ = [
     "sim_am",
     "sim_am_delta",
     "sim_aou",
+    "summarize_positions",
     "top_k_recall",
     "total_variation",
     "update_similarity",

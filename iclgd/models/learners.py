@@ -9,6 +9,8 @@ import torch
 from numpy.polynomial import Chebyshev
 from torch import Tensor
 
+from iclgd.models.every_position.learner import EveryPositionLearner
+from iclgd.models.every_position.least_squares import minimum_norm_weights, ridge_weights
 from iclgd.models.loss import half_mean_squared_error
 
 
@@ -50,7 +52,7 @@ class GradientDescent:
 
 
 @dataclass(frozen=True)
-class Ridge:
+class Ridge(EveryPositionLearner):
     r"""Least squares with a penalty on the weight's norm.
 
     The minimiser of :math:`\frac12 \sum_i |W x_i - y_i|^2 + \frac{\lambda}{2} |W|^2`.
@@ -74,9 +76,12 @@ class Ridge:
         weight = torch.linalg.solve_ex(gram, inputs.mT @ y.double()).result  # (B, D, O)
         return torch.einsum("bdo,bd->bo", weight, query.double()).to(x.dtype)
 
+    def _predict(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
+        return (ridge_weights(x, y, self.regularization) * query).sum(-1)[:, positions]
+
 
 @dataclass(frozen=True)
-class LeastSquares:
+class LeastSquares(EveryPositionLearner):
     """The weight of smallest norm among those that fit the context best.
 
     Example:
@@ -87,8 +92,13 @@ class LeastSquares:
 
     def __call__(self, x: Tensor, y: Tensor, query: Tensor) -> Tensor:
         """Predict the query's target; solved in double precision."""
-        weight = torch.linalg.pinv(x.double()) @ y.double()  # (B, D, O)
+        # Directions in which x has but the rounding errors of its own precision are none.
+        rounding = torch.finfo(x.dtype).eps * max(x.shape[1:])
+        weight = torch.linalg.pinv(x.double(), rtol=rounding) @ y.double()  # (B, D, O)
         return torch.einsum("bdo,bd->bo", weight, query.double()).to(x.dtype)
+
+    def _predict(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
+        return (minimum_norm_weights(x, y) * query).sum(-1)[:, positions]
 
 
 class Optimum(NamedTuple):
