@@ -7,22 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich.table import Table
 
+from iclgd.report.by_demonstrations import accuracy_after, numbers_in
 from iclgd.report.chance import most_frequent
 from iclgd.report.comparisons import estimate
-from iclgd.report.language_figures import AFTER
 from iclgd.report.results import OF_A_DRAW, Results
 from iclgd.report.similarity_figures import CHANCE
 from iclgd.report.style import BLUE, COLUMN, FAINT, OTHER, legend_below
-
-
-def numbers_of(summary: dict[str, float]) -> list[int]:
-    """Return after how many demonstrations accuracy was measured.
-
-    Example:
-        >>> numbers_of({"accuracy/16_demonstrations": 0.9, "accuracy/0_demonstrations": 0.5, "accuracy/zero_shot": 0.5})
-        [0, 16]
-    """
-    return sorted(int(found[1]) for name in summary if (found := AFTER.match(name)))
 
 
 def few_shot_table(summary: dict[str, float], title: str) -> Table:
@@ -39,8 +29,8 @@ def few_shot_table(summary: dict[str, float], title: str) -> Table:
     table.caption = f"95% intervals are over {over}; 0 demonstrations: zero-shot"
     for name in ("demonstrations", "accuracy", *["of each draw"] * bool(draws)):
         table.add_column(name, justify="right")
-    for number in numbers_of(summary):
-        name = f"accuracy/{number}_demonstrations"
+    for number in numbers_in(summary):
+        name = accuracy_after(number)
         mean = estimate(summary, name)
         each = ", ".join(f"{summary[f'{draw}{name}']:.3g}" for draw in draws if f"{draw}{name}" in summary)
         table.add_row(str(number), "" if mean is None else mean.text(), *[each] * bool(draws))
@@ -63,10 +53,10 @@ def accuracy_by_demonstrations(results: Results) -> Figure | None:
     A line is at chance: what who always gives the most frequent answer of these queries gets right.
     """
     summary = results.summary
-    numbers = numbers_of(summary)
+    numbers = numbers_in(summary)
     if not numbers:
         return None
-    names = [f"accuracy/{number}_demonstrations" for number in numbers]
+    names = [accuracy_after(number) for number in numbers]
     found = [estimate(summary, name) for name in names]
     values, low, high = np.array([each for each in found if each is not None], float).T
     figure = Figure(figsize=(COLUMN, 2.7), layout="constrained")

@@ -10,18 +10,18 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from iclgd.report.by_demonstrations import accuracy_after, numbers_in
 from iclgd.report.results import Curve, Results
 from iclgd.report.style import BLUE, PAGE
 
-AFTER = re.compile(r"^accuracy/(\d+)_demonstrations$")
 OF_LENGTH = re.compile(r"^val/perplexity/(\d+)_tokens$")
 STYLES = ("-", "--", "-.", ":")
 
 
 def learning_to_learn(results: Results) -> Figure | None:
     """Plot the accuracy after some demonstrations over training, and over the demonstrations at the end."""
-    numbers = sorted(int(found[1]) for name in results.summary if (found := AFTER.match(name)))
-    curves = {number: curve for number in numbers if (curve := results.curve(f"accuracy/{number}_demonstrations"))}
+    numbers = numbers_in(results.summary)
+    curves = {number: curve for number in numbers if (curve := results.curve(accuracy_after(number)))}
     if not curves:
         return None
     figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
@@ -29,7 +29,7 @@ def learning_to_learn(results: Results) -> Figure | None:
     _coloured_curves(over_training, curves)
     over_training.set(xlabel="training step", ylabel="accuracy of the label", ylim=(0, 1))
     figure.legend(title="over training: after so many demonstrations", loc="outside lower center", ncols=len(curves))
-    final = [results.summary[f"accuracy/{number}_demonstrations"] for number in numbers]
+    final = [results.summary[accuracy_after(number)] for number in numbers]
     at_the_end.plot(range(len(numbers)), final, "o-", markersize=4, color=BLUE)
     at_the_end.set_xticks(range(len(numbers)), [str(number) for number in numbers])
     at_the_end.set(xlabel="demonstrations", ylim=(0, 1), title="trained")

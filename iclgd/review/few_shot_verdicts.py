@@ -1,27 +1,25 @@
 """Does a language model learn in its context? Only if it is right more often after demonstrations than without."""
 
-import re
-
+from iclgd.report.by_demonstrations import accuracy_after, numbers_in
 from iclgd.review.document import Answer, Verdict
 from iclgd.review.settings import Setting
 from iclgd.review.texts import counted
 from iclgd.review.verdict import Relation, compare, estimate_text
 
-AFTER = re.compile(r"accuracy/(\d+)_demonstrations")
 QUESTION = "Does the model learn in its context: is it right more often after demonstrations?"
 ANSWERS: dict[Relation, Answer] = {"above": "better in context", "below": "worse in context"}
-ZERO_SHOT = "accuracy/0_demonstrations"
+ZERO_SHOT = accuracy_after(0)
 
 
 def few_shot_verdicts(setting: Setting) -> list[Verdict]:
     """Return whether accuracy after the most demonstrations is above that zero-shot; no best number is looked for."""
     question = f"{setting.label}: {QUESTION}" if setting.label else QUESTION
     names = {name for each in setting.repetitions for name in each.numbers}
-    most = max((int(match[1]) for name in names if (match := AFTER.fullmatch(name))), default=0)
-    found = compare(setting, f"accuracy/{most}_demonstrations", ZERO_SHOT) if most else None
+    most = max(numbers_in(names), default=0)
+    found = compare(setting, accuracy_after(most), ZERO_SHOT) if most else None
     if found is None:
         return [Verdict(question, "cannot say", "No accuracies after several numbers of demonstrations were recorded.")]
-    after, before = (setting.estimate(name) for name in (f"accuracy/{most}_demonstrations", ZERO_SHOT))
+    after, before = (setting.estimate(name) for name in (accuracy_after(most), ZERO_SHOT))
     draws = len(setting.repetitions)
     how = f"paired by query over {counted(draws, 'draw')} of demonstrations" if draws > 1 else "of one draw"
     sentence = (

@@ -1,13 +1,12 @@
 """What can be said of a language model: whether it learns in its context; not, whether by gradient descent."""
 
 import math
-import re
 
+from iclgd.report.by_demonstrations import accuracy_after, numbers_in
 from iclgd.review.document import Verdict
 from iclgd.review.settings import Setting
 from iclgd.review.verdict import estimate_text, not_finite, over_repetitions, paired
 
-AFTER = re.compile(r"accuracy/(\d+)_demonstrations")
 QUESTION = "Does the language model learn in its context as by gradient descent?"
 FEWEST = 2  # numbers of demonstrations, and repetitions, to compare
 
@@ -16,7 +15,7 @@ def language_verdicts(setting: Setting) -> list[Verdict]:
     """Return how the accuracy grows with the number of demonstrations, and that likeness was not measured."""
     question = f"{setting.label}: {QUESTION}" if setting.label else QUESTION
     names = {name for each in setting.repetitions for name in each.numbers}
-    numbers = sorted((int(match[1]), name) for name in names if (match := AFTER.fullmatch(name)))
+    numbers = [(number, accuracy_after(number)) for number in numbers_in(names)]
     if len(numbers) < FEWEST:
         return [Verdict(question, "cannot say", "No accuracies after several numbers of demonstrations were recorded.")]
     (few, fewest), (many, most) = numbers[0], numbers[-1]

@@ -5,9 +5,9 @@ interval adds the squares of how far theirs reach to each side (Zou & Donner 200
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
+from iclgd.report.by_demonstrations import number_in
 from iclgd.report.comparisons import Estimate
 from iclgd.report.settings import SEEDS
 from iclgd.review.document import Cell, Table
@@ -17,7 +17,6 @@ from iclgd.review.settings import Setting, is_setting, labels_of
 from iclgd.review.texts import counted
 from iclgd.runs.records import Value
 
-AFTER = re.compile(r"^accuracy/(\d+)_demonstrations$")
 LABELS = {  # of columns, as many have to stand side by side
     "accuracy/zero_shot": "zero-shot",
     "accuracy/in_context": "in-context",
@@ -67,10 +66,14 @@ def wide_headline(settings: Sequence[Setting]) -> Table:
         notes += [f"Beside the papers' numbers, {other}" for other in others]
     if len(settings) > len(shown):
         notes.append(f"The first {len(shown)} of {counted(len(settings), 'setting')}")
-    labels = [LABELS.get(name) or AFTER.sub(r"after \1", name) for name in names]
+    labels = [LABELS.get(name) or _after(name) for name in names]
     return Table(
         "Headline numbers", ["setting", *(["rate"] * is_text), *labels], rows, ". ".join([*notes, *sources]) + "."
     )
+
+
+def _after(name: str) -> str:
+    return name if (number := number_in(name)) is None else f"after {number}"
 
 
 def over_tasks(settings: Sequence[Setting]) -> list[tuple[str, list[Setting]]]:
@@ -90,8 +93,8 @@ def mean_over(estimates: Sequence[Estimate | None]) -> Estimate | None:
     """Return the mean of independent numbers; ``None`` if one is not there, NaN if one is not finite.
 
     Example:
-        >>> mean_over([Estimate(0.5, 0.2, 0.6), Estimate(0.7, 0.3, 0.7)])
-        Estimate(value=0.6, low=0.35, high=0.65)
+        >>> mean_over([Estimate(0.5, 0.25, 0.5), Estimate(1.0, 1.0, 1.0)])
+        Estimate(value=0.75, low=0.625, high=0.75)
     """
     there = [each for each in estimates if each is not None]
     if not there or len(there) < len(estimates):

@@ -1,13 +1,13 @@
 """What text runs answered, query by query, and the numbers that rest on it: two runs on the queries that both saw."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from iclgd.report.by_demonstrations import number_in
 from iclgd.report.comparisons import REC2FTP, SETTINGS
 from iclgd.runs.difference_intervals import Array, Interval, all_finite, crossed_means, paired_means, paired_shares
 
@@ -24,7 +24,6 @@ RESTS_ON = {  # the settings of which a number needs to know what is right
     PUT_RIGHT: (ZERO_SHOT, FINETUNED),
     REC2FTP: (ZERO_SHOT, IN_CONTEXT, FINETUNED),
 }
-AFTER = re.compile(r"accuracy/(\d+_demonstrations)")
 TOLERANCE = 1e-9  # between a number of the summary and the same from the answers
 TOLERANCE_OF_LIKENESS = 1e-6  # which are written with 7 digits
 Column = Mapping[Query, float]
@@ -38,8 +37,8 @@ def rests_on(measure: str) -> tuple[str, ...]:
         >>> rests_on("put_right"), rests_on("accuracy/4_demonstrations"), rests_on("accuracy/0_demonstrations")
         (('zero_shot', 'finetuned'), ('4_demonstrations',), ('zero_shot',))
     """
-    if match := AFTER.fullmatch(measure):
-        return (ZERO_SHOT,) if match[1].startswith("0_") else (match[1],)
+    if (number := number_in(measure)) is not None:
+        return (measure.partition("/")[2],) if number else (ZERO_SHOT,)
     return RESTS_ON.get(measure, ())
 
 

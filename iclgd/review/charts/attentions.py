@@ -7,7 +7,8 @@ import numpy as np
 
 from iclgd.measures import range_of
 from iclgd.measures.ranges import ANYWHERE
-from iclgd.report.language_figures import AFTER, OF_LENGTH
+from iclgd.report.by_demonstrations import AFTER
+from iclgd.report.language_figures import OF_LENGTH
 from iclgd.review.attentions import Comparison, number_named
 from iclgd.review.charts.language import ACCURACY, DEMONSTRATIONS, LENGTH, PERPLEXITY
 from iclgd.review.charts.points import line, told_panels

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from iclgd.report.few_shot import numbers_of
+from iclgd.report.by_demonstrations import accuracy_after, numbers_in
 from iclgd.review.charts.groups import Group, Notes
 from iclgd.review.charts.points import number, told
 from iclgd.review.charts.similarities import over_runs
@@ -16,8 +16,8 @@ def accuracy_by_demonstrations(groups: Sequence[Group], notes: Notes) -> list[Ch
     lines: list[Series] = []
     metrics: dict[str, None] = {}
     for group in shown:
-        numbers = sorted({each for run in group.runs for each in numbers_of(run.results.summary)})
-        names = [f"accuracy/{each}_demonstrations" for each in numbers]
+        numbers = sorted({each for run in group.runs for each in numbers_in(run.results.summary)})
+        names = [*map(accuracy_after, numbers)]
         ends = [[number(end) for end in over_runs(group, name)] for name in names]
         if ends:
             means, low, high = zip(*ends, strict=True)

@@ -8,7 +8,8 @@ import numpy as np
 
 from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.measures.text import SHARE
-from iclgd.report.language_figures import AFTER, OF_LENGTH
+from iclgd.report.by_demonstrations import AFTER, accuracy_after, numbers_in
+from iclgd.report.language_figures import OF_LENGTH
 from iclgd.report.results import Curve, Results, of_seeds
 from iclgd.review.charts.groups import Group, Notes, curve_of, together
 from iclgd.review.charts.points import line, points_each, told, told_panels
@@ -33,7 +34,7 @@ def learning_to_learn(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     lines = [
         line(f"{number} demonstrations", *curve, most=points_each(len(numbers)), within=SHARE)
         for number in numbers
-        if (curve := curve_of(first, _name(number), notes))
+        if (curve := curve_of(first, accuracy_after(number), notes))
     ]
     at_the_end = [
         line(group.name, *curve, within=SHARE)
@@ -43,7 +44,7 @@ def learning_to_learn(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     over_training = Plot(first.label or "over training", Axis(STEP), Axis(ACCURACY), lines)
     at_the_end_of_training = Plot("trained", Axis(DEMONSTRATIONS), Axis(ACCURACY), at_the_end)
     what = title("accuracy after demonstrations", [group for group, _ in shown])
-    metrics = [_name(number) for number in numbers]
+    metrics = [accuracy_after(number) for number in numbers]
     text = f"Trained: {told(at_the_end)} Over training: {told(lines)}"
     return [
         Chart(
@@ -59,11 +60,7 @@ def learning_to_learn(groups: Sequence[Group], notes: Notes) -> list[Chart]:
 def _numbers(group: Group) -> list[int]:
     """Return the numbers of demonstrations after which accuracy was measured."""
     names = group.names(lambda results: [*results.summary])
-    return sorted(int(found[1]) for name in names if (found := AFTER.match(name)))
-
-
-def _name(number: int) -> str:
-    return f"accuracy/{number}_demonstrations"
+    return numbers_in(names)
 
 
 def perplexity_by_length(groups: Sequence[Group], notes: Notes) -> list[Chart]:
