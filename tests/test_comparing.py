@@ -214,7 +214,9 @@ def test_a_result_shows_itself() -> None:
     assert len(found.figure("similarity").axes) == 4
     with pytest.raises(InputError, match=r"^figure learning_rate: there has been no search"):
         found.figure("learning_rate")
-    with pytest.raises(InputError, match=r"^figure must be one of: similarity, accuracy, learning_rate; got 'loss'$"):
+    with pytest.raises(
+        InputError, match=r"^figure must be one of: similarity, accuracy, order, learning_rate; got 'loss'$"
+    ):
         found.figure("loss")
     assert len(repr(found)) < 2000
 

@@ -16,6 +16,7 @@ from tests.sweeps.file.test_schema import DEBUG, GRID, read
 EXPERIMENTS = {
     "regression": ("regression/sine.yaml", "{training.learning_rate: {values: [0.001, 1]}, analysis.run: {value: []}}"),
     "text": ("text/embedded.yaml", "{finetune: {parameters: {learning_rate: {values: [0.1, 0.2]}}}}"),
+    "few_shot": ("few_shot/few_shot.yaml", "{demonstrations.seed: {values: [0, 1]}}"),
     "language_modeling": (
         "language_modeling/embedded_model.yaml",
         "{seed: {values: [0, 1]}, task.name: {value: few_shot}}",
