@@ -295,8 +295,8 @@ def test_what_is_missing_is_one_line(server: WandbServer, reports: Reports, monk
     answering = threading.Event()
     with monkeypatch.context() as patch:
         patch.setitem(server.operations, "upsertView", lambda _: answering.wait(30))
-        patch.setattr(wandb_report, "SECONDS_TO_SAVE", 2.0)
-        assert refusal() == "W&B did not save the report: no answer of W&B's server within 2 s"
+        patch.setattr(wandb_report, "SECONDS_TO_SAVE", 1.0)
+        assert refusal() == "W&B did not save the report: no answer of W&B's server within 1 s"
     answering.set()
     with monkeypatch.context() as patch:
         patch.delenv("WANDB_API_KEY")

@@ -141,8 +141,8 @@ def test_the_metric_may_be_one_that_is_only_logged(make_sweep: MakeSweep) -> Non
 
 
 def test_bad_trials_end_early(make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QUICK_SECONDS", "3")
-    monkeypatch.setattr("iclgd.sweeps.workers.worker.SECONDS_BETWEEN_EVALUATION_LOOKS", 0.1)
+    monkeypatch.setenv("QUICK_SECONDS", "1.5")
+    monkeypatch.setattr("iclgd.sweeps.workers.worker.SECONDS_BETWEEN_EVALUATION_LOOKS", 0.05)
     folder = make_sweep(HALVING)
     work(folder, grace=0.0)
     _, trials = open_sweep(folder)
