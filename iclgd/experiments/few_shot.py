@@ -7,19 +7,16 @@ from iclgd.analysis.original import Original
 from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextTaskConfig
 from iclgd.data.text_datamodule import TextDataModule
-from iclgd.experiments.model_placement import check_placement
+from iclgd.experiments.asking import asking_trainer, check_asking, check_tokens, costs, notes_on_overlong
 from iclgd.experiments.protocol import Experiment, RunContext
-from iclgd.experiments.text import check_tokens, peak_memory, read_task
+from iclgd.experiments.text import read_task
 from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.modules.few_shot import FewShotConfig, FewShotModule
 from iclgd.report.few_shot import accuracy_by_demonstrations, few_shot_table
 from iclgd.report.figures import Draw
 from iclgd.report.titles import of_text
-from iclgd.runtime.participants import Participants
 from iclgd.runtime.stopping import interruptible
-from iclgd.runtime.text_progress import TextProgress
-from iclgd.runtime.trainer import DeviceConfig, make_trainer
-from iclgd.terminal import say
+from iclgd.runtime.trainer import DeviceConfig
 from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -42,23 +39,19 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        check_asking(self.seed, self.model, self.task, self.trainer)
+        if self.demonstrations.num_orders != 1:
+            raise ValueError(
+                f"demonstrations.num_orders must be 1 with experiment=few_shot, got {self.demonstrations.num_orders}"
+            )
         if min(self.evaluation.numbers) > self.demonstrations.num:
             raise ValueError(
                 f"evaluation.numbers {self.evaluation.numbers} are all more than demonstrations.num, "
                 f"{self.demonstrations.num}"
             )
-        check_placement(self.model, self.trainer)
-        num_processes = self.trainer.devices * self.trainer.num_nodes
-        if self.task.num_queries is not None and self.task.num_queries < num_processes:
-            raise ValueError(
-                f"task.num_queries must be at least trainer.devices x trainer.num_nodes ({num_processes}), "
-                f"got {self.task.num_queries}"
-            )
 
 
-Prepared = tuple[TextDataModule, FewShotModule, list[str]]
+Prepared = tuple[TextDataModule, FewShotModule, list[str], int]  # the last: how many queries are left out
 
 
 def prepare(config: Config) -> Prepared:
@@ -75,40 +68,31 @@ def prepare(config: Config) -> Prepared:
     if config.trainer.precision == "64-true":
         model.model.double()  # as the Trainer will: what cannot be run so is found now
     original = Original(model, tokenizer, task, (), queries, config.demonstrations, config.seed)
-    prompts = [original.drawn_again(draw, rows).prompts() for draw in range(config.demonstrations.num_draws)]
+    draws = [original.drawn_again(draw, rows) for draw in range(config.demonstrations.num_draws)]
+    original, _, prompts = original.of_fitting_queries(draws, config.task.overlong == "drop")
     for each in prompts:
         check_tokens(model, each)
     notes = [note for each in prompts for note in each.notes]
+    notes += notes_on_overlong(len(queries), len(original.queries), model.max_length, config.trainer)
     most = min(len(each.demonstrations) for each in prompts)
     numbers = [number for number in config.evaluation.numbers if number <= most]
     if passed_over := [number for number in config.evaluation.numbers if most < number <= config.demonstrations.num]:
         notes.append(f"not asked after {passed_over} demonstrations: {most} fit in every draw")
     data = TextDataModule(prompts, config.evaluation.batch_size)
-    return data, FewShotModule(model, prompts, numbers), list(dict.fromkeys(notes))
+    num_overlong = len(queries) - len(original.queries)
+    return data, FewShotModule(model, prompts, numbers), list(dict.fromkeys(notes)), num_overlong
 
 
 def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:
     """Ask all queries after each number of demonstrations, and return the summary; there are no checkpoints."""
-    config, directory = context.config, context.directory
-    data, module, notes = prepared
-    if directory is not None:
-        for note in notes:
-            say(f"note: {note}")
-    trainer = make_trainer(
-        config.trainer,
-        checkpoints=None,
-        loggers=context.loggers,
-        callbacks=[Participants(config, context.checkpoint, directory), TextProgress()],
-        is_replicated=True,
-        launch=context.launch,
-    )
+    data, module, notes, num_overlong = prepared
+    trainer = asking_trainer(context, notes)
     with interruptible(trainer):
         trainer.test(module, data, verbose=False)
-    if directory is not None:
-        write_predictions(directory, prediction_rows(module.answered()))
-    speed = len(data.prompts[0].queries) / module.seconds
-    memory = peak_memory({trainer.strategy.root_device})
-    return {**module.results, "queries_per_second": speed, "peak_memory_bytes": float(memory)}
+    if context.directory is not None:
+        write_predictions(context.directory, prediction_rows(module.answered()))
+    found = {"overlong_queries": float(num_overlong)} if context.config.task.overlong == "drop" else {}
+    return {**module.results, **found, **costs(trainer, [module.model], len(data.prompts[0].queries), module.seconds)}
 
 
 EXPERIMENT = Experiment(

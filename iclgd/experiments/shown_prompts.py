@@ -14,6 +14,7 @@ from iclgd.data.prompts import Prompts, build_prompts, select_demonstrations
 from iclgd.data.text import TextExample
 from iclgd.data.text_datamodule import answer_at
 from iclgd.experiments import text
+from iclgd.experiments.asking import note_on_overlong
 from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.models.loading import load_tokenizer, longest_sequence
 
@@ -119,7 +120,7 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
         raise ShownPromptError(f"--query must be from 0 to {len(kept) - 1}, as the run asks so many; got {query}")
     notes = prompts.notes
     if len(kept) < len(queries):
-        notes = (*notes, text.note_on_overlong(len(queries) - len(kept), len(queries), limit))
+        notes = (*notes, note_on_overlong(len(queries) - len(kept), len(queries), limit))
     reader = _Reader(tokenizer, prompts)
     asked, after_start = prompts.queries[query], len(prompts.start)
     answer = answer_at(config.evaluation.place, prompts)

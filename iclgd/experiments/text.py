@@ -1,12 +1,8 @@
 """In-context learning against finetuning of a language model on a text task."""
 
-import itertools
-import resource
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from omegaconf import MISSING
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -14,10 +10,10 @@ from iclgd.analysis.answers import prediction_rows
 from iclgd.analysis.finetune import SEARCH, FinetuneConfig
 from iclgd.analysis.original import Original
 from iclgd.data.orders import more_orders
-from iclgd.data.prompts import DemonstrationsConfig, PromptError, Prompts
+from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
-from iclgd.experiments.model_placement import check_placement
+from iclgd.experiments.asking import asking_trainer, check_asking, check_tokens, costs, notes_on_overlong
 from iclgd.experiments.protocol import Experiment, RunContext
 from iclgd.measures import CONTROLS, TEXT_METRICS
 from iclgd.models.language import LanguageModel, LanguageModelError
@@ -31,11 +27,8 @@ from iclgd.report.order_figures import order
 from iclgd.report.rate_figures import learning_rate
 from iclgd.report.similarity_figures import accuracy, similarity
 from iclgd.report.titles import of_text
-from iclgd.runtime.participants import Participants
 from iclgd.runtime.stopping import interruptible
-from iclgd.runtime.text_progress import TextProgress
-from iclgd.runtime.trainer import DeviceConfig, make_trainer
-from iclgd.terminal import say
+from iclgd.runtime.trainer import DeviceConfig
 from iclgd.tracking.predictions import write_predictions
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -65,8 +58,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        check_asking(self.seed, self.model, self.task, self.trainer)
         other = self.evaluation.other_task
         if other is not None and task_path(other).resolve() == task_path(self.task.name).resolve():
             raise ValueError(f"evaluation.other_task must be another task than task.name; got {other!r}")
@@ -74,13 +66,6 @@ class Config:
         if judged is not None and judged > drawn:
             raise ValueError(
                 f"finetune.search.num_draws must be at most demonstrations.num_draws ({drawn}), got {judged}"
-            )
-        check_placement(self.model, self.trainer)
-        num_processes = self.trainer.devices * self.trainer.num_nodes
-        if self.task.num_queries is not None and self.task.num_queries < num_processes:
-            raise ValueError(
-                f"task.num_queries must be at least trainer.devices x trainer.num_nodes ({num_processes}), "
-                f"got {self.task.num_queries}"
             )
 
 
@@ -157,15 +142,7 @@ def prepare(
     module = DualFormModule(comparisons, config.finetune, evaluation, config.seed)
     notes = [note for item in comparisons if not item.name for note in item.prompts.notes]
     num_overlong = len(queries) - len(original.queries)
-    if num_overlong:
-        assert model.max_length is not None
-        num_processes = config.trainer.devices * config.trainer.num_nodes
-        if len(original.queries) < num_processes:
-            raise PromptError(
-                f"task.overlong=drop leaves {len(original.queries)} of {len(queries)} queries, which must be at least "
-                f"trainer.devices x trainer.num_nodes ({num_processes})"
-            )
-        notes.append(note_on_overlong(num_overlong, len(queries), model.max_length))
+    notes += notes_on_overlong(len(queries), len(original.queries), model.max_length, config.trainer)
     search = None
     if config.finetune.learning_rate == SEARCH:
         settings = config.finetune.search
@@ -176,20 +153,6 @@ def prepare(
             RateSearchData(len(judged_by), len(settings.learning_rates)),
         )
     return Prepared(data, module, list(dict.fromkeys(notes)), search, num_overlong)
-
-
-def note_on_overlong(num: int, num_queries: int, max_length: int) -> str:
-    """Return what a run says of queries that are left out.
-
-    Args:
-        num: how many are.
-        num_queries: of how many.
-        max_length: of the model, in tokens.
-    """
-    return (
-        f"task.overlong=drop: {num} of {num_queries} queries are left out, as they do not fit beside the "
-        f"demonstrations; the model's limit is {max_length} tokens"
-    )
 
 
 def read_task(
@@ -216,17 +179,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     """
     config, directory = context.config, context.directory
     data, module, notes, search, num_overlong = prepared
-    if directory is not None:
-        for note in notes:
-            say(f"note: {note}")
-    trainer = make_trainer(
-        config.trainer,
-        checkpoints=None,
-        loggers=context.loggers,
-        callbacks=[Participants(config, context.checkpoint, directory), TextProgress()],
-        is_replicated=True,
-        launch=context.launch,
-    )
+    trainer = asking_trainer(context, notes)
     with interruptible(trainer):
         if search is not None:
             trainer.validate(*search, verbose=False)
@@ -235,40 +188,11 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         trainer.test(module, data, verbose=False)
     if directory is not None:
         write_predictions(directory, prediction_rows(module.answered()))
-    speed = len(data.prompts[0].queries) / module.seconds
-    placed = [item.model.model for item in module.comparisons if item.model.is_placed]
-    devices = {parameter.device for model in placed for parameter in model.parameters()}
-    memory = peak_memory({trainer.strategy.root_device, *devices})  # the module is back on the CPU
     found = search[0].results if search is not None else {}
     if config.task.overlong == "drop":
         found = {**found, "overlong_queries": float(num_overlong)}
-    return {**module.results, **found, "queries_per_second": speed, "peak_memory_bytes": float(memory)}
-
-
-def check_tokens(model: LanguageModel, prompts: Prompts) -> None:
-    """Refuse a tokenizer that is not the model's.
-
-    Raises:
-        LanguageModelError: for a token that the model has not.
-    """
-    answers = itertools.chain(prompts.answers, *prompts.choices)
-    largest = max(max(tokens) for tokens in (prompts.context, *prompts.queries, *answers, *prompts.content_free))
-    num_known = model.model.get_input_embeddings().num_embeddings
-    if largest >= num_known:
-        raise LanguageModelError(
-            f"model.tokenizer: it has a token {largest}, but the model knows {num_known}; is it this model's tokenizer?"
-        )
-
-
-def peak_memory(devices: set[torch.device]) -> int:
-    """Return the largest memory that the GPUs, or else this process, have had in use so far, in bytes."""
-    if gpus := [device for device in devices if device.type == "cuda"]:
-        return sum(torch.cuda.max_memory_allocated(device) for device in gpus)
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux; getrusage would report the peak of whoever started this process, if that was higher
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+    models = [item.model for item in module.comparisons]
+    return {**module.results, **found, **costs(trainer, models, len(data.prompts[0].queries), module.seconds)}
 
 
 EXPERIMENT = Experiment(

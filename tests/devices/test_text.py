@@ -20,7 +20,7 @@ from iclgd import config as configs
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import TextDataModule
-from iclgd.experiments import RunContext, text
+from iclgd.experiments import RunContext, asking, text
 from iclgd.models.language import LanguageModel, untrained_twin, wrap
 from iclgd.modules.dual_form import Comparison
 from iclgd.modules.similarities import EvaluationConfig
@@ -80,7 +80,7 @@ def compare(
     module = text.DualFormModule(comparisons, finetune, evaluation, seed=0)
     places = _WhereMetricsAre()
     with there() if there else contextlib.nullcontext(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "TextProgress", lambda: places)
+        patch.setattr(asking, "TextProgress", lambda: places)
         device = DeviceConfig(accelerator="gpu" if there else "cpu", precision=precision)
         summary = text.execute(
             RunContext.alone(text.Config(finetune=finetune, trainer=device)), text.Prepared(data, module, [])

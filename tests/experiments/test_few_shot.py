@@ -15,7 +15,7 @@ from iclgd.metrics import crossed_share_interval, wilson_interval
 from iclgd.runs.run import load_run
 from iclgd.tracking.run_directory import RunDirectory
 from tests.forked import Forked
-from tests.language_models import save, tiny_model, tiny_tokenizer, write_task
+from tests.language_models import save, task_rows, tiny_model, tiny_tokenizer, write_task
 from tests.plain_loop import Plain
 from tests.processes import free_address
 
@@ -105,3 +105,22 @@ def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path:
 def test_mistakes_are_one_line(cli: Cli, config: Path, override: str, message: str) -> None:
     code, _, err = cli("run", config, override)
     assert (code, err.strip()) == (2, f"iclgd: {message}")
+
+
+def test_overlong_queries_are_left_out_and_counted(cli: Cli, config: Path, tmp_path: Path) -> None:
+    rows = [*task_rows(8), {"text": "rain " * 300, "label": 0}]
+    task = write_task(tmp_path, "long", validation=rows)
+    code, _, err = cli("run", config, f"task.name={task}", "task.num_queries=null")
+    assert code == 2
+    assert "set task.overlong=drop" in err
+    code, out, err = cli("run", config, f"task.name={task}", "task.num_queries=null", "task.overlong=drop")
+    assert code == 0, err
+    assert "note: task.overlong=drop: 1 of 9 queries are left out" in err
+    run = load_run(Path(out.splitlines()[-1]))
+    assert run.summary["overlong_queries"] == 1
+    assert {row["query"] for row in run.predictions} == set(range(8))
+
+
+def test_other_orders_are_refused(cli: Cli, config: Path) -> None:
+    code, out, err = cli("run", config, "demonstrations.num_orders=2")
+    assert (code, out, err) == (2, "", "iclgd: demonstrations.num_orders must be 1 with experiment=few_shot, got 2\n")
