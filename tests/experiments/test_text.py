@@ -58,6 +58,13 @@ BY_LAYER = [
     "top_examples",
     "top_examples_random",
     "update_similarity",
+    "attention_demonstrations",
+    "attention_demonstrations_even",
+    "attention_query",
+    "attention_start",
+    "attention_right_label",
+    "attention_right_label_even",
+    "attention_right_label_gain",
 ]
 ALL = [*WHOLE, *BY_LAYER]
 EXPECTED = {f"{name}{bound}" for name in ALL for bound in ("", "_low", "_high")} | {
@@ -114,7 +121,7 @@ def test_a_run_leaves_the_whole_summary(cli: Cli, config: Path) -> None:
     assert "Traceback" not in result[2]
     for name, value in found.items():
         assert math.isfinite(value), name
-        if name.startswith(("accuracy", "top_", "put_right")):
+        if name.startswith(("accuracy", "top_", "put_right", "attention")) and "gain" not in name:
             assert 0 <= value <= 1
         elif not name.startswith("rec2ftp"):
             assert -1 <= value <= 1
