@@ -19,9 +19,9 @@ UPDATES = Panel("Update similarity: effect on the query", "mean cosine", chance=
 OVERLAP = Panel(f"Next token: overlap of the {NUM_NEXT_TOKENS} most probable", "mean share")
 VARIATION = Panel("Next token: distance of distributions", "mean total variation")
 TO_DEMONSTRATIONS = "attention_to_demonstrations"  # a figure, and the record of which demonstration gets how much
-EVEN = "even attention to all visible tokens"
+EVEN = "even attention"  # to all visible tokens
 TARGETS = Panel("Attention of the query's last token", "mean share", figure=TO_DEMONSTRATIONS, baseline=EVEN)
-OF_LABELS = Panel("Of that to the demonstrations", "mean share", figure=TO_DEMONSTRATIONS, baseline=EVEN)
+OF_LABELS = Panel("Of the attention to demonstrations", "mean share", figure=TO_DEMONSTRATIONS, baseline=EVEN)
 SHARE = (0.0, 1.0)
 WHOLE_PROMPT = ("query", "demonstrations", "start and separators")
 
