@@ -20,7 +20,7 @@ OVERLAP = Panel(f"Next token: overlap of the {NUM_NEXT_TOKENS} most probable", "
 VARIATION = Panel("Next token: distance of distributions", "mean total variation")
 TO_DEMONSTRATIONS = "attention_to_demonstrations"  # a figure, and the record of which demonstration gets how much
 EVEN = "even attention"  # to all visible tokens
-TARGETS = Panel("Attention of the query's last token", "mean share", figure=TO_DEMONSTRATIONS, baseline=EVEN)
+TARGETS = Panel("Attention of the last token", "mean share", figure=TO_DEMONSTRATIONS, baseline=EVEN)
 OF_LABELS = Panel("Of the attention to demonstrations", "mean share", figure=TO_DEMONSTRATIONS, baseline=EVEN)
 SHARE = (0.0, 1.0)
 WHOLE_PROMPT = ("query", "demonstrations", "start and separators")

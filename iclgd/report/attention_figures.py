@@ -13,7 +13,7 @@ from iclgd.report.results import Array, Results
 from iclgd.report.similarity_figures import layer_panel, panels, shared_handles
 from iclgd.report.style import BLUE, PAGE, draw_band, legend_below
 
-DEMONSTRATION = "demonstration, in the prompt's order"
+DEMONSTRATION = "demonstration, in order"
 
 
 class ByDemonstration(NamedTuple):
@@ -74,6 +74,7 @@ def attention_to_demonstrations(results: Results) -> Figure | None:
         axes.remove()
     for axes, (panel, names) in zip(cells, shown.items(), strict=False):
         layer_panel(axes, panel, names, summary)
+        axes.set_ylim(bottom=0)  # shares
     handles = shared_handles(summary, figure, shown) if shown else []
     notes = ["controls: of each panel's first measure"] * bool(controls_of(summary))
     if recorded is not None:
@@ -112,4 +113,5 @@ def _over_demonstrations(axes: Axes, recorded: ByDemonstration) -> None:
 
 def _count_demonstrations(axes: Axes, ylabel: str) -> None:
     axes.set(xlabel=DEMONSTRATION, ylabel=ylabel)
+    axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import normalizers
 from transformers import (
@@ -313,6 +314,13 @@ def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path:
         for name in ("scores", "likeness"):
             assert row.get(name) == pytest.approx(alone.get(name), abs=1e-5)
         assert {**row, "scores": None, "likeness": None} == {**alone, "scores": None, "likeness": None}
+    records = [of.read_analyses()["attention_to_demonstrations"]["draws"] for of in (two, RunDirectory(one))]
+    assert len(records[0]) == 2
+    for draws in zip(*records, strict=True):
+        for kind in ("attention", "even"):
+            both = [np.array(draw[kind]["demonstrations"]) for draw in draws]
+            assert both[0] == pytest.approx(both[1], abs=1e-5)
+            assert both[0].shape == (LAYERS, 6)
     assert two.read_metrics() == [pytest.approx(line, abs=1e-5) for line in RunDirectory(one).read_metrics()]
     assert summary((0, out, err)) == pytest.approx(expected, abs=1e-5, nan_ok=True)
 

@@ -1,6 +1,7 @@
 """The chart of attention to demonstrations: how much the query's last token pays to each, and to whose label is its."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from iclgd.report.results import Curve, Results
 from iclgd.report.similarity_figures import panels as measures_by_panel
 from iclgd.review.charts.groups import Group, Notes, said, together
 from iclgd.review.charts.points import line, number, numbers, short, told_panels
-from iclgd.review.charts.similarities import layer_plots, over_runs
+from iclgd.review.charts.similarities import layer_plots, measure_label, over_runs
 from iclgd.review.charts.titles import title
 from iclgd.review.document import Axis, Chart, HeatMap, Live, Plot, Role, Series
 
@@ -31,6 +32,9 @@ MOST_CELLS = 3000  # of the coloured panel
 def attention_to_demonstrations(groups: Sequence[Group], notes: Notes) -> list[Chart]:
     """Return shares of the last token's attention over layers and demonstration by demonstration, beside even ones."""
     plots, shown = layer_plots(TO_DEMONSTRATIONS, groups, notes)
+    if len(groups) > 1:
+        firsts = {panel.title: measure_label(names[0]) for panel, names in measures_by_panel(TO_DEMONSTRATIONS).items()}
+        plots = [replace(plot, title=f"{plot.title}: {firsts[plot.title]}") for plot in plots]
     kinds = KINDS if len(groups) == 1 else KINDS[:1]
     lines: list[Series] = []
     for group in groups:
@@ -46,8 +50,6 @@ def attention_to_demonstrations(groups: Sequence[Group], notes: Notes) -> list[C
         _note_nothing(groups, notes)
         return []
     panels: list[Plot | HeatMap] = [*plots, *_heat_map(groups, notes)]
-    if len(groups) > 1:
-        notes.add(f"{WHAT}, of several settings: each panel's first measure")
     text = " ".join([*(text for group in shown if (text := _means(group))), told_panels(plots, most=4)])
     live = Live("bars", [name for mean in MEANS for name in (mean, f"{mean}_even")])
     what = f"{WHAT} by the query's last token, share beside that of even attention to all tokens"
