@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import normalizers
 from transformers import (
@@ -58,6 +59,13 @@ BY_LAYER = [
     "top_examples",
     "top_examples_random",
     "update_similarity",
+    "attention_demonstrations",
+    "attention_demonstrations_even",
+    "attention_query",
+    "attention_start",
+    "attention_right_label",
+    "attention_right_label_even",
+    "attention_right_label_gain",
 ]
 ALL = [*WHOLE, *BY_LAYER]
 EXPECTED = {f"{name}{bound}" for name in ALL for bound in ("", "_low", "_high")} | {
@@ -114,7 +122,7 @@ def test_a_run_leaves_the_whole_summary(cli: Cli, config: Path) -> None:
     assert "Traceback" not in result[2]
     for name, value in found.items():
         assert math.isfinite(value), name
-        if name.startswith(("accuracy", "top_", "put_right")):
+        if name.startswith(("accuracy", "top_", "put_right", "attention")) and "gain" not in name:
             assert 0 <= value <= 1
         elif not name.startswith("rec2ftp"):
             assert -1 <= value <= 1
@@ -298,6 +306,13 @@ def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path:
         for name in ("scores", "likeness"):
             assert row.get(name) == pytest.approx(alone.get(name), abs=1e-5)
         assert {**row, "scores": None, "likeness": None} == {**alone, "scores": None, "likeness": None}
+    records = [of.read_analyses()["attention_to_demonstrations"]["draws"] for of in (two, RunDirectory(one))]
+    assert len(records[0]) == 2
+    for draws in zip(*records, strict=True):
+        for kind in ("attention", "even"):
+            both = [np.array(draw[kind]["demonstrations"]) for draw in draws]
+            assert both[0] == pytest.approx(both[1], abs=1e-5)
+            assert both[0].shape == (LAYERS, 6)
     assert two.read_metrics() == [pytest.approx(line, abs=1e-5) for line in RunDirectory(one).read_metrics()]
     assert summary((0, out, err)) == pytest.approx(expected, abs=1e-5, nan_ok=True)
 

@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from iclgd import metrics
 from iclgd.metrics import (
     Accuracy,
+    AttentionShare,
     Bootstrap,
     Kendall,
     ModelMean,
@@ -89,6 +90,7 @@ CASES: dict[str, Case] = {
     "SimAM": (lambda: SimAM(L), [*numbers(2, B, L, 2, 6), mask()], metrics.sim_am),
     "SimAMDelta": (lambda: SimAMDelta(L), [*numbers(3, B, L, 2, 6), mask()], metrics.sim_am_delta),
     "UpdateSimilarity": (lambda: UpdateSimilarity(L), numbers(2, B, L, 2, 5), metrics.update_similarity),
+    "AttentionShare": (lambda: AttentionShare(L), [torch.stack(numbers(B, L)).sigmoid()], Tensor.double),
     "Kendall": (lambda: Kendall(L), numbers(2, B, L, 9), metrics.kendall_tau),
     "TopKRecall": (lambda: TopKRecall(L, k=4), numbers(2, B, L, 9), recall),
     "NextTokenOverlap": (lambda: NextTokenOverlap(k=4), [each.log_softmax(-1) for each in numbers(2, B, 30)], overlap),
@@ -262,7 +264,7 @@ def test_what_is_no_answer_is_neither_right_nor_wrong() -> None:
 @of_layers
 def test_one_number_that_is_not_finite_makes_the_mean_nan(name: str, value: float) -> None:
     inputs = [each.clone() for each in CASES[name][1]]
-    inputs[0][-1, 1, ..., 0] = value
+    inputs[0][-1, 1].view(-1)[0] = value
     if name in ("Kendall", "TopKRecall"):  # of ranks, which infinity has, too
         inputs[0][-1, 1] = math.nan
     metric = wrapped(name)
