@@ -16,8 +16,8 @@ from iclgd.memory import check
 from iclgd.models.function_transformer import FunctionTransformer, FunctionTransformerConfig
 from iclgd.modules.functions import EvaluationConfig, FunctionModule, TrainingConfig
 from iclgd.report.figures import Draw
-from iclgd.report.position_figures import error_over_training
 from iclgd.report.position_figures import error_by_position as draw_errors
+from iclgd.report.position_figures import error_over_training
 from iclgd.report.titles import of_functions
 from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
