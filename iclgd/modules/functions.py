@@ -124,7 +124,7 @@ class FunctionModule(LightningModule):
             excess.append(loss.detach() / excess_scale(config.curriculum.at(step, self.task)))
         of_steps = torch.stack(losses)
         if self.trainer.is_global_zero:
-            self.loss_watch.look(of_steps, steps_before)
+            self.loss_watch.look(of_steps[:, None], steps_before)
         values = {"train/loss": of_steps.mean(), "train/excess_loss": torch.stack(excess).mean()}
         self.log_dict(values, logger=False, sync_dist=True)
 
