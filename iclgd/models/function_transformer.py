@@ -1,6 +1,6 @@
 """A GPT-2 that reads examples of a function and answers at every position: Garg et al. 2022, Raventós et al. 2023.
 
-A prompt is the tokens x_0, y_0, x_1, y_1, ...; what is read at the token x_i is the prediction from examples 0 to i - 1.
+A prompt is the tokens x_0, y_0, x_1, y_1, ...; what is read at the token x_i is the prediction from examples 0 to i-1.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from iclgd import checks
 from iclgd.models.every_position.learner import EveryPositionLearner
 
 LAYOUTS = {
-    "garg2022": "x as it is, y in the first of as many channels; read in and out with bias and PyTorch's first weights",
-    "raventos2023": "y in a channel of its own before those of x; read in and out without bias, with GPT-2's first weights",
+    "garg2022": "x as it is, y in the first of as many channels; read in and out with bias, PyTorch's first weights",
+    "raventos2023": "y in a channel of its own before those of x; read in and out without bias, GPT-2's first weights",
 }
 
 
@@ -142,7 +142,8 @@ class FunctionTransformer(nn.Module, EveryPositionLearner):
         num_seen = max(positions, default=0)  # the examples that somebody sees
         if num_seen >= self.num_points:
             raise ValueError(
-                f"the model has positions for {self.num_points} points of a prompt (model.num_points), got {num_seen + 1}"
+                f"the model has positions for {self.num_points} points of a prompt (model.num_points), "
+                f"got {num_seen + 1}"
             )
         seen = self.tokens(x[:, :num_seen], y[:, :num_seen])
         if query is x:
