@@ -9,6 +9,7 @@ from iclgd.data.function_datamodule import FunctionDataModule
 from iclgd.data.functions import FUNCTION_TASKS, FunctionTask
 from iclgd.data.seeding import named_generator
 from iclgd.experiments.function_evaluation import ERROR_BY_POSITION, error_by_position, summary_of
+from iclgd.experiments.function_analyses import distances_to_optimal
 from iclgd.experiments.function_memory import memory_needs
 from iclgd.experiments.protocol import ChosenGroup, Experiment, RunContext
 from iclgd.experiments.weight_files import read_weights, write_weights
@@ -139,6 +140,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         record = error_by_position(config, data, module.errors)
         directory.write_analysis(ERROR_BY_POSITION, record, {})
         summary |= summary_of(config, record)
+        summary |= distances_to_optimal(config, directory, module.model, data)
     return {**summary, "train/steps_per_second": stopwatch.steps_per_second}
 
 

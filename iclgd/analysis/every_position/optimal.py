@@ -1,8 +1,8 @@
 """The best learners of linear functions with noise: for a Gaussian of weights ridge, for a pool of them dMMSE."""
 
-from iclgd.data.functions import FunctionTask, LinearFunctions, LinearFunctionTask, SparseLinearFunctionTask
-from iclgd.models.every_position import DiscreteMMSE, EveryPositionLearner
-from iclgd.models.learners import Ridge
+from iclgd.analysis.function_baselines import BASELINES
+from iclgd.data.functions import FunctionTask, LinearFunctionTask, SparseLinearFunctionTask
+from iclgd.models.every_position import EveryPositionLearner
 
 RIDGE, DMMSE = "ridge", "dmmse"
 
@@ -17,25 +17,19 @@ def optimal_learners(task: FunctionTask) -> dict[str, EveryPositionLearner]:
 
     Ridge regression with :math:`\lambda = \sigma^2 / s^2`, for weights from :math:`N(0, s^2)`, and the posterior mean
     over the task's pool; Raventós et al. 2023, section 2. There is neither without noise (where the first becomes least
-    squares), nor for sparse functions.
+    squares), nor for functions that are sparse or not linear.
 
     Args:
         task: any; most have none.
 
     Returns:
-        The learners by name, ``ridge`` and ``dmmse``; where there is no pool, or the noise of targets is not known as
-        they are scaled anew in each batch, without the second.
+        The learners by name: ``ridge``, and where a task can have it ``dmmse``.
 
     Example:
         >>> from iclgd.data.functions import NoisyLinearFunctionTask
         >>> optimal_learners(NoisyLinearFunctionTask(noise_std=0.5, weight_scale=2.0))
         {'ridge': Ridge(regularization=0.0625)}
     """
-    if not is_dense_linear(task) or not task.noise_std:
+    if not is_dense_linear(task):
         return {}
-    learners: dict[str, EveryPositionLearner] = {RIDGE: Ridge(task.noise_std**2 / task.weight_scale**2)}
-    if task.num_tasks and not task.renormalize:
-        pool = task.pool()
-        assert isinstance(pool, LinearFunctions)
-        learners[DMMSE] = DiscreteMMSE(pool.weight, task.noise_std)
-    return learners
+    return {name: BASELINES[name].make(task) for name in (RIDGE, DMMSE) if BASELINES[name].refuse(task) is None}

@@ -25,28 +25,31 @@ class Shift:
     Args:
         description: one line.
         changes: the keys with their values.
+        factors: keys that are multiplied, with by what.
         num_positions: at how many positions it is defined, for inputs of so many dimensions; ``None`` for all.
     """
 
     description: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
     num_positions: Callable[[int], int] | None = None
 
     def apply(self, task: FunctionTask) -> FunctionTask:
         """Return the class under the shift, with new functions in every prompt."""
-        return replace(task, num_tasks=0, **self.changes)
+        multiplied = {key: factor * getattr(task, key) for key, factor in self.factors.items()}
+        return replace(task, num_tasks=0, **self.changes, **multiplied)
 
 
 def _scaled(key: str, what: str) -> dict[str, Shift]:
     name = key.removesuffix("_scale")
-    return {f"{name}_times_{scale:.3g}": Shift(f"{what} times {scale:.3g}", {key: scale}) for scale in SCALES}
+    return {f"{name}_times_{scale:.3g}": Shift(f"{what} times {scale:.3g}", factors={key: scale}) for scale in SCALES}
 
 
 SHIFTS: dict[str, Shift] = {
     "none": Shift("new functions, and all else as in training"),
     "skewed": Shift("inputs with standard deviations as 1, 1/2, 1/3, ...", {"input_covariance": "skewed"}),
     "half_subspace": Shift("inputs in half of the dimensions", {"input_covariance": "half_subspace"}),
-    "orthogonal": Shift("queries orthogonal to all examples", {"query": "orthogonal"}, lambda dim: dim),
+    "orthogonal": Shift("queries orthogonal to all examples", {"query": "orthogonal"}, num_positions=lambda dim: dim),
     "overlapping": Shift("queries among the examples", {"query": "overlapping"}),
     "random_quadrants": Shift("examples in one quadrant, queries in any", {"query": "random_quadrants"}),
     "opposite_quadrants": Shift("queries in the quadrant opposite to the examples'", {"query": "opposite_quadrants"}),
