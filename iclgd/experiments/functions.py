@@ -8,8 +8,8 @@ from torch import nn
 from iclgd.data.function_datamodule import FunctionDataModule
 from iclgd.data.functions import FUNCTION_TASKS, FunctionTask
 from iclgd.data.seeding import named_generator
-from iclgd.experiments.function_evaluation import ERROR_BY_POSITION, error_by_position, summary_of
 from iclgd.experiments.function_analyses import distances_to_optimal
+from iclgd.experiments.function_evaluation import ERROR_BY_POSITION, error_by_position, summary_of
 from iclgd.experiments.function_memory import memory_needs
 from iclgd.experiments.protocol import ChosenGroup, Experiment, RunContext
 from iclgd.experiments.weight_files import read_weights, write_weights
@@ -17,8 +17,8 @@ from iclgd.memory import check
 from iclgd.models.function_transformer import FunctionTransformer, FunctionTransformerConfig
 from iclgd.modules.functions import EvaluationConfig, FunctionModule, TrainingConfig
 from iclgd.report.figures import Draw
-from iclgd.report.position_figures import error_over_training
 from iclgd.report.position_figures import error_by_position as draw_errors
+from iclgd.report.position_figures import error_over_training
 from iclgd.report.titles import of_functions
 from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants

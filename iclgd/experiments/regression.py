@@ -18,8 +18,8 @@ from iclgd.experiments.regression_models import (
     by_name,
     learned_momenta,
     make_data,
-    reference_setting,
     models_by_prefix,
+    reference_setting,
     trained_subjects,
 )
 from iclgd.experiments.regression_per_task import per_task

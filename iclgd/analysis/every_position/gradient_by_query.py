@@ -1,6 +1,5 @@
 """Has a model learned the weights? The gradient of its predictions by the query beside them; Garg et al., figure 3b."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch

@@ -28,7 +28,9 @@ class Measured(NamedTuple):
     distances: dict[str, Tensor]  # of the model, by learner, and ``difference``
 
 
-def measure(model: EveryPositionLearner, learners: Mapping[str, EveryPositionLearner], batch: FunctionBatch) -> Measured:
+def measure(
+    model: EveryPositionLearner, learners: Mapping[str, EveryPositionLearner], batch: FunctionBatch
+) -> Measured:
     """Compare a model with the optimal learners on prompts.
 
     Args:

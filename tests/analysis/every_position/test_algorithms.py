@@ -19,25 +19,14 @@ from iclgd.data.functions import (
     at_position,
 )
 from iclgd.models.every_position import Averaging, DiscreteMMSE, EveryPositionLearner
-from iclgd.models.function_transformer import FunctionTransformer, FunctionTransformerConfig
 from iclgd.models.learners import LeastSquares, Ridge
+from tests.analysis.every_position.models import CLEAN, POOL, own, transformer
 
-POOL = NoisyLinearFunctionTask(num_points=7, input_dim=3, noise_std=0.5, num_tasks=6)
-CLEAN = LinearFunctionTask(num_points=7, input_dim=3)
 FEW = {"num_tasks": 150, "num_resamples": 20}
 
 
 def prompts(task: FunctionTask, number: int = 4):  # type: ignore[no-untyped-def]
     return task.sample(number, torch.Generator().manual_seed(1), torch.float64)
-
-
-def transformer() -> FunctionTransformer:
-    config = FunctionTransformerConfig(num_layers=1, num_heads=1, hidden_size=4)
-    return FunctionTransformer(config, input_dim=3, num_points=7, generator=torch.Generator()).double()
-
-
-def own(name: str) -> EveryPositionLearner:
-    return optimal_learners(POOL)[name] if name != "least_squares" else LeastSquares()
 
 
 @pytest.mark.parametrize("name", ["ridge", "dmmse", "least_squares"])
