@@ -14,6 +14,7 @@ from iclgd.data.functions import Curriculum, FunctionBatch, FunctionTask
 from iclgd.data.prefetch import in_background
 from iclgd.data.seeding import named_generator
 
+CPU = torch.device("cpu")
 NUM_BATCHES_AHEAD = 8
 NUM_EVALUATED_AT_ONCE = 128
 NEW_FUNCTIONS = "new_functions/"  # begins the names of what is measured on functions that are not of the pool
@@ -39,7 +40,7 @@ class FunctionStream:
     seed: int
     batch_size: int
     first_step: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     shard: tuple[int, int] = (0, 1)
 

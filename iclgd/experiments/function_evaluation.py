@@ -34,7 +34,7 @@ def error_by_position(config: "Config", data: FunctionDataModule, transformer: M
     """
     dtype = torch.float64 if config.trainer.precision == "64-true" else torch.float32
     curves: list[Record] = []
-    for prefix, task in data.evaluation_tasks().items():
+    for prefix in data.evaluation_tasks():
         batch = data.evaluation_batch(prefix, dtype)
         curves.append(_curve(config, prefix, "transformer", transformer[prefix].cpu()))
         for name in config.evaluation.baselines_of(config.task):

@@ -46,7 +46,7 @@ class EvaluationConfig:
     num_prompts: int = 1280
     """Prompts of an evaluation."""
     noiseless: bool = False
-    """Compare with the function's value (Raventós et al.) and not with the target, which may have noise (Garg et al.)."""
+    """Compare with the function's value (Raventós et al.), not with the target, which may have noise (Garg et al.)."""
     num_resamples: int = 1000
     """Bootstrap resamples of the prompts, for the intervals of 90%."""
     baselines: list[str] = field(default_factory=list)
@@ -76,10 +76,9 @@ class EvaluationConfig:
 class FunctionModule(LightningModule):
     """Training by the mean squared error at all positions, and evaluation position by position.
 
-    Logs ``train/loss``, the mean since the last evaluation, and ``train/excess_loss``, the same over what predicting
-    zero for linear functions would be after as many examples as least squares needs: comparable along a curriculum. When
-    evaluating it logs ``error/transformer``, the squared error over the mean square of the functions, and
-    ``error/transformer/at_NN`` after NN examples.
+    Logs ``train/loss``, the mean since the last evaluation, and ``train/excess_loss``, the same over what least squares
+    leaves of linear functions: comparable along a curriculum. When evaluating it logs ``error/transformer``, the squared
+    error over the mean square of the functions, and ``error/transformer/at_NN`` after NN examples.
 
     Args:
         model: what to train.

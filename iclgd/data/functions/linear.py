@@ -40,9 +40,9 @@ class LinearFunctionTask(FunctionTask):
     @property
     def baselines(self) -> tuple[str, ...]:
         """What is best where there is noise, and for a pool, beside learners that know neither."""
-        best = ("ridge",) if self.noise_std else ()
-        best += ("dmmse",) if self.noise_std and self.num_tasks and not self.renormalize else ()
-        return best + super().baselines
+        has_posterior = self.num_tasks > 0 and self.noise_std > 0 and not self.renormalize
+        best = ["ridge"] * (self.noise_std > 0) + ["dmmse"] * has_posterior
+        return (*best, *super().baselines)
 
     def _draw(self, num_functions: int, generator: torch.Generator) -> LinearFunctions:
         return LinearFunctions(
