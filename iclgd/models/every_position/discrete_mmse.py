@@ -46,11 +46,15 @@ class DiscreteMMSE(EveryPositionLearner):
         return torch.cat([self._batch(positions, *batch) for batch in batches(size, x, y, query)])
 
     def _batch(self, positions: list[int], x: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        return (self._weights(positions, x, y) * query[:, positions]).sum(-1)
+
+    @torch.no_grad()
+    def _weights(self, positions: list[int], x: Tensor, y: Tensor) -> Tensor:
+        """Return the posterior means, (B, P, D); none depends on the query, so that its gradient is one of them."""
         pool = self.pool.to(x)
         errors = (y[..., None] - x @ pool.T).square_().double()  # (B, N, M); their sums grow, their differences do not
         likelihoods = torch.zeros_like(errors)
         torch.cumsum(errors[:, :-1], 1, out=likelihoods[:, 1:])
         likelihoods = likelihoods[:, positions] * (-0.5 / self.noise_std**2)
         likelihoods -= likelihoods.amax(-1, keepdim=True)
-        weights = likelihoods.to(x.dtype).softmax(-1) @ pool  # (B, P, D)
-        return (weights * query[:, positions]).sum(-1)
+        return likelihoods.to(x.dtype).softmax(-1) @ pool
