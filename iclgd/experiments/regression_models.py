@@ -70,7 +70,7 @@ def trained_subjects(config: "Config", directory: RunDirectory) -> list[Subject]
     Raises:
         RunDirectoryError: if the weights are missing or damaged, or not of such models.
     """
-    weights, data = _read(directory), make_data(config)
+    weights, data = read_weights(directory), make_data(config)
     subjects = [
         Subject(
             seed,
@@ -115,7 +115,12 @@ def by_name(subjects: Sequence[Subject]) -> dict[str, nn.Module]:
     }
 
 
-def _read(directory: RunDirectory) -> dict[str, Tensor]:
+def read_weights(directory: RunDirectory) -> dict[str, Tensor]:
+    """Return the weights in a run's directory.
+
+    Raises:
+        RunDirectoryError: if they are missing or damaged.
+    """
     path = directory.path / WEIGHTS
     wrong = directory.problem_with(WEIGHTS) if path.exists() else "missing"
     try:

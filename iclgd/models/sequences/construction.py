@@ -1,7 +1,7 @@
 r"""The weights with which one layer of linear attention is one step of gradient descent on the past of a sequence.
 
-Proposition 1 of von Oswald et al. 2023b: on tokens :math:`(\Phi_0 s_t, s_t, s_{t-1})` the layer changes the first block to
-:math:`(\Phi_0 - \eta \nabla L_t) s_t`, see :func:`~iclgd.models.sequences.solvers.gradient_step`.
+Proposition 1 of von Oswald et al. 2023b: on tokens :math:`(\Phi_0 s_t, s_t, s_{t-1})` the layer changes the first block
+to :math:`(\Phi_0 - \eta \nabla L_t) s_t`, see :func:`~iclgd.models.sequences.solvers.gradient_step`.
 """
 
 import torch

@@ -1,4 +1,4 @@
-r"""What textbook learners predict at every position of a sequence, from all steps before: :math:`s_{t+1} \approx W s_t`.
+r"""What textbook learners predict at every position of a sequence, of which all steps before are examples.
 
 Conventions of von Oswald et al. 2023b's code: what was before the start is zero. Their control leaves out the newest
 step :math:`s_{t-1} \to s_t`, which attention and gradient descent do see; here that is a choice.
@@ -62,15 +62,17 @@ def _least_squares(
     return torch.einsum("btd,btdo->bto", weights, cross).to(x.dtype)
 
 
-def next_by_least_squares(observations: Tensor, regularization: float, with_newest: bool = True) -> Tensor:
-    """Predict the next observation, (B, T, N), from the one before; see :func:`least_squares`."""
-    return least_squares(shifted(observations), observations, observations, regularization, with_newest=with_newest)
-
-
-def next_by_lagged_least_squares(
-    observations: Tensor, num_lags: int, regularization: float, with_newest: bool = True
+def next_by_least_squares(
+    observations: Tensor, regularization: float, *, num_lags: int = 1, with_newest: bool = True
 ) -> Tensor:
-    """Predict the next observation, (B, T, N), from so many before: the control of systems that are seen in part."""
+    """Predict the next observation, (B, T, N), from the last ones; see :func:`least_squares`.
+
+    Args:
+        observations: (B, T, N).
+        regularization: lambda.
+        num_lags: how many of the last; systems that are seen in part need several.
+        with_newest: as above.
+    """
     tokens = lagged_tokens(observations, num_lags)
     return least_squares(shifted(tokens), observations, tokens, regularization, with_newest=with_newest)
 
@@ -90,12 +92,6 @@ def gradient_step(observations: Tensor, learning_rate: float, initial: Tensor | 
     if initial is not None:
         errors, start = observations - before @ initial.T, observations @ initial.T
     return start + learning_rate * linear_attention(observations, before, errors)
-
-
-def best_rate(observations: Tensor, target: Tensor) -> float:
-    """Return the learning rate with which :func:`gradient_step` from zero has the smallest loss: of a parabola."""
-    direction = gradient_step(observations.double(), 1.0)
-    return ((direction * target).sum() / direction.square().sum()).item()
 
 
 def sequence_losses(prediction: Tensor, target: Tensor) -> Tensor:

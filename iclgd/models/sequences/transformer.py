@@ -171,7 +171,7 @@ class SequenceTransformer(nn.Module):
         )
 
     def initialize(self, generator: torch.Generator) -> "SequenceTransformer":
-        """Draw all matrices from normal distributions; what layers add begins small where they are many; return self."""
+        """Draw all matrices from normal distributions, smaller ones where layers are many; return self."""
         with torch.no_grad():
             for name, weight in self.named_parameters():
                 if weight.dim() < 2:

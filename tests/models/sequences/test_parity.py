@@ -16,7 +16,6 @@ from iclgd.models.sequences.mesa_recursive import recursive_mesa_attention
 from iclgd.models.sequences.solvers import (
     Solve,
     least_squares,
-    next_by_lagged_least_squares,
     next_by_least_squares,
     sequence_losses,
 )
@@ -48,7 +47,7 @@ def test_least_squares(solved: dict[str, Tensor]) -> None:
 def test_least_squares_of_systems_seen_in_part(solved: dict[str, Tensor]) -> None:
     sequence = solved["partial_sequence"]
     num_lags = int(solved["partial_embed_dim"]) // sequence.shape[-1]
-    predicted = next_by_lagged_least_squares(sequence, num_lags, 0.05, with_newest=False)
+    predicted = next_by_least_squares(sequence, 0.05, num_lags=num_lags, with_newest=False)
     assert deviation(predicted, solved["partial_least_squares"]) < 3e-5
 
 
