@@ -39,7 +39,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Show diagrams as tables: what draws them in a browser would be fetched from the network."""
+    """Show diagrams as tables: what draws them in a browser would be fetched from the network.
+
+    Links to pages of the repository's top lead to where the site has them.
+    """
+    for name in OF_THE_ROOT:
+        markdown = markdown.replace(f"](../{name}", f"]({name}")
     return _DIAGRAM.sub(lambda found: as_table(found[1]), markdown)
 
 
