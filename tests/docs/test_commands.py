@@ -12,9 +12,9 @@ import pytest
 from iclgd import config as configs
 from iclgd import own_entries
 from iclgd.data.text import load_task
-from iclgd.experiments.analyses import ANALYSES
 from tests.conftest import ROOT
-from tests.docs.pages import PAGES, blocks, name_of, spans
+from tests.docs.pages import PAGES, TUTORIALS, blocks, name_of, spans
+from tests.docs.test_tutorials import must_be_elsewhere
 from tests.test_experiment import Cli
 
 PROGRAMS = ("iclgd", ".venv/bin/iclgd", "make", "srun", "torchrun")  # the last two start processes of ours
@@ -57,7 +57,13 @@ def _meant(word: str, meant: Mapping[str, str]) -> str:
     return f"{name}{equals}{meant.get(value, value)}"
 
 
-ALL = {" ".join(command): command for page in PAGES for command in commands(page)}
+# Those of tutorials are run: test_tutorials.py.
+ALL = {
+    " ".join(command): command
+    for page in PAGES
+    for command in commands(page)
+    if page not in TUTORIALS or must_be_elsewhere(command)
+}
 
 
 @pytest.mark.parametrize("command", [command for command in ALL.values() if command[0] == "make"], ids=" ".join)
@@ -84,7 +90,7 @@ def test_commands_options_configs_and_keys_exist(
     for option in (word.partition("=")[0] for word in rest if word.startswith("--")):
         assert re.search(rf"{option}\b", text), option
     if "--import" in rest:
-        rest[rest.index("--import") + 1] = own_file(rest[rest.index("--import") + 1], tmp_path, monkeypatch)
+        rest[rest.index("--import") + 1] = own_file(rest[rest.index("--import") + 1], tmp_path)
     given = [word for word in rest if "=" in word and not word.startswith("--")]
     if name in ("run", "show-config"):
         config = STANDS_FOR["CONFIG"] if rest[:1] in ([], ["RUN_DIR"]) else rest[0]
@@ -98,12 +104,11 @@ def test_commands_options_configs_and_keys_exist(
     assert code == 0, err
 
 
-def own_file(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def own_file(name: str, folder: Path) -> str:
     """Write a file of own entries as a page shows it and let it add them, for one test; return its path."""
     (text,) = (text for page in PAGES for text in blocks(page, "python") if text.startswith(f'"""{name}: '))
     path = folder / name
     path.write_text(text)
-    monkeypatch.setitem(ANALYSES, path.stem, ANALYSES["which_algorithm"])  # and out again afterwards
     own_entries.load([path])
     return str(path)
 
