@@ -13,7 +13,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     with quick_imports():
         from iclgd.reproduce.contents import make_review, terminal_table
         from iclgd.reproduce.paper import read
-        from iclgd.reproduce.plan import Options, elapsed, folder_of, minutes_text, plan_table, sweeps_to_run
+        from iclgd.reproduce.plan import Options, elapsed, folder_of, minutes_text, plan_lines, sweeps_to_run
         from iclgd.reproduce.reproduction import Reproduction, evidence_of, run_all, write_verdicts
         from iclgd.review.page import check_libraries, checked_place, write_page
         from iclgd.shipped import find
@@ -33,14 +33,13 @@ def reproduce(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         show(f"{paper.title} ({paper.reference})")
         show(f"plan {plan.name}: {plan.says}")
-        show_table(plan_table(sweeps, options))
-        for line in plan.cannot_show:
-            show(f"cannot show: {line}")
+        for line in [*plan_lines(sweeps, options.workers), *(f"cannot show: {line}" for line in plan.cannot_show)]:
+            show(line)
         return 0
     check_libraries()
     place = checked_place(arguments.out) if arguments.out is not None else folder / "report.html"
-    minutes = {kind: minutes_text(elapsed(sweeps, kind, options.workers)) for kind in ("cpu", "gpu")}
-    say(f"{paper.title}, plan {plan.name}: about {minutes['cpu']} on CPU cores, {minutes['gpu']} on GPUs")
+    cpu, gpu = (minutes_text(minutes) for minutes in elapsed(sweeps, options.workers))
+    say(f"{paper.title}, plan {plan.name}: {plan.says} About {cpu} on CPU cores of their own, {gpu} on GPUs")
     command = _command(arguments)
     try:
         problems = run_all(sweeps)

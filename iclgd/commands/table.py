@@ -201,7 +201,7 @@ def make_parser() -> tuple[Parser, Collection[str]]:
     command = add(
         "reproduce",
         _in("reproducing", "reproduce"),
-        "reproduce a paper: run its figures' sweeps, and judge each of its claims; what is done already is not repeated",
+        "reproduce a paper: run the sweeps of its figures, and judge its claims; what is done is not repeated",
         "iclgd reproduce vonoswald2023 --quick --workers 2",
     )
     command.add_argument(

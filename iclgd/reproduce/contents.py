@@ -14,7 +14,6 @@ from iclgd.reproduce.verdicts import Verdict
 from iclgd.review.charts.points import number
 from iclgd.review.document import Axis, Cell, Chart, Mark, Plot, Review, Section, Series, Table
 from iclgd.review.document import Verdict as Answered
-from iclgd.review.gather import ReviewedRun
 from iclgd.review.sections import section_of
 from iclgd.review.texts import counted, shortened
 from iclgd.review.verdict import estimate_text
@@ -152,35 +151,27 @@ def _beside(verdicts: Sequence[Verdict]) -> list[Chart]:
     panels = [
         _panel(axis, [each for each in measured if (each.claim.axis or each.claim.quantity) == axis]) for axis in axes
     ]
-    texts = [
-        f"{each.claim.name}: {_ours_text(each)}, {each.claim.bounds_text}{_printed(each.claim)}" for each in measured
-    ]
+    texts = [f"{each.claim.name}: {_ours_text(each)}, {_theirs(each.claim)}" for each in measured]
     what = f"ours beside the printed numbers and the bounds of {counted(len(measured), 'claim')}"
     return [Chart("beside_printed", what, panels, "; ".join(texts) + ".")]
 
 
-def _printed(claim: Claim) -> str:
-    return f", printed {claim.printed}" if claim.printed is not None else ""
+def _theirs(claim: Claim) -> str:
+    return claim.bounds_text + (f", printed {claim.printed}" if claim.printed is not None else "")
 
 
 def _panel(axis: str, verdicts: Sequence[Verdict]) -> Plot:
     names = [shortened(verdict.claim.name) for verdict in verdicts]
     estimates = [verdict.quantity.estimate for verdict in verdicts if verdict.quantity is not None]
-    ours = Series(
-        "ours",
-        names,
-        *([number(estimate[end]) for estimate in estimates] for end in range(3)),
-        role="transformer",
-        joined=False,
-    )
+    values, lows, highs = ([number(estimate[end]) for estimate in estimates] for end in range(3))
+    ours = Series("ours", names, values, lows, highs, "transformer", joined=False)
     places = [
         (name, number(value))
         for name, verdict in zip(names, verdicts, strict=True)
         for value in verdict.claim.printed_numbers
     ]
-    printed = Series(
-        "printed", [name for name, _ in places], [value for _, value in places], role="paper", joined=False
-    )
+    at, theirs = [name for name, _ in places], [value for _, value in places]
+    printed = Series("printed", at, theirs, role="paper", joined=False)
     bounds = [verdict.claim.bounds for verdict in verdicts]
     shared = bounds[0] if all(each == bounds[0] for each in bounds) else {}
     marks = [Mark(value, f"bound: {name.replace('_', ' ')} {value:g}") for name, value in shared.items()]

@@ -264,12 +264,13 @@ def read(path: Path) -> Paper:
 def _built(prefix: str, kind: type[T], values: Mapping[str, Any]) -> T:
     """Return a dataclass made of what was read, groups and lists of groups included."""
     made: dict[str, Any] = {}
+    kinds: Mapping[str, Any] = kinds_of(kind)  # type: ignore[arg-type]
     for each in fields(kind):  # type: ignore[arg-type]
         if each.name not in values:
             if each.default is MISSING and each.default_factory is MISSING:
                 raise PaperError(f"{prefix}{each.name}: is missing")
             continue
-        made[each.name] = _value(f"{prefix}{each.name}", kinds_of(kind)[each.name], values[each.name])
+        made[each.name] = _value(f"{prefix}{each.name}", kinds[each.name], values[each.name])
     return kind(**made)
 
 

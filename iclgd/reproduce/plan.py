@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from iclgd import own_entries
 from iclgd.checks import InputError
 from iclgd.files import FileError, read_text
@@ -69,16 +67,6 @@ class SweepToRun:
         """Return where it runs."""
         return Path(self.arguments.dir)
 
-    @property
-    def cpu_minutes(self) -> float:
-        """Return how long all of its runs take on one core."""
-        return len(self.points) * self.planned.cpu_minutes
-
-    @property
-    def gpu_minutes(self) -> float:
-        """Return how long all of its runs take on one GPU."""
-        return len(self.points) * self.planned.gpu_minutes
-
 
 def folder_of(paper: Paper, plan: Plan, overrides: Sequence[str]) -> Path:
     """Return where a reproduction is, so that the same command finds it again.
@@ -106,30 +94,27 @@ def sweeps_to_run(paper: Paper, plan: Plan, folder: Path, options: Options) -> l
     """
     own_entries.load(options.imports)
     found: list[SweepToRun] = []
-    homeless: dict[str, InputError] = dict.fromkeys(options.overrides, InputError("the plan has no sweep"))
+    refused: dict[str, InputError] = {}
     for planned in plan.sweeps:
         file, where = paper.sweep_file(plan, planned), folder / planned.name
-        alone = [arguments_of(file, where, replace(options, overrides=(item,))) for item in options.overrides]
         fitting = []
-        for item, arguments in zip(options.overrides, alone, strict=True):
+        for item in options.overrides:
             try:
-                checked_plan(arguments)
-            except InputError as error:  # a key of another experiment, say
-                if item in homeless:
-                    homeless[item] = error
+                checked_plan(arguments_of(file, where, replace(options, overrides=(item,))))
+            except InputError as problem:  # a key of another experiment, say
+                refused.setdefault(item, problem)
             else:
                 fitting.append(item)
-        for item in fitting:
-            homeless.pop(item, None)
         arguments = arguments_of(file, where, replace(options, overrides=tuple(fitting)))
         sweep, points = checked_plan(arguments)
         if sweep.method != "grid":
             raise SweepError(f"{file}: method: a paper's sweep must be a grid, so that its runs are known beforehand")
+        _check_same(where, sweep)
         found.append(SweepToRun(planned, sweep, points, arguments))
-    for error in homeless.values():
-        raise error
-    for sweep_to_run in found:
-        _check_same(sweep_to_run)
+    taken = {item for sweep_to_run in found for item in sweep_to_run.arguments.overrides}
+    for item, refusal in refused.items():
+        if item not in taken:
+            raise refusal
     return found
 
 
@@ -153,41 +138,38 @@ def arguments_of(file: Path, folder: Path, options: Options) -> argparse.Namespa
     return parsed
 
 
-def _check_same(sweep: SweepToRun) -> None:
+def _check_same(folder: Path, sweep: SweepFile) -> None:
     """Refuse to go on with a sweep that another file has begun.
 
     Raises:
         SweepError: with what to do.
     """
     try:
-        begun = read_text(sweep.folder / "sweep.yaml")
+        begun = read_text(folder / "sweep.yaml")
     except (FileError, OSError):  # none, or the sweep mends it
         return
-    if begun != sweep.file.text:
-        raise SweepError(f"{sweep.folder}: was begun with another {sweep.file.path}; choose a new folder with --dir")
+    if begun != sweep.text:
+        raise SweepError(f"{folder}: was begun with another {sweep.path}; choose a new folder with --dir")
 
 
-def plan_table(sweeps: Sequence[SweepToRun], options: Options) -> Table:
-    """Return the runs of a plan with the times that are expected of them."""
-    table = Table("sweep", "run", "CPU core", "GPU", title="runs, and how long each takes", title_justify="left")
+def plan_lines(sweeps: Sequence[SweepToRun], workers: int) -> list[str]:
+    """Return the runs of a plan with the times that are expected of them, a line each."""
+    lines = [f"{'CPU core':>9} {'GPU':>9}  run"]
     for sweep in sweeps:
+        times = [minutes_text(minutes) for minutes in (sweep.planned.cpu_minutes, sweep.planned.gpu_minutes)]
         for point in sweep.points:
-            command = trial_command(sweep.file, point, sweep.arguments)
-            times = (minutes_text(sweep.planned.cpu_minutes), minutes_text(sweep.planned.gpu_minutes))
-            table.add_row(sweep.name, command, *times)
-        table.add_section()
+            lines.append(f"{times[0]:>9} {times[1]:>9}  {trial_command(sweep.file, point, sweep.arguments)}")
     number = sum(len(sweep.points) for sweep in sweeps)
-    times = [minutes_text(sum(getattr(sweep, f"{kind}_minutes") for sweep in sweeps)) for kind in ("cpu", "gpu")]
-    table.add_row("all", f"{number} runs, one after the other", *times)
-    if options.workers > 1:
-        shared = [minutes_text(elapsed(sweeps, kind, options.workers)) for kind in ("cpu", "gpu")]
-        table.add_row("all", f"{number} runs, {options.workers} at the same time", *shared)
-    return table
+    for at_once in sorted({1, workers}):
+        cpu, gpu = (minutes_text(minutes) for minutes in elapsed(sweeps, at_once))
+        lines.append(f"{cpu:>9} {gpu:>9}  all {number}, {at_once} at a time")
+    return lines
 
 
-def elapsed(sweeps: Sequence[SweepToRun], kind: str, workers: int) -> float:
-    """Return the minutes that sweeps take, one after the other, each by so many workers with a core or GPU each."""
-    return sum(-(-len(sweep.points) // workers) * getattr(sweep.planned, f"{kind}_minutes") for sweep in sweeps)
+def elapsed(sweeps: Sequence[SweepToRun], workers: int) -> tuple[float, float]:
+    """Return the minutes that sweeps take one after the other, by so many workers: with a core, or a GPU, each."""
+    turns = [(-(-len(sweep.points) // workers), sweep.planned) for sweep in sweeps]
+    return sum(n * each.cpu_minutes for n, each in turns), sum(n * each.gpu_minutes for n, each in turns)
 
 
 def minutes_text(minutes: float) -> str:

@@ -79,10 +79,8 @@ def _of(claim: Claim, where: Sequence[str], rows: Sequence[Row], runs: Sequence[
     missing = [row for row in meant if row.state != "done"]
     if missing:
         why = next((row.failure for row in missing if row.failure), None)
-        states = ", ".join(sorted({row.state for row in missing}))
-        raise NoQuantity(
-            f"{len(missing)} of its {len(meant)} runs are not done ({states}{f': {shortened(why, 200)}' if why else ''})"
-        )
+        states = ", ".join(sorted({row.state for row in missing})) + (f": {shortened(why, 200)}" if why else "")
+        raise NoQuantity(f"{len(missing)} of its {len(meant)} runs are not done ({states})")
     names = {row.run_directory.name for row in meant if row.run_directory is not None}
     settings = settings_of([run for run in runs if run.name in names])
     if sum(len(setting.runs) for setting in settings) < len(meant):
