@@ -34,6 +34,7 @@ def catalogue() -> dict[str, dict[str, str]]:
     return {
         "config": {name: first_comment(path) for name, path in names("config").items()},
         "sweep": {name: first_comment(path) for name, path in names("sweep").items()},
+        "paper": {name: first_comment(path) for name, path in names("paper").items()},
         "benchmark": {name: first_sentence(path) for name, path in names("benchmark").items()},
         "experiment": {name: entry.description for name, entry in EXPERIMENTS.items()},
         "task.name": _described({**REGRESSION_TASKS, **LANGUAGES})

@@ -92,9 +92,11 @@ ALLOWED: dict[str, set[str]] = {
     "identifying": {"checks", "data", "models", "analysis", "report"},
     "sweeps": {"checks", "config", "own_entries", "report", "tracking"},
     "review": {"checks", "config", "experiments", "measures", "own_entries", "report", "runs", "sweeps", "tracking"},
+    "reproduce": {"checks", "own_entries", "report", "review", "runs", "sweeps"},
     "config_help": {"checks", "config"},
     "commands": {
         "config_help",
+        "reproduce",
         "sweeps",
         "checks",
         "config",
