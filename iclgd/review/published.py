@@ -171,15 +171,13 @@ def how_other(config: Mapping[str, Value]) -> str:
     if config.get("experiment") != "text":
         return ""
     is_model, is_task = config.get("model.name") == PAPERS_MODEL, config.get("task.name") in PAPERS_TASKS
-    said = {
-        (True, True): "",
-        (False, True): "the model is another than that of the papers (GPT 1.3B)",
-        (True, False): "the task is none of the papers'",
-        (
-            False,
-            False,
-        ): "model and task are others than those of the papers (GPT 1.3B): see directions in them, not values",
-    }[is_model, is_task]
-    place = config.get("evaluation.place", PAPERS_PLACE)  # a run of another version may not have it
-    where = "" if place == PAPERS_PLACE else OTHER_PLACE
-    return "; ".join(filter(None, [said, where]))
+    said = []
+    if not is_model and not is_task:
+        said.append("model and task are others than those of the papers (GPT 1.3B): see directions in them, not values")
+    elif not is_model:
+        said.append("the model is another than that of the papers (GPT 1.3B)")
+    elif not is_task:
+        said.append("the task is none of the papers'")
+    if config.get("evaluation.place", PAPERS_PLACE) != PAPERS_PLACE:  # a run of another version may not have it
+        said.append(OTHER_PLACE)
+    return "; ".join(said)
