@@ -42,7 +42,8 @@ def test_demonstrations_help_more_than_finetuning_and_finetuning_helps(cli: Cli)
     assert summary["kendall_low"] > summary["kendall_random_high"]
     assert summary["untrained/sim_aou_high"] < summary["sim_aou_low"]
     assert summary["shuffled_labels/accuracy/in_context"] < summary["accuracy/in_context"] - 0.1
-    assert {path.name for path in directory.figures.iterdir()} == {"similarity.png", "accuracy.png"}
+    names = {path.stem for path in directory.figures.iterdir()}
+    assert names == {"similarity", "attention_to_demonstrations", "accuracy"}
     losses = directory.read_metrics()
     assert len(losses) == 32
     assert set(losses[0]) >= {"finetune/loss", "untrained/finetune/loss"}
