@@ -77,8 +77,8 @@ class FunctionModule(LightningModule):
     """Training by the mean squared error at all positions, and evaluation position by position.
 
     Logs ``train/loss``, the mean since the last evaluation, and ``train/excess_loss``, the same over what least squares
-    leaves of linear functions: comparable along a curriculum. When evaluating it logs ``error/transformer``, the squared
-    error over the mean square of the functions, and ``error/transformer/at_NN`` after NN examples.
+    leaves of linear functions: comparable along a curriculum. When evaluating it logs ``error/transformer``, squared
+    errors over the mean square of the functions, and ``error/transformer/at_NN`` after NN examples.
 
     Args:
         model: what to train.
