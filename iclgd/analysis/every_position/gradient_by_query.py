@@ -47,8 +47,8 @@ def gradient_by_query(subject: FunctionSubject, num_prompts: int, num_resamples:
         num_resamples: of them, for the intervals.
 
     Returns:
-        ``positions``, and for each learner of ``cosines`` the mean cosine with ``weight`` and with ``projected_weight``,
-        each a ``mean``, ``low`` and ``high`` for every position.
+        ``positions``, and for each learner of ``cosines`` the mean cosine with ``weight`` and with
+        ``projected_weight``, each a ``mean``, ``low`` and ``high`` for every position.
     """
     task = subject.task
     batch = task.sample(num_prompts, named_generator(subject.seed, "gradient_by_query"))

@@ -1,4 +1,4 @@
-r"""Does a model know but the tasks of its training? Errors on tasks between two of them; Raventós et al. 2023, equation 5.
+r"""Does a model know but the tasks of its training? Errors on tasks between two; Raventós et al. 2023, equation 5.
 
 .. math:: w_\alpha = \frac{|w_i| + |w_j|}{2} \frac{v}{|v|}, \quad v = \alpha w_i + (1 - \alpha) w_j
 """
