@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from iclgd.analysis.finetune import METHODS
+from iclgd.analysis.function_baselines import BASELINES
 from iclgd.analysis.identities import IDENTITIES
 from iclgd.analysis.learners import LEARNERS
 from iclgd.analysis.out_of_distribution import SHIFTS
@@ -12,6 +13,9 @@ from iclgd.checks import InputError
 from iclgd.data import REGRESSION_TASKS
 from iclgd.data.covariance import COVARIANCES
 from iclgd.data.covariates import DISTRIBUTIONS
+from iclgd.data.functions import FUNCTION_TASKS
+from iclgd.data.functions.inputs import INPUT_COVARIANCES
+from iclgd.data.functions.queries import QUERY_SHIFTS
 from iclgd.data.prompts import OVERFLOWS, SELECTIONS
 from iclgd.data.text import OVERLONG, load_task, text_task_names
 from iclgd.data.text_datamodule import PLACES
@@ -21,6 +25,7 @@ from iclgd.experiments.language_modeling import LANGUAGES
 from iclgd.files import read_text
 from iclgd.measures import CONTROLS
 from iclgd.models.attention import ATTENTIONS
+from iclgd.models.function_transformer import LAYOUTS
 from iclgd.models.tokens import POSITIONAL_ENCODINGS, TOKENS
 from iclgd.modules.optimizer_config import SCHEDULES
 from iclgd.modules.similarities import RANDOM_UPDATES
@@ -38,12 +43,16 @@ def catalogue() -> dict[str, dict[str, str]]:
         "experiment": {name: entry.description for name, entry in EXPERIMENTS.items()},
         "task.name": _described({**REGRESSION_TASKS, **LANGUAGES})
         | {name: load_task(name).description for name in text_task_names()},
+        "function class": _described(FUNCTION_TASKS),
+        "task.query": {name: shift.description for name, shift in QUERY_SHIFTS.items()},
+        "task.input_covariance": INPUT_COVARIANCES,
         "task.distribution": DISTRIBUTIONS,
         "task.covariance": COVARIANCES,
         "task.overlong": OVERLONG,
         "model.attention": ATTENTIONS,
         "model.tokens": TOKENS,
         "model.positional_encoding": POSITIONAL_ENCODINGS,
+        "model.layout": LAYOUTS,
         "training.schedule": SCHEDULES,
         "evaluation.gd_plus_plus": GD_PLUS_PLUS,
         "analysis.run": {name: analysis.description for name, analysis in ANALYSES.items()},
@@ -52,6 +61,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "demonstrations.overflow": OVERFLOWS,
         "finetune.method": METHODS,
         "evaluation.controls": {name: control.description for name, control in CONTROLS.items()},
+        "evaluation.baselines": {name: baseline.description for name, baseline in BASELINES.items()},
         "evaluation.random_updates": RANDOM_UPDATES,
         "evaluation.place": PLACES,
         "trainer.accelerator": ACCELERATORS,

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -63,11 +63,17 @@ class FunctionStream:
         return prompts.part(slice(self.batch_size * rank // num_ranks, self.batch_size * (rank + 1) // num_ranks))
 
 
-class EvaluationPrompts(NamedTuple):
-    """Prompts to evaluate on."""
+class EvaluationPrompts:
+    """Prompts to evaluate on: no tuple and no dataclass, into which Lightning would look.
 
-    prefix: str  # of the names of what is measured on them
-    prompts: FunctionBatch
+    Args:
+        prefix: of the names of what is measured on them.
+        prompts: some of an evaluation set.
+    """
+
+    def __init__(self, prefix: str, prompts: FunctionBatch) -> None:
+        self.prefix = prefix
+        self.prompts = prompts
 
 
 class FunctionDataModule(LightningDataModule):

@@ -77,8 +77,8 @@ class FunctionModule(LightningModule):
     """Training by the mean squared error at all positions, and evaluation position by position.
 
     Logs ``train/loss``, the mean since the last evaluation, and ``train/excess_loss``, the same over what least squares
-    leaves of linear functions: comparable along a curriculum. When evaluating it logs ``error/transformer``, the squared
-    error over the mean square of the functions, and ``error/transformer/at_NN`` after NN examples.
+    leaves of linear functions: comparable along a curriculum. When evaluating it logs ``error/transformer``, squared
+    errors over the mean square of the functions, and ``error/transformer/at_NN`` after NN examples.
 
     Args:
         model: what to train.
@@ -124,7 +124,7 @@ class FunctionModule(LightningModule):
             excess.append(loss.detach() / excess_scale(config.curriculum.at(step, self.task)))
         of_steps = torch.stack(losses)
         if self.trainer.is_global_zero:
-            self.loss_watch.look(of_steps, steps_before)
+            self.loss_watch.look(of_steps[:, None], steps_before)
         values = {"train/loss": of_steps.mean(), "train/excess_loss": torch.stack(excess).mean()}
         self.log_dict(values, logger=False, sync_dist=True)
 

@@ -34,6 +34,7 @@ BASES = [  # configs that have, together, every group and every choice of one
     *(ROOT / "configs" / "regression" / name for name in ("one_layer.yaml", "sine.yaml")),
     *(ROOT / "configs" / path for path in ("text/embedded.yaml", "few_shot/few_shot.yaml")),
     *(ROOT / "configs" / "language_modeling").glob("*.yaml"),
+    *(ROOT / "configs" / "functions").glob("*.yaml"),
 ]
 GROUPS = ("analysis", "demonstrations", "evaluation", "finetune", "model", "task", "tracking", "trainer", "training")
 KEY = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.[a-z_]+)+")
