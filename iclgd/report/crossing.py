@@ -106,7 +106,8 @@ def _cross(logs: Array, differences: Array, sums: Array) -> Array:
     shares = np.clip(differences / sums, -1 + 1e-9, 1 - 1e-9)
     below, above = (2 * np.arctanh(shares[rows, place]) for place in (last, following))
     with np.errstate(invalid="ignore", divide="ignore"):
-        between = np.exp(logs[last] + (logs[following] - logs[last]) * -below / (above - below))
+        part = np.clip(-below / (above - below), 0, 1)  # where there is no crossing it is not looked at
+    between = np.exp(logs[last] + (logs[following] - logs[last]) * part)
     return np.where(~is_nearer_dmmse.any(1), 0.0, np.where(is_nearer_dmmse[:, -1], np.inf, between))
 
 
