@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from iclgd.analysis.every_position.shifts import SHIFTS as FUNCTION_SHIFTS
 from iclgd.analysis.finetune import METHODS
 from iclgd.analysis.function_baselines import BASELINES
 from iclgd.analysis.identities import IDENTITIES
@@ -21,6 +22,7 @@ from iclgd.data.text import OVERLONG, load_task, text_task_names
 from iclgd.data.text_datamodule import PLACES
 from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.analyses import ANALYSES
+from iclgd.experiments.function_analyses import ANALYSES as FUNCTION_ANALYSES
 from iclgd.experiments.language_modeling import LANGUAGES
 from iclgd.files import read_text
 from iclgd.measures import CONTROLS
@@ -56,8 +58,8 @@ def catalogue() -> dict[str, dict[str, str]]:
         "model.layout": LAYOUTS,
         "training.schedule": SCHEDULES,
         "evaluation.gd_plus_plus": GD_PLUS_PLUS,
-        "analysis.run": {name: analysis.description for name, analysis in ANALYSES.items()},
-        "analysis.shifts": {name: shift.description for name, shift in SHIFTS.items()},
+        "analysis.run": {name: each.description for name, each in {**FUNCTION_ANALYSES, **ANALYSES}.items()},
+        "analysis.shifts": {name: each.description for name, each in {**SHIFTS, **FUNCTION_SHIFTS}.items()},
         "demonstrations.selection": SELECTIONS,
         "demonstrations.overflow": OVERFLOWS,
         "finetune.method": METHODS,

@@ -62,10 +62,9 @@ class FunctionAnalysisConfig:
         Raises:
             ValueError: with the reason.
         """
-        if not all(1 <= position < task.num_points for position in self.positions):
-            raise ValueError(
-                f"analysis.positions must be from 1 to {task.num_points - 1} (task.num_points - 1), got {self.positions}"
-            )
+        last = task.num_points - 1
+        if not all(1 <= position <= last for position in self.positions):
+            raise ValueError(f"analysis.positions must be from 1 to {last} (task.num_points - 1), got {self.positions}")
         for name in self.run:
             if (reason := ANALYSES[name].refuse(task)) is not None:
                 raise ValueError(f"analysis.run: {name} {reason}")

@@ -56,9 +56,9 @@ def crossing(models: Mapping[int, Sequence[Distances]]) -> Crossing | None:
 
     Between the largest number at which the mean model is nearer to dMMSE and the next one the logarithm of the ratio of
     both distances is interpolated over the logarithm of the number: that is where straight lines cross in a figure with
-    logarithmic axes. Of at least three seeds at every number the interval resamples seeds (the bootstrap's percentiles);
-    of fewer it draws the difference of the distances from its normal distribution over prompts, and then says nothing
-    of models of other seeds.
+    logarithmic axes. Of at least three seeds at every number the interval resamples seeds (the bootstrap's
+    percentiles); of fewer it draws the difference of the distances from its normal distribution over prompts, and then
+    says nothing of models of other seeds.
 
     Args:
         models: by the number of tasks, each seed's.
@@ -88,28 +88,27 @@ def crossing(models: Mapping[int, Sequence[Distances]]) -> Crossing | None:
         drawn = [each[generator.integers(len(each), size=(NUM_RESAMPLES, len(each)))].mean(1) for each in differences]
     else:
         over = "prompts"
-        errors = [
-            math.sqrt(sum(each.error**2 for each in models[number])) / len(models[number]) for number in numbers
-        ]
-        drawn = [
-            generator.normal(mean, error, NUM_RESAMPLES) for mean, error in zip(means, errors, strict=True)
-        ]
-    found = np.sort([_cross(logs, each, sums) for each in np.array(drawn).T])
+        errors = [math.sqrt(sum(each.error**2 for each in models[number])) / len(models[number]) for number in numbers]
+        drawn = [generator.normal(mean, error, NUM_RESAMPLES) for mean, error in zip(means, errors, strict=True)]
+    found = np.sort(_cross(logs, np.array(drawn).T, sums))
     low, high = (float(found[round(level * (NUM_RESAMPLES - 1))]) for level in LEVELS)
-    return Crossing(_cross(logs, means, sums), low, high, over)
+    return Crossing(float(_cross(logs, means[None], sums)[0]), low, high, over)
 
 
-def _cross(logs: Array, differences: Array, sums: Array) -> float:
+def _cross(logs: Array, differences: Array, sums: Array) -> Array:
+    """Return where each of several curves of differences, (R, P), crosses zero for the last time, (R,)."""
     is_nearer_dmmse = differences <= 0
-    if not is_nearer_dmmse.any():
-        return 0.0
-    last = int(np.flatnonzero(is_nearer_dmmse)[-1])
-    if last == len(logs) - 1:
-        return math.inf
+    # The place of the last one that is nearer to dMMSE; where it is at the end, or there is none, any will do.
+    last = np.clip(len(logs) - 1 - is_nearer_dmmse[:, ::-1].argmax(1), 0, max(len(logs) - 2, 0))
+    following = np.minimum(last + 1, len(logs) - 1)
+    rows = np.arange(len(differences))
     # log(dmmse / ridge), where their sum and difference are known; a model that is one of them is very near to it
-    shares = np.clip(differences[last : last + 2] / sums[last : last + 2], -1 + 1e-9, 1 - 1e-9)
-    below, above = 2 * np.arctanh(shares)
-    return float(np.exp(logs[last] + (logs[last + 1] - logs[last]) * -below / (above - below)))
+    shares = np.clip(differences / sums, -1 + 1e-9, 1 - 1e-9)
+    below, above = (2 * np.arctanh(shares[rows, place]) for place in (last, following))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = np.clip(-below / (above - below), 0, 1)  # where there is no crossing it is not looked at
+    between = np.exp(logs[last] + (logs[following] - logs[last]) * part)
+    return np.where(~is_nearer_dmmse.any(1), 0.0, np.where(is_nearer_dmmse[:, -1], np.inf, between))
 
 
 def crossing_text(found: Crossing, numbers: Sequence[int]) -> str:

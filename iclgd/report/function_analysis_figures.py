@@ -13,6 +13,7 @@ from iclgd.report.style import COLUMN, FAINT, OTHER, PAGE, SMALL, label, legend_
 from iclgd.report.titles import value_of
 
 NUM_COLUMNS = 4
+EXAMPLES = "examples in the context"
 BANDS = "bands: 95% intervals of the mean over prompts (bootstrap)"
 SMALLEST = 1e-5  # of an error that is drawn: where least squares has none, there is rounding
 HIGHEST = 30.0  # of an error that is drawn, in errors of predicting zero: least squares in noise has any
@@ -32,12 +33,12 @@ def draw_interval(axes: Axes, x: Any, found: dict[str, list[float]], learner: st
     colour, line = LOOKS.get(learner, (OTHER, "--"))
     mean, low, high = (drawable(np.array(found[key], float)) for key in ("mean", "low", "high"))
     look: dict[str, Any] = {"color": colour, "linestyle": line, "label": label(learner), **style}
-    axes.plot(x, mean, zorder=3 if line == "-" else 2, **look)
+    axes.plot(x, mean, zorder=2 if line == "-" else 3, **look)  # a dashed line may lie on a whole one
     axes.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
 
 
 def gradient_by_query(record: dict[str, Any], results: Results) -> Figure | None:
-    """Plot the cosine of gradients with the true weights, and with their part that the examples tell; Garg figure 3b."""
+    """Plot the cosine of gradients with the true weights, and with the part that the examples tell; Garg figure 3b."""
     if not record:
         return None
     figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
@@ -55,7 +56,9 @@ def gradient_by_query(record: dict[str, Any], results: Results) -> Figure | None
     lowest = np.nanmin(np.concatenate(lows)) if np.isfinite(np.concatenate(lows)).any() else 0.0
     panels[0].set_ylim(min(0.0, 1.1 * float(lowest)), 1.05)
     panels[0].set_ylabel("cosine of the gradient by the query")
-    legend_below(figure, *panels[0].get_legend_handles_labels(), f"{BANDS}; dotted: as many examples as inputs", ncols=3)
+    legend_below(
+        figure, *panels[0].get_legend_handles_labels(), f"{BANDS}; dotted: as many examples as inputs", ncols=3
+    )
     return figure
 
 
@@ -86,14 +89,14 @@ def function_shifts(record: dict[str, Any], results: Results) -> Figure | None:
     for axes in grid.ravel()[len(record) :]:
         axes.remove()
     handles: dict[str, Any] = {}
-    for index, (axes, (name, found)) in enumerate(zip(grid.flat, record.items(), strict=False)):
+    for axes, (name, found) in zip(grid.flat, record.items(), strict=False):
         _shift(axes, found)
         axes.set_title(_title(name), fontsize=SMALL)
         _mark_dimensions(axes, results)
-        if index + num_columns < len(record):
-            axes.set_xlabel("")
+        axes.set_xlabel("")
         handles |= {text: line for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.supylabel("squared error / mean square of the functions", fontsize="medium")
+    figure.supxlabel(EXAMPLES, fontsize="medium")
     note = f"grey: predicting zero; dotted: as many examples as inputs; {BANDS}"
     legend_below(figure, [*handles.values()], [*handles], note, ncols=5)
     return figure
@@ -128,7 +131,7 @@ def _exceeds(found: dict[str, Any], zero: float) -> bool:
 
 
 def _examples(axes: Axes, positions: list[int]) -> None:
-    axes.set_xlabel("examples in the context")
+    axes.set_xlabel(EXAMPLES)
     axes.set_xlim(positions[0], max(positions[-1], positions[0] + 1))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
 

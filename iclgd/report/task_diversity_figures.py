@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iclgd.report.crossing import Crossing, Distances, crossing, crossing_text
-from iclgd.report.function_analysis_figures import BANDS, draw_interval
+from iclgd.report.function_analysis_figures import BANDS, EXAMPLES, draw_interval
 from iclgd.report.position_figures import LOOKS, TITLES
 from iclgd.report.results import Results
 from iclgd.report.style import FAINT, NORMAL, PAGE, SMALL, label, legend_below, letters_in, name_ticks
@@ -49,7 +49,7 @@ def distances_by_position(results: Results) -> Figure | None:
             draw_interval(axes, range(len(distances["mean"])), distances, learner, label=f"to {label(learner)}")
         axes.set_yscale("log", nonpositive="mask")
         axes.set_title(TITLES.get(found["prefix"], found["prefix"]))
-        axes.set_xlabel("examples in the context")
+        axes.set_xlabel(EXAMPLES)
     name_ticks(panels[0])
     panels[0].set_ylabel(DISTANCE)
     legend_below(figure, *panels[0].get_legend_handles_labels(), f"distance of the transformer; {BANDS}", ncols=2)

@@ -1,4 +1,4 @@
-"""From how many pretraining tasks on is a transformer nearer to ridge than to dMMSE? Charts and a verdict of runs over M."""
+"""From how many pretraining tasks on is a transformer nearer to ridge than to dMMSE? A chart and a verdict."""
 
 from collections.abc import Sequence
 

@@ -49,26 +49,49 @@ def test_a_run_has_all_analyses_and_distances_to_the_optimal_learners(
             )
     (verdict,) = run.analysis["which_algorithm"]["seeds"][0]["verdicts"]
     assert verdict["positions"] == [1, 2, 3]
-    assert list(run.analysis["function_shifts"]) == ["none", "orthogonal"]
+    assert set(run.analysis["function_shifts"]) >= {"none", "orthogonal"}
     assert {figure.stem for figure in directory.figures.iterdir()} >= {*ANALYSES, "task_diversity"}
     assert "which algorithm is it?" in out
 
 
 @pytest.mark.parametrize(
-    ("names", "change", "message"),
+    ("name", "change", "message"),
     [
-        ("gradient_by_query", "task.name=quadratic task.num_tasks=0", "analysis.run: gradient_by_query needs linear functions"),
-        ("function_shifts", "task.name=decision_tree task.num_tasks=0", "analysis.run: function_shifts needs task.name=linear or"),
-        ("interpolated_tasks", "task.num_tasks=1", "analysis.run: interpolated_tasks needs task.num_tasks of at least 2, got 1"),
-        ("interpolated_tasks", "task.name=linear task.noise_std=0", "analysis.run: interpolated_tasks needs task.name=noisy_linear"),
-        ("which_algorithm", "task.num_points=1", "analysis.run: which_algorithm needs task.num_points of at least 2, got 1"),
-        ("which_algorithm", "analysis.positions=[4]", "analysis.positions must be from 1 to 3 (task.num_points - 1), got [4]"),
-        ("which_algorithm", "analysis.shifts=[]", "analysis.shifts must have at least one of: none, skewed"),
-        ("iterated", "seed=1", "analysis.run must be a list of: which_algorithm, gradient_by_query"),
+        (
+            "gradient_by_query",
+            "task.name=quadratic task.num_tasks=0",
+            "needs linear functions (task.name=linear, noisy_",
+        ),
+        (
+            "function_shifts",
+            "task.name=decision_tree task.num_tasks=0",
+            "needs task.name=linear or noisy_linear, got d",
+        ),
+        ("interpolated_tasks", "task.num_tasks=1", "needs task.num_tasks of at least 2, got 1"),
+        ("interpolated_tasks", "task.name=linear task.noise_std=0", "needs task.name=noisy_linear and task.renorm"),
+        ("which_algorithm", "task.num_points=1", "needs task.num_points of at least 2, got 1"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_analysed_is_refused(cli: Cli, tmp_path: Path, names: str, change: str, message: str) -> None:
-    code, _, err = cli("run", write(tmp_path, names), *change.split())
+)
+def test_an_analysis_that_a_class_has_not_is_refused(
+    cli: Cli, tmp_path: Path, name: str, change: str, message: str
+) -> None:
+    refused(cli, write(tmp_path, name), change, f"analysis.run: {name} {message}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("analysis.positions=[4]", "analysis.positions must be from 1 to 3 (task.num_points - 1), got [4]"),
+        ("analysis.shifts=[]", "analysis.shifts must have at least one of: none, skewed"),
+        ("analysis.run=[iterated]", "analysis.run must be a list of: which_algorithm, gradient_by_query"),
+    ],
+)
+def test_bad_values_are_refused(cli: Cli, tmp_path: Path, change: str, message: str) -> None:
+    refused(cli, write(tmp_path, "which_algorithm"), change, message)
+
+
+def refused(cli: Cli, path: Path, changes: str, message: str) -> None:
+    code, _, err = cli("run", path, *changes.split())
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1

@@ -52,7 +52,7 @@ def test_tasks_between_two_have_a_line_for_each_learner() -> None:
     figure = interpolated_tasks({"shares": [0.0, 0.5, 1.0], "errors": errors}, RESULTS)
     assert figure is not None
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["trained transformer", "ridge", "dmmse"]
+    assert labels == ["trained transformer", "ridge", "dMMSE"]
     assert interpolated_tasks({}, RESULTS) is None
 
 
@@ -62,7 +62,11 @@ def test_shifts_have_panels_whose_axis_is_of_the_errors_of_the_model() -> None:
         errors = {"transformer": interval(*means), "least_squares": interval(*([1e-12] * len(means)))}
         return {"positions": positions, "zero": zero, "errors": errors}
 
-    record = {"none": found(1.0, 1.0, 0.5, 0.1), "orthogonal": found(1.0, 1.0, 1.1), "weight_times_3": found(9.0, 9.0, 40.0)}
+    record = {
+        "none": found(1.0, 1.0, 0.5, 0.1),
+        "orthogonal": found(1.0, 1.0, 1.1),
+        "weight_times_3": found(9.0, 9.0, 40.0),
+    }
     figure = function_shifts(record, RESULTS)
     assert figure is not None
     assert [axes.get_title() for axes in figure.axes] == ["as in training", "orthogonal", "weights times 3"]

@@ -62,5 +62,5 @@ def _asked_once(
 def _parts(learner: EveryPositionLearner, batch: FunctionBatch) -> Iterator[tuple[Tensor, ...]]:
     """Yield examples and queries of some prompts, on the learner's device and in its precision."""
     parameter = next(learner.parameters(), None) if isinstance(learner, nn.Module) else None
-    for part in zip(*(tensor.split(PROMPTS) for tensor in (batch.x, batch.y, batch.query)), strict=True):
+    for part in zip(*(torch.split(tensor, PROMPTS) for tensor in (batch.x, batch.y, batch.query)), strict=True):
         yield part if parameter is None else tuple(tensor.to(parameter) for tensor in part)

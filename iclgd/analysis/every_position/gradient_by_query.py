@@ -12,6 +12,7 @@ from iclgd.analysis.resampling import mean_intervals, resample
 from iclgd.data.functions import LinearFunctions
 from iclgd.data.seeding import named_generator
 from iclgd.models import Predictor
+from iclgd.models.every_position.least_squares import minimum_norm_weights
 from iclgd.models.learners import LeastSquares
 
 
@@ -23,19 +24,15 @@ def projected_weights(x: Tensor, weight: Tensor) -> Tensor:
         weight: (B, D).
 
     Returns:
-        (B, N, D) in double precision; zero at position 0, all of it from where the examples span everything.
+        (B, N, D) in double precision; zero at position 0, all of them from where the examples span everything.
 
     Example:
         >>> projected_weights(torch.tensor([[[2.0, 0.0], [1.0, 1.0]]]), torch.tensor([[3.0, 4.0]]))
         tensor([[[0., 0.],
                  [3., 0.]]], dtype=torch.float64)
     """
-    # The first D inputs' directions, one after the other orthogonal to those before; all further inputs add none.
-    num_prompts, num_points, dim = x.shape
-    directions = torch.linalg.qr(x[:, :dim].double().mT).Q  # (B, D, K)
-    parts = directions.mT * (directions.mT @ weight.double()[..., None])  # (B, K, D)
-    sums = torch.cat([parts.new_zeros(num_prompts, 1, dim), parts.cumsum(1)], 1)
-    return sums[:, torch.arange(num_points).clamp(max=sums.shape[1] - 1)]
+    # The smallest weight that fits all values without noise has no part orthogonal to the inputs.
+    return minimum_norm_weights(x, LinearFunctions(weight.to(x))(x))
 
 
 def gradient_by_query(subject: FunctionSubject, num_prompts: int, num_resamples: int) -> dict[str, Any]:
@@ -47,8 +44,8 @@ def gradient_by_query(subject: FunctionSubject, num_prompts: int, num_resamples:
         num_resamples: of them, for the intervals.
 
     Returns:
-        ``positions``, and for each learner of ``cosines`` the mean cosine with ``weight`` and with ``projected_weight``,
-        each a ``mean``, ``low`` and ``high`` for every position.
+        ``positions``, and for each learner of ``cosines`` the mean cosine with ``weight`` and with
+        ``projected_weight``, each a ``mean``, ``low`` and ``high`` for every position.
     """
     task = subject.task
     batch = task.sample(num_prompts, named_generator(subject.seed, "gradient_by_query"))

@@ -1,4 +1,4 @@
-r"""Does a model know but the tasks of its training? Errors on tasks between two of them; Raventós et al. 2023, equation 5.
+r"""Does a model know but the tasks of its training? Errors on tasks between two; Raventós et al. 2023, equation 5.
 
 .. math:: w_\alpha = \frac{|w_i| + |w_j|}{2} \frac{v}{|v|}, \quad v = \alpha w_i + (1 - \alpha) w_j
 """
@@ -32,8 +32,8 @@ def interpolate(first: Tensor, second: Tensor, share: float) -> Tensor:
         tensor([[2., 0.]])
     """
     mixed = share * first + (1 - share) * second
-    norms = (torch.linalg.vector_norm(each, dim=-1, keepdim=True) for each in (first, second))
-    return sum(norms) / 2 * mixed / torch.linalg.vector_norm(mixed, dim=-1, keepdim=True)
+    norm, other, own = (torch.linalg.vector_norm(each, dim=-1, keepdim=True) for each in (first, second, mixed))
+    return (norm + other) / 2 * mixed / own
 
 
 def interpolated_tasks(subject: FunctionSubject, num_prompts: int, num_resamples: int) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def interpolated_tasks(subject: FunctionSubject, num_prompts: int, num_resamples
     other = torch.randint(1, task.num_tasks, (num_prompts,), generator=generator)
     pairs = (pool.weight[first], pool.weight[(first + other) % task.num_tasks])  # never the same one twice
     resampled = resample(num_prompts, num_resamples, named_generator(subject.seed, "resamples"))
-    learners, errors = optimal_learners(task), {}
+    learners = optimal_learners(task)
+    errors: dict[str, list[Tensor]] = {}
     for share in SHARES:
         prompts = _prompts(batch, LinearFunctions(interpolate(*pairs, share)), noise)
         for name, values in measure(subject.model, learners, prompts).errors.items():

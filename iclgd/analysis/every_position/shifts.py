@@ -15,7 +15,7 @@ from iclgd.data.seeding import named_generator
 from iclgd.models.every_position import Averaging, EveryPositionLearner
 from iclgd.models.learners import LeastSquares
 
-SCALES = (1 / 3, 1 / 2, 2.0, 3.0)  # as published
+SCALES = {"1/3": 1 / 3, "1/2": 1 / 2, "2": 2.0, "3": 3.0}  # as published
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Shift:
 
 def _scaled(key: str, what: str) -> dict[str, Shift]:
     name = key.removesuffix("_scale")
-    return {f"{name}_times_{scale:.3g}": Shift(f"{what} times {scale:.3g}", factors={key: scale}) for scale in SCALES}
+    return {
+        f"{name}_times_{text}": Shift(f"{what} times {text}", factors={key: scale}) for text, scale in SCALES.items()
+    }
 
 
 SHIFTS: dict[str, Shift] = {

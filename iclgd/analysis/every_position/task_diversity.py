@@ -1,8 +1,8 @@
 """Is a model a Bayesian over the tasks it was trained on, or over all? Raventós et al. 2023, figures 2 to 4.
 
 Trained on M tasks a model may predict as the posterior mean over those, dMMSE, or as ridge regression, which is that
-over all Gaussian tasks. On tasks that it was trained on dMMSE is best, on new ones ridge; with few tasks models are near
-the first, with many near the second.
+over all Gaussian tasks. On tasks that it was trained on dMMSE is best, on new ones ridge; with few tasks models are
+near the first, with many near the second.
 """
 
 from collections.abc import Mapping
@@ -88,8 +88,8 @@ def distances_of(record: dict[str, Any]) -> dict[str, float]:
 
     Example:
         >>> ends = {"all_positions": {"mean": [2.0], "low": [1.0], "high": [3.0]}}
-        >>> distances_of({"of_tasks": [{"prefix": "new_functions/", "distances": {"ridge": ends}}]})
-        {'new_functions/distance/ridge': 2.0, 'new_functions/distance/ridge_low': 1.0, 'new_functions/distance/ridge_high': 3.0}
+        >>> distances_of({"of_tasks": [{"prefix": "", "distances": {"ridge": ends}}]})
+        {'distance/ridge': 2.0, 'distance/ridge_low': 1.0, 'distance/ridge_high': 3.0}
     """
     numbers: dict[str, float] = {}
     for found in record["of_tasks"]:

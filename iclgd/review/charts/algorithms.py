@@ -38,7 +38,15 @@ def which_algorithm(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         for layer in layers[:MOST_LAYERS]:
             verdicts = [verdict for seed in seeds for verdict in seed["verdicts"] if verdict["layer"] == layer]
             rows = [[row for row in seed["rows"] if row["layer"] == layer] for seed in seeds]
-            panels.append(Plot(place_text(verdicts[0]).lower(), Axis("learner"), Axis(DISTANCE), [_distances(rows, notes)], bars=True))
+            panels.append(
+                Plot(
+                    place_text(verdicts[0]).lower(),
+                    Axis("learner"),
+                    Axis(DISTANCE),
+                    [_distances(rows, notes)],
+                    bars=True,
+                )
+            )
             texts.append(verdict_text(verdicts[0]) if len(verdicts) == 1 else _named(layer, verdicts))
         if panels:
             what = "distance to the nearest learners"

@@ -84,7 +84,7 @@ def test_only_dense_linear_functions_with_noise_have_optimal_learners() -> None:
 
 @pytest.mark.parametrize(
     "learner",
-    [LeastSquares(), Averaging(), NearestNeighbors(2), own("dmmse"), transformer()],
+    [LeastSquares(), Averaging(), own("dmmse"), transformer()],
     ids=lambda each: type(each).__name__,
 )
 def test_all_positions_at_once_are_each_position_by_itself(learner: EveryPositionLearner) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from iclgd.analysis.every_position.shifts import SHIFTS, function_shifts
+from iclgd.analysis.every_position.shifts import SCALES, SHIFTS, function_shifts
 from iclgd.analysis.every_position.subject import MODEL, FunctionSubject
 from iclgd.data.functions import LinearFunctionTask
 from iclgd.models.learners import LeastSquares
@@ -36,10 +36,10 @@ def test_least_squares_has_its_expected_errors(record) -> None:  # type: ignore[
     means = {name: found["errors"]["least_squares"]["mean"] for name, found in record.items()}
     assert means["none"] == pytest.approx(plain, abs=0.08)
     assert means["half_subspace"] == pytest.approx([max(2 - position, 0) / 2 for position in range(9)], abs=0.12)
-    for scale in (1 / 3, 1 / 2, 2.0, 3.0):  # the same random numbers at every scale
+    for text, scale in SCALES.items():  # the same random numbers at every scale
         for what in ("input", "weight"):
             scaled = [scale**2 * error for error in means["none"]]
-            assert means[f"{what}_times_{scale:.3g}"] == pytest.approx(scaled, rel=1e-3, abs=1e-6)
+            assert means[f"{what}_times_{text}"] == pytest.approx(scaled, rel=1e-3, abs=1e-6)
     assert means["overlapping"][0] == pytest.approx(means["none"][0])
     assert means["overlapping"][1:] == pytest.approx([0.0] * 8, abs=1e-6)
 
