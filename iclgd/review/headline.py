@@ -45,12 +45,14 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     ),
     "few_shot": (),
     "language_modeling": ("val/loss", "val/perplexity", "val/label_loss"),
+    "sequences": ("loss/transformer", "loss/least_squares", "loss/delayed_least_squares", "loss/gd"),
 }
 KEY_NUMBERS: dict[str, tuple[str, ...]] = {  # of tables that have a row for each run or setting
     "regression": ("loss/transformer", "loss/gd", "loss/gd_plus_plus", "alignment/sensitivity_cosine"),
     "text": ("accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "sim_aou", "kendall", "rec2ftp"),
     "few_shot": ("accuracy/0_demonstrations", "accuracy/4_demonstrations", "accuracy/32_demonstrations"),
     "language_modeling": ("val/loss", "val/perplexity"),
+    "sequences": ("loss/transformer", "loss/least_squares", "loss/gd"),
 }
 OF_LANGUAGE = ("val/perplexity/", "accuracy/")  # begin more numbers of language models
 ENDS = ("_low", "_high")  # of intervals
