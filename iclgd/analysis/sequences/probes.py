@@ -1,8 +1,8 @@
 r"""Linear probes of a transformer's layers: what can be read from its tokens, layer by layer.
 
 Von Oswald et al. 2023b, section 4: where a deep model solves least squares, its layers first precondition the inputs,
-:math:`R_t s_t` with :math:`R_t = (\sum_{j \le t} s_{j-1} s_{j-1}^T + \lambda I)^{-1}`, and then need one step of gradient
-descent. The more of that a layer has done, the better a linear map reads it from the layer's tokens.
+:math:`R_t s_t` with :math:`R_t = (\sum_{j \le t} s_{j-1} s_{j-1}^T + \lambda I)^{-1}`, and then need one step of
+gradient descent. The more of that a layer has done, the better a linear map reads it from the layer's tokens.
 """
 
 from typing import Any
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from iclgd.analysis.sequences.controls import Controls
-from iclgd.data.sequences import SequenceBatch
 from iclgd.data.seeding import named_generator
+from iclgd.data.sequences import SequenceBatch
 from iclgd.models.sequences import SequenceTransformer
 from iclgd.models.sequences.solvers import direct
 from iclgd.models.sequences.tokens import shifted

@@ -125,9 +125,7 @@ class SequenceDataModule(LightningDataModule):
         assert trainer is not None
         if self._stream is None:
             shard, device, dtype = self._placement()
-            stream = SequenceStream(
-                self.task, self.seed, self.batch_size, trainer.global_step, device, dtype, shard
-            )
+            stream = SequenceStream(self.task, self.seed, self.batch_size, trainer.global_step, device, dtype, shard)
             self._stream = iter(stream)
         return StreamedSteps(self._stream, min(self.steps_per_epoch, trainer.max_steps - trainer.global_step))
 

@@ -42,3 +42,8 @@ def sums_before(of_chunks: Tensor) -> Tensor:
     """Return what the chunks before each sum up to, zero for the first; chunks are the third axis from the end."""
     sums = of_chunks[..., :-1, :, :].cumsum(-3)
     return torch.cat([torch.zeros_like(of_chunks[..., :1, :, :]), sums], -3)
+
+
+def sums_after(of_chunks: Tensor) -> Tensor:
+    """Return what the chunks after each sum up to, zero for the last."""
+    return sums_before(of_chunks.flip(-3)).flip(-3)

@@ -116,9 +116,8 @@ def test_normalised_rows() -> None:
     heads = [given[name][:, None] for name in ("queries", "keys", "values")]
     for strength in ("0.2", "1.0", "5.0"):
         lambdas = torch.tensor([float(strength)], dtype=torch.float64)
-        for chunk in (None, 4):
-            output = mesa_attention(*heads, lambdas, normalize_rows=True, chunk=chunk)
-            assert deviation(output[:, 0], given[f"lambda_{strength}.output_row_normalised"]) < 5e-5
+        output = recursive_mesa_attention(*heads, lambdas, normalize_rows=True)
+        assert deviation(output[:, 0], given[f"lambda_{strength}.output_row_normalised"]) < 5e-5
 
 
 def _load_attention(layer: SequenceAttention, given: dict[str, Tensor], prefix: str) -> None:
