@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page  # noqa: E402
 from website import mathematics, reference  # noqa: E402
 
 OF_THE_ROOT = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
-ASSETS = ("site.css", "iframe-worker.js", "scrolling.js")
+ASSETS = ("site.css", "iframe-worker.js", "accessible.js")
 _DIAGRAM = re.compile(r"^```mermaid\nflowchart TD\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

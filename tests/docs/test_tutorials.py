@@ -103,7 +103,10 @@ def test_commands_print_what_pages_show_below_them(cli: Cli, tmp_path: Path, mon
     assert pages
     for (_, *words), lines in pages:
         _, out, err = cli(*words)
-        assert (out + err).splitlines() == lines, words
+        printed = (out + err).splitlines()
+        assert len(printed) == len(lines), words
+        for line, said in zip(lines, printed, strict=True):
+            assert said.startswith(line.removesuffix("...")) if line.endswith("...") else said == line
     assert not (tmp_path / "runs").exists()
 
 
