@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-from pathlib import Path
 
 from iclgd.quick_imports import quick_imports
 from iclgd.terminal import say, show, show_table
@@ -46,7 +45,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; what is done is kept; go on with the same command: {command}") from None
     evidence = {sweep.name: evidence_of(sweep, problems.get(sweep.name)) for sweep in sweeps}
-    reproduction = Reproduction(paper, plan, options, evidence, sweeps)
+    reproduction = Reproduction(paper, plan, options, evidence)
     write_page(make_review(reproduction, command, folder), place)
     show_table(terminal_table(reproduction))
     show(write_verdicts(reproduction, folder))
@@ -65,5 +64,5 @@ def _command(arguments: argparse.Namespace) -> str:
     words += [f"--sbatch={option}" for option in arguments.sbatch]
     words += [f"--gpus-per-node={arguments.gpus_per_node}"] if arguments.gpus_per_node else []
     words += ["--dir", str(arguments.dir)] if arguments.dir is not None else []
-    words += [word for path in arguments.imports for word in ("--import", str(Path(path)))]
+    words += [word for path in arguments.imports for word in ("--import", str(path))]
     return shlex.join([*words, *arguments.overrides])

@@ -22,7 +22,7 @@ NUMBERS = [{"loss/transformer": 0.3 + 0.001 * seed, "loss/gd": 0.2} for seed in 
 def reproduction(tmp_path: Path) -> Reproduction:
     paper = read(write_paper(tmp_path, PAPER.replace("A layer is GD.", "A <b>layer</b> is GD.")))
     found = evidence(tmp_path / "runs", NUMBERS)
-    return Reproduction(paper, paper.plan(True, []), Options(overrides=("seed=1",)), {"runs": found}, [])
+    return Reproduction(paper, paper.plan(True, []), Options(overrides=("seed=1",)), {"runs": found})
 
 
 def test_the_page_has_a_section_for_each_figure_with_ours_beside_the_printed(reproduction: Reproduction) -> None:
