@@ -10,7 +10,7 @@ from iclgd.terminal import say, show, show_table
 def reproduce(arguments: argparse.Namespace) -> int:
     """Run a paper's plan and judge its claims; 1 if runs failed, whatever the verdicts are."""
     with quick_imports():
-        from iclgd.reproduce.contents import make_review, terminal_table
+        from iclgd.reproduce.contents import make_review, open_lines, terminal_table
         from iclgd.reproduce.paper import read
         from iclgd.reproduce.plan import Options, elapsed, folder_of, minutes_text, plan_lines, sweeps_to_run
         from iclgd.reproduce.reproduction import Reproduction, evidence_of, run_all, write_verdicts
@@ -48,6 +48,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
     reproduction = Reproduction(paper, plan, options, evidence)
     write_page(make_review(reproduction, command, folder), place)
     show_table(terminal_table(reproduction))
+    for line in open_lines(reproduction):
+        show(line)
     show(write_verdicts(reproduction, folder))
     show(place)
     if reproduction.has_failed or problems:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from iclgd.reproduce.contents import make_review, terminal_table
+from iclgd.reproduce.contents import make_review, open_lines, terminal_table
 from iclgd.reproduce.paper import read
 from iclgd.reproduce.plan import Options
 from iclgd.reproduce.reproduction import Reproduction, write_verdicts
@@ -73,7 +73,10 @@ def test_the_terminal_shows_claims_with_numbers_and_bounds(reproduction: Reprodu
     shown = text.getvalue()
     assert "not reproduced" in shown
     assert "1.5050 [1.493," in shown
-    assert "at least 0.95 and at most 1.05" in shown
+    assert "≥ 0.95, ≤ 1.05" in shown
+    assert open_lines(reproduction) == []
+    lines = open_lines(replace(reproduction, evidence={"runs": Evidence(problem="no space")}))
+    assert lines[0] == "cannot say same_loss: its runs were not made: no space"
 
 
 def test_verdicts_are_plain_data(reproduction: Reproduction, tmp_path: Path) -> None:
