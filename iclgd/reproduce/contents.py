@@ -67,7 +67,14 @@ def _overview(reproduction: Reproduction, command: str) -> Section:
     """Return the first section: all claims at one sight, and what the plan cannot show."""
     paper, plan, options = reproduction.paper, reproduction.plan, reproduction.options
     rows: list[list[Cell]] = [
-        [figure.number, verdict.claim.says, verdict.answer, _ours(verdict), verdict.claim.bounds_text]
+        [
+            figure.number,
+            verdict.claim.says,
+            verdict.answer,
+            _ours(verdict),
+            verdict.claim.bounds_signs,
+            verdict.claim.printed,
+        ]
         for figure in paper.figures
         for verdict in reproduction.verdicts(figure)
     ]
@@ -76,7 +83,7 @@ def _overview(reproduction: Reproduction, command: str) -> Section:
         title="All claims",
         asked=f"Does {paper.reference} hold here? Plan {plan.name}: {plan.says}{given}",
         verdicts=[],
-        headline=Table("Claims", ["figure", "claim", "verdict", "ours", "bound"], rows, _legend()),
+        headline=Table("Claims", ["figure", "claim", "verdict", "ours", "bound", "printed"], rows, _legend()),
         tables=[Table("What this plan cannot show", ["what"], [[line] for line in _cannot_show(reproduction)])],
         commands=[command],
     )
@@ -128,7 +135,7 @@ def _claims_table(verdicts: Sequence[Verdict]) -> Table:
             verdict.answer,
             _ours(verdict),
             verdict.claim.printed,
-            verdict.claim.bounds_text,
+            verdict.claim.bounds_signs,
             verdict.claim.quantity,
             float(verdict.quantity.number) if verdict.quantity is not None else None,
         ]
