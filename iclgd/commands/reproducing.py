@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-from pathlib import Path
 
 from iclgd.quick_imports import quick_imports
 from iclgd.terminal import say, show, show_table
@@ -11,7 +10,7 @@ from iclgd.terminal import say, show, show_table
 def reproduce(arguments: argparse.Namespace) -> int:
     """Run a paper's plan and judge its claims; 1 if runs failed, whatever the verdicts are."""
     with quick_imports():
-        from iclgd.reproduce.contents import make_review, terminal_table
+        from iclgd.reproduce.contents import make_review, open_lines, terminal_table
         from iclgd.reproduce.paper import read
         from iclgd.reproduce.plan import Options, elapsed, folder_of, minutes_text, plan_lines, sweeps_to_run
         from iclgd.reproduce.reproduction import Reproduction, evidence_of, run_all, write_verdicts
@@ -46,9 +45,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; what is done is kept; go on with the same command: {command}") from None
     evidence = {sweep.name: evidence_of(sweep, problems.get(sweep.name)) for sweep in sweeps}
-    reproduction = Reproduction(paper, plan, options, evidence, sweeps)
+    reproduction = Reproduction(paper, plan, options, evidence)
     write_page(make_review(reproduction, command, folder), place)
     show_table(terminal_table(reproduction))
+    for line in open_lines(reproduction):
+        show(line)
     show(write_verdicts(reproduction, folder))
     show(place)
     if reproduction.has_failed or problems:
@@ -65,5 +66,5 @@ def _command(arguments: argparse.Namespace) -> str:
     words += [f"--sbatch={option}" for option in arguments.sbatch]
     words += [f"--gpus-per-node={arguments.gpus_per_node}"] if arguments.gpus_per_node else []
     words += ["--dir", str(arguments.dir)] if arguments.dir is not None else []
-    words += [word for path in arguments.imports for word in ("--import", str(Path(path)))]
+    words += [word for path in arguments.imports for word in ("--import", str(path))]
     return shlex.join([*words, *arguments.overrides])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table as TerminalTable
 
 from iclgd import __version__
@@ -18,8 +19,6 @@ from iclgd.review.sections import section_of
 from iclgd.review.texts import counted, shortened
 from iclgd.review.verdict import estimate_text
 from iclgd.runs.bases import Bases
-
-WHAT = "the paper's claims"
 
 
 def make_review(reproduction: Reproduction, command: str, folder: Path) -> Review:
@@ -46,23 +45,36 @@ def terminal_table(reproduction: Reproduction) -> TerminalTable:
     """Return the claims with their verdicts."""
     paper, plan = reproduction.paper, reproduction.plan
     table = TerminalTable(title=f"{paper.title} ({paper.reference}), plan {plan.name}", title_justify="left")
-    for name in ("figure", "claim", "verdict", "ours", "bound", "printed", "why"):
+    for name in ("claim", "verdict", "ours", "bound", "printed"):
         table.add_column(name, overflow="fold")
     for figure in paper.figures:
+        table.add_row(f"[bold]{escape(figure.number)}[/]")
         for verdict in reproduction.verdicts(figure):
             claim = verdict.claim
-            ours = _ours_text(verdict)
-            texts = (figure.number, claim.says, verdict.answer, ours, claim.bounds_text, claim.printed or "")
-            table.add_row(*texts, verdict.why)
+            texts = (claim.name, verdict.answer, _ours_text(verdict), claim.bounds_signs, claim.printed or "")
+            table.add_row(*map(escape, texts))
         table.add_section()
     return table
+
+
+def open_lines(reproduction: Reproduction) -> list[str]:
+    """Return a line for each claim of which nothing can be said, with the reason."""
+    verdicts = [verdict for figure in reproduction.paper.figures for verdict in reproduction.verdicts(figure)]
+    return [f"cannot say {each.claim.name}: {each.why}" for each in verdicts if each.answer == "cannot say"]
 
 
 def _overview(reproduction: Reproduction, command: str) -> Section:
     """Return the first section: all claims at one sight, and what the plan cannot show."""
     paper, plan, options = reproduction.paper, reproduction.plan, reproduction.options
     rows: list[list[Cell]] = [
-        [figure.number, verdict.claim.says, verdict.answer, _ours(verdict), verdict.claim.bounds_text]
+        [
+            figure.number,
+            verdict.claim.says,
+            verdict.answer,
+            _ours(verdict),
+            verdict.claim.bounds_signs,
+            verdict.claim.printed,
+        ]
         for figure in paper.figures
         for verdict in reproduction.verdicts(figure)
     ]
@@ -71,7 +83,7 @@ def _overview(reproduction: Reproduction, command: str) -> Section:
         title="All claims",
         asked=f"Does {paper.reference} hold here? Plan {plan.name}: {plan.says}{given}",
         verdicts=[],
-        headline=Table("Claims", ["figure", "claim", "verdict", "ours", "bound"], rows, _legend()),
+        headline=Table("Claims", ["figure", "claim", "verdict", "ours", "bound", "printed"], rows, _legend()),
         tables=[Table("What this plan cannot show", ["what"], [[line] for line in _cannot_show(reproduction)])],
         commands=[command],
     )
@@ -123,7 +135,7 @@ def _claims_table(verdicts: Sequence[Verdict]) -> Table:
             verdict.answer,
             _ours(verdict),
             verdict.claim.printed,
-            verdict.claim.bounds_text,
+            verdict.claim.bounds_signs,
             verdict.claim.quantity,
             float(verdict.quantity.number) if verdict.quantity is not None else None,
         ]

@@ -19,6 +19,7 @@ from iclgd.yaml_files import YamlError
 
 T = TypeVar("T")
 TAKES = ("last", "farthest")
+SIGNS = {"above": ">", "below": "<", "at_least": "≥", "at_most": "≤"}  # of bounds
 
 
 class PaperError(InputError):
@@ -98,7 +99,7 @@ class Claim:
     @property
     def bounds(self) -> dict[str, float]:
         """Return the bounds that there are, by their names."""
-        given = {name: getattr(self, name) for name in ("above", "below", "at_least", "at_most")}
+        given = {name: getattr(self, name) for name in SIGNS}
         return {name: bound for name, bound in given.items() if bound is not None}
 
     @property
@@ -110,6 +111,16 @@ class Claim:
             'at least 0.95 and at most 1.05'
         """
         return " and ".join(f"{name.replace('_', ' ')} {bound:g}" for name, bound in self.bounds.items())
+
+    @property
+    def bounds_signs(self) -> str:
+        """Return the bounds in signs.
+
+        Example:
+            >>> Claim("same", "It is the same.", "runs", "loss", at_least=0.95, at_most=1.05).bounds_signs
+            '≥ 0.95, ≤ 1.05'
+        """
+        return ", ".join(f"{SIGNS[name]} {bound:g}" for name, bound in self.bounds.items())
 
     @property
     def printed_numbers(self) -> list[float]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,12 @@ class Reproduction:
         plan: of the paper.
         options: how it was run.
         evidence: of each sweep, by its name.
-        sweeps: of the plan.
     """
 
     paper: Paper
     plan: Plan
     options: Options
     evidence: Mapping[str, Evidence]
-    sweeps: Sequence[SweepToRun]
 
     @property
     def has_failed(self) -> bool:
@@ -47,7 +46,11 @@ class Reproduction:
 
     def verdicts(self, figure: Figure) -> list[Verdict]:
         """Return the verdicts of a figure's claims."""
-        return [judge(claim, self.plan, self.evidence.get(claim.sweep)) for claim in figure.claims]
+        return [self._verdicts[claim.name] for claim in figure.claims]
+
+    @cached_property
+    def _verdicts(self) -> dict[str, Verdict]:
+        return {claim.name: judge(claim, self.plan, self.evidence.get(claim.sweep)) for claim in self.paper.claims}
 
     def as_json(self) -> dict[str, Any]:
         """Return all verdicts with what decides them, as plain values."""

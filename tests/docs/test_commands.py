@@ -29,6 +29,7 @@ STANDS_FOR = {  # what pages write in capitals
     "configs/text/NAME.yaml": "configs/text/sst2.yaml",
     "SWEEP": "sweeps/smoke.yaml",
     "FILE": "sweeps/smoke.yaml",
+    "PAPER": "vonoswald2023",
 }
 BASES = [  # configs that have, together, every group and every choice of one
     *(ROOT / "configs" / "regression" / name for name in ("one_layer.yaml", "sine.yaml")),

@@ -1,0 +1,176 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from iclgd.cli import main
+from iclgd.reproduce.paper import read
+from iclgd.reproduce.plan import Options, sweeps_to_run
+from iclgd.shipped import names
+from tests.reproduce.toy import PAPER, SWEEP, write_paper
+
+LAYER = """\
+experiment: regression
+task: {num_context: 4, input_dim: 3}
+training: {batch_size: 256, learning_rate: 0.01}
+evaluation: {every_num_steps: 100, num_tasks: 2000}
+trainer: {max_steps: 800, accelerator: cpu}
+tracking: {mode: disabled}
+"""
+WRONG = """\
+from dataclasses import replace
+from iclgd.analysis.learners import LEARNERS
+from iclgd.analysis.references import Reference
+from iclgd.models import gradient_descent_transformer
+
+right = LEARNERS["gd"].reference
+
+def wrong(setting):
+    rate = 3 * right(setting).chosen["gd/learning_rate"]
+    return Reference(gradient_descent_transformer(setting.task.input_dim, 1, rate), {"gd/learning_rate": rate})
+
+LEARNERS["gd"] = replace(LEARNERS["gd"], reference=wrong)
+"""
+
+
+def lines(text: str) -> list[str]:
+    return text.strip().splitlines()
+
+
+def test_an_unknown_paper_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "dai2032", "--quick"]) == 2
+    assert lines(capsys.readouterr().err) == [
+        "iclgd: dai2032: no paper of this name and no such file; did you mean dai2023?"
+    ]
+
+
+@pytest.mark.parametrize("paper", sorted(names("paper")))
+def test_all_plans_of_the_papers_that_ship_can_be_run(paper: str, tmp_path: Path) -> None:
+    found = read(names("paper")[paper])
+    for plan in found.plans:
+        overrides = (f"{plan.given}=embedded",) if plan.given else ()
+        sweeps = sweeps_to_run(found, plan, tmp_path, Options(overrides))
+        assert all(sweep.points for sweep in sweeps)
+        swept = {f"{key}={value}" for sweep in sweeps for point in sweep.points for key, value in point.items()}
+        known = {sweep.name for sweep in sweeps}
+        for claim in found.claims:
+            if claim.sweep in known:
+                assert {*claim.where, *claim.than} <= swept
+
+
+def test_a_dry_run_lists_runs_and_times_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paper = write_paper(tmp_path)
+    assert main(["reproduce", str(paper), "--dry-run", "--workers", "2", "trainer.max_steps=7"]) == 0
+    shown = lines(capsys.readouterr().out)
+    assert "    1.5 h      30 s  iclgd run one_layer seed=2 trainer.max_steps=7" in shown
+    assert "    4.5 h     2 min  all 3, 1 at a time" in shown
+    assert "    3.0 h     1 min  all 3, 2 at a time" in shown
+    assert not (tmp_path / "runs").exists()
+    assert main(["reproduce", str(paper), "--dry-run", "--quick"]) == 0
+    assert "cannot show: Much." in lines(capsys.readouterr().out)
+
+
+def test_a_key_that_no_run_has_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper = write_paper(tmp_path)
+    for override, message in (
+        ("model.num_layer=2", "unknown key model.num_layer; did you mean model.num_layers?"),
+        ("seed=4", "the sweep gives seed its values"),
+    ):
+        assert main(["reproduce", str(paper), override]) == 2
+        (line,) = lines(capsys.readouterr().err)
+        assert message in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_another_plan_began_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paper, folder = write_paper(tmp_path), tmp_path / "there"
+    (folder / "runs").mkdir(parents=True)
+    (folder / "runs" / "sweep.yaml").write_text(SWEEP)  # of another config
+    assert main(["reproduce", str(paper), "--dir", str(folder)]) == 2
+    assert "was begun with another" in lines(capsys.readouterr().err)[-1]
+
+
+@pytest.mark.slow
+def test_a_paper_is_reproduced_goes_on_after_a_kill_and_false_claims_are_not(tmp_path: Path) -> None:
+    config, wrong = tmp_path / "layer.yaml", tmp_path / "wrong.py"
+    config.write_text(LAYER)
+    wrong.write_text(WRONG)
+    paper = write_paper(tmp_path, PAPER, str(config))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "iclgd.cli", "reproduce", str(paper), "--quick"]
+
+    def verdicts(folder: Path, *arguments: str) -> dict[str, str]:
+        done = subprocess.run(
+            [*command, "--dir", str(folder), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert lines(done.stdout)[-1] == str(folder / "report.html")
+        (figure,) = json.loads((folder / "verdicts.json").read_text())["figures"]
+        return {claim["claim"]: claim["verdict"] for claim in figure["claims"]}
+
+    folder = tmp_path / "killed"
+    started = subprocess.Popen([*command, "--dir", str(folder)], cwd=tmp_path, env=environment, start_new_session=True)
+    until = time.monotonic() + 300
+    while not (ready := list(folder.glob("runs/runs/*/*/summary.json"))):
+        assert time.monotonic() < until
+        assert started.poll() is None
+        time.sleep(0.2)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    before = ready[0].stat().st_mtime_ns
+    assert verdicts(folder) == {"same_loss": "reproduced", "alike": "reproduced"}
+    assert ready[0].stat().st_mtime_ns == before
+    assert len(list(folder.glob("runs/runs/*/*/summary.json"))) == 3
+
+    false = verdicts(tmp_path / "untrained", "trainer.max_steps=1")
+    assert false == {"same_loss": "not reproduced", "alike": "not reproduced"}
+    # Three times the step predicts in the same direction, and so has the same cosine, but not the same loss.
+    false = verdicts(tmp_path / "wrong", "--import", str(wrong))
+    assert false == {"same_loss": "not reproduced", "alike": "reproduced"}
+
+
+@pytest.mark.slow
+def test_labels_that_are_shuffled_teach_nothing(tmp_path: Path) -> None:
+    figures = (
+        PAPER.partition("    claims:")[0]
+        + """\
+    claims:
+      - {name: true_labels, says: A, sweep: runs, value: accuracy/in_context, minus: accuracy/zero_shot, above: 0.1}
+      - name: shuffled
+        says: B
+        sweep: runs
+        value: shuffled_labels/accuracy/in_context
+        minus: accuracy/zero_shot
+        above: 0.1
+"""
+    )
+    paper = write_paper(tmp_path, figures, "embedded")
+    (paper.parent / "quick" / "runs.yaml").write_text(
+        SWEEP.replace(
+            "CONFIG",
+            "embedded, tracking.mode=disabled, task.num_queries=64, evaluation.other_task=null, "
+            '"evaluation.controls=[shuffled_labels]", demonstrations.num_draws=5',
+        ).replace("seed: {values: [0, 1, 2]}", "demonstrations.num: {values: [32]}")
+    )
+    assert main(["reproduce", str(paper), "--quick", "--dir", str(tmp_path / "there")]) == 0
+    (figure,) = json.loads((tmp_path / "there" / "verdicts.json").read_text())["figures"]
+    assert [claim["verdict"] for claim in figure["claims"]] == ["reproduced", "not reproduced"]
+
+
+@pytest.mark.slow
+def test_runs_that_fail_end_with_1_and_leave_claims_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "layer.yaml"
+    config.write_text(LAYER)
+    paper = write_paper(tmp_path, PAPER, str(config))
+    arguments = ["reproduce", str(paper), "--quick", "--dir", str(tmp_path / "there"), "trainer.max_steps=5"]
+    assert main([*arguments, "training.learning_rate=1e300", "training.gradient_clip=1e30"]) == 1
+    content = json.loads((tmp_path / "there" / "verdicts.json").read_text())
+    assert {claim["verdict"] for claim in content["figures"][0]["claims"]} == {"cannot say"}
+    assert "runs failed" in capsys.readouterr().err
