@@ -66,9 +66,14 @@ def catalogue() -> dict[str, dict[str, str]]:
         "training.schedule": SCHEDULES,
         "evaluation.gd_plus_plus": GD_PLUS_PLUS,
         "analysis.run": {
-            name: each.description for name, each in {**FUNCTION_ANALYSES, **SEQUENCE_ANALYSES, **ANALYSES}.items()
+            **{name: each.description for name, each in FUNCTION_ANALYSES.items()},
+            **{name: each.description for name, each in SEQUENCE_ANALYSES.items()},
+            **{name: each.description for name, each in ANALYSES.items()},
         },
-        "analysis.shifts": {name: each.description for name, each in {**SHIFTS, **FUNCTION_SHIFTS}.items()},
+        "analysis.shifts": {
+            **{name: each.description for name, each in FUNCTION_SHIFTS.items()},
+            **{name: each.description for name, each in SHIFTS.items()},
+        },
         "demonstrations.selection": SELECTIONS,
         "demonstrations.overflow": OVERFLOWS,
         "finetune.method": METHODS,
