@@ -11,6 +11,7 @@ import pytest
 
 from iclgd.runs import compare_runs
 from iclgd.runs.run import load_run
+from iclgd.tracking.run_directory import RunDirectory
 from tests.language_models import save, tiny_model, tiny_tokenizer, write_task
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -82,7 +83,8 @@ def check_rows(rows: list[dict[str, Any]], found: dict[str, float]) -> None:
 
 def check_attention(three: Path, singles: list[Path], found: dict[str, float]) -> None:
     """The record of a draw is that of its own run, and its sums are the summary's."""
-    draws, *others = ([*load_run(path).analyses["attention_to_demonstrations"]["draws"]] for path in (three, *singles))
+    records = [RunDirectory(path).read_analyses()["attention_to_demonstrations"] for path in (three, *singles)]
+    draws, *others = (record["draws"] for record in records)
     assert draws == [draw for (draw,) in others]
     for index, draw in enumerate(draws):
         assert len(draw["labels"]) == 4
