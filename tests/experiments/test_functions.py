@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import iclgd
 from iclgd import config as configs
@@ -24,6 +25,9 @@ from iclgd.report.position_figures import error_by_position as draw_errors
 from iclgd.report.results import Results
 from iclgd.tracking.run_directory import RunDirectory
 from tests.conftest import ROOT
+from tests.forked import Forked
+from tests.language_models import assert_close_weights
+from tests.test_experiment import numbers, run_directory
 
 CONFIGS = sorted((ROOT / "configs" / "functions").glob("*.yaml"))
 LINEAR = ROOT / "configs" / "functions" / "linear_small.yaml"
@@ -96,6 +100,18 @@ def test_a_run_goes_on_bit_for_bit_from_a_checkpoint(tmp_path: Path, quick_image
     ours, theirs = ({**(summary or {}), "train/steps_per_second": 0} for summary in summaries)
     assert ours == theirs
     assert first.read_metrics() == whole.read_metrics()
+
+
+@pytest.mark.slow  # the second process is a fresh one
+def test_two_processes_give_the_numbers_of_one(finished: RunDirectory, tmp_path: Path) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(configs.to_yaml(load()))
+    code, out, err = Forked("run", path, "trainer.devices=2", "trainer.strategy=ddp").result()
+    assert code == 0, err
+    one, two = finished, run_directory(out)
+    assert numbers(two) == pytest.approx(numbers(one), rel=1e-4)
+    weights, others = (load_file(each.path / "weights.safetensors") for each in (one, two))
+    assert_close_weights(weights, others, 1e-5)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
