@@ -19,6 +19,7 @@ from iclgd.memory import Need, check
 from iclgd.models.sequences import SequenceTransformer, SequenceTransformerConfig
 from iclgd.models.sequences.solvers import BATCH as NUM_SOLVED_TOGETHER
 from iclgd.modules.sequences import EvaluationConfig, SequenceModule, TrainingConfig
+from iclgd.report.figures import Draw
 from iclgd.report.sequence_figures import learning_curve
 from iclgd.report.titles import of_sequences
 from iclgd.runtime.checkpointing import KeepCheckpoints
@@ -30,6 +31,7 @@ from iclgd.tracking.run_directory import WEIGHTS, RunDirectory, RunDirectoryErro
 from iclgd.tracking.wandb import TrackingConfig
 
 NUM_TUNING_SEQUENCES = 256
+FIGURES: dict[str, Draw] = {"learning_curve": learning_curve}
 SHOWN = {
     "loss": "loss/transformer",
     "least squares": "loss/least_squares",
@@ -229,7 +231,7 @@ EXPERIMENT = Experiment[Any, Any](
     execute=execute,
     needs_memory="training.batch_size, evaluation.num_sequences, analysis.num_sequences or the sizes of model and task",
     chosen_groups={"task": ChosenGroup("linear_system", SEQUENCE_TASKS)},
-    figures={"learning_curve": learning_curve},
+    figures=FIGURES,
     title=of_sequences,
     analyses=ANALYSES,
     chosen_analyses=lambda config: config.analysis.run,
