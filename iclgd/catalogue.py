@@ -53,7 +53,8 @@ def catalogue() -> dict[str, dict[str, str]]:
         "model.positional_encoding": POSITIONAL_ENCODINGS,
         "training.schedule": SCHEDULES,
         "evaluation.gd_plus_plus": GD_PLUS_PLUS,
-        "analysis.run": {name: each.description for name, each in {**ANALYSES, **SEQUENCE_ANALYSES}.items()},
+        "analysis.run": {name: analysis.description for name, analysis in ANALYSES.items()}
+        | {name: analysis.description for name, analysis in SEQUENCE_ANALYSES.items()},
         "analysis.shifts": {name: shift.description for name, shift in SHIFTS.items()},
         "demonstrations.selection": SELECTIONS,
         "demonstrations.overflow": OVERFLOWS,

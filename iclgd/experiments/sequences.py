@@ -174,9 +174,8 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         weights = module.transformer.state_dict().items()
         directory.write_bytes(WEIGHTS, save({f"transformer.{key}": each.cpu().contiguous() for key, each in weights}))
     learned = {
-        f"transformer/lambda/layer_{index:02}": layer.attention.log_strength.exp().mean().item()
-        for index, layer in enumerate(module.transformer.layers, start=1)
-        if layer.attention.log_strength is not None
+        f"transformer/lambda/layer_{index:02}": strength.mean().item()
+        for index, strength in module.transformer.strengths().items()
     }
     return {
         **summary,

@@ -13,7 +13,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("kind", SEQUENCE_TASKS.values())
 def test_the_same_seed_gives_the_same_sequences_in_every_precision(kind: type[SequenceTask]) -> None:
-    task = kind(length=6, state_dim=3)
+    task = kind(length=6, state_dim=3)  # type: ignore[call-arg]  # a subclass has a name
     single, double = (task.sample(5, generator(), dtype) for dtype in (torch.float32, torch.float64))
     assert torch.equal(single.inputs, task.sample(5, generator()).inputs)
     assert single.inputs.dtype == torch.float32
@@ -24,7 +24,8 @@ def test_the_same_seed_gives_the_same_sequences_in_every_precision(kind: type[Se
 
 def transitions(batch: SequenceBatch) -> torch.Tensor:
     """Return the matrices that noiseless sequences, longer than they have coordinates, move on by."""
-    return torch.linalg.lstsq(batch.inputs, batch.targets).solution.mT
+    solution: torch.Tensor = torch.linalg.lstsq(batch.inputs, batch.targets).solution
+    return solution.mT
 
 
 def test_orthogonal_systems_keep_the_norm_and_differ() -> None:
