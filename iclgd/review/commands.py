@@ -54,9 +54,13 @@ def asked(runs: Sequence[ReviewedRun]) -> str:
         runs: of one section, at least one.
     """
     config = runs[0].config
-    make = {"regression": _regression, "text": _text, "few_shot": _few_shot, "language_modeling": _language}.get(
-        runs[0].experiment
-    )
+    make = {
+        "regression": _regression,
+        "text": _text,
+        "few_shot": _few_shot,
+        "language_modeling": _language,
+        "sequences": _sequences,
+    }.get(runs[0].experiment)
     question = make(config) if make is not None else f"An experiment of the kind {shortened(runs[0].experiment)}"
     differ = [key for key in differing([run.config for run in runs]) if not key.startswith("tracking.")]
     if not differ:
@@ -103,6 +107,14 @@ def _language(config: Mapping[str, Value]) -> str:
     return (
         f"Does a language model of {_of(config, 'model.num_layers')} layers, trained for "
         f"{_of(config, 'trainer.max_steps')} steps on {_of(config, 'task.name')}, learn in its context?"
+    )
+
+
+def _sequences(config: Mapping[str, Value]) -> str:
+    return (
+        f"Does a transformer (layers: {_of(config, 'model.num_layers')}, attention: {_of(config, 'model.attention')}), "
+        f"trained for {_of(config, 'trainer.max_steps')} steps on sequences of {_of(config, 'task.name')}, predict them "
+        "as least squares on the steps so far does?"
     )
 
 
