@@ -113,8 +113,8 @@ def _language(config: Mapping[str, Value]) -> str:
 def _sequences(config: Mapping[str, Value]) -> str:
     return (
         f"Does a transformer (layers: {_of(config, 'model.num_layers')}, attention: {_of(config, 'model.attention')}), "
-        f"trained for {_of(config, 'trainer.max_steps')} steps on sequences of {_of(config, 'task.name')}, predict them "
-        "as least squares on the steps so far does?"
+        f"trained for {_of(config, 'trainer.max_steps')} steps on sequences of {_of(config, 'task.name')}, predict "
+        "them as least squares on the steps so far does?"
     )
 
 
