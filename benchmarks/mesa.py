@@ -25,12 +25,12 @@ Call = Callable[[], Tensor]
 def calls(width: int, num_heads: int, num_sequences: int, length: int, device: str) -> dict[str, Call]:
     """Return what is measured, by name: ``NAME`` is a whole layer, ``NAME_alone`` its attention."""
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randn(num_sequences, length, width, generator=generator).to(device)
+    tokens = torch.randn(num_sequences, length, width, generator=generator).to(device).requires_grad_()
     shape = (num_sequences, num_heads, length, width // num_heads)
-    heads = [torch.randn(shape, generator=generator).to(device) / shape[-1] ** 0.5 for _ in range(3)]
+    queries, keys, values = (
+        (torch.randn(shape, generator=generator) / shape[-1] ** 0.5).to(device).requires_grad_() for _ in range(3)
+    )
     strength = torch.ones(num_heads, device=device, requires_grad=True)
-    for each in (tokens, *heads):
-        each.requires_grad_()
     layers = {
         kind: SequenceAttention(width, num_heads, kind, width // num_heads, normalize=normalize).to(device)
         for kind, normalize in (("mesa", "keys"), ("linear", "none"))
@@ -38,8 +38,8 @@ def calls(width: int, num_heads: int, num_sequences: int, length: int, device: s
     return {
         "mesa": lambda: layers["mesa"](tokens),
         "linear": lambda: layers["linear"](tokens),
-        "mesa_alone": lambda: mesa_attention(*heads, strength),
-        "linear_alone": lambda: linear_attention(*heads),
+        "mesa_alone": lambda: mesa_attention(queries, keys, values, strength),
+        "linear_alone": lambda: linear_attention(queries, keys, values),
     }
 
 

@@ -107,8 +107,8 @@ def _mesa_and_least_squares(batch: RegressionBatch, learning_rate: float, start:
     queries = batch.query[:, None] - batch.x
     errors = []
     for strength in STRENGTHS:
-        heads = (each[:, None] for each in (queries, batch.x, batch.y))
-        output = mesa_attention(*heads, torch.tensor([strength], dtype=torch.float64), chunk=4)[:, 0]
+        lambdas = torch.tensor([strength], dtype=torch.float64)
+        output = mesa_attention(queries[:, None], batch.x[:, None], batch.y[:, None], lambdas, chunk=4)[:, 0]
         for position in range(batch.x.shape[1]):
             seen = slice(position + 1)
             expected = Ridge(1 / strength)(batch.x[:, seen], batch.y[:, seen], queries[:, position])

@@ -18,6 +18,7 @@ from iclgd.memory import Need, check
 from iclgd.models.sequences import SequenceTransformer, SequenceTransformerConfig
 from iclgd.models.sequences.solvers import BATCH as NUM_SOLVED_TOGETHER
 from iclgd.modules.sequences import EvaluationConfig, SequenceModule, TrainingConfig
+from iclgd.report.figures import Draw
 from iclgd.report.sequence_figures import learning_curve
 from iclgd.report.titles import of_sequences
 from iclgd.runtime.checkpointing import KeepCheckpoints
@@ -30,6 +31,7 @@ from iclgd.tracking.wandb import TrackingConfig
 
 NUM_TUNING_SEQUENCES = 256
 PREFIX = "transformer."  # of the weights' names
+FIGURES: dict[str, Draw] = {"learning_curve": learning_curve}
 SHOWN = {
     "loss": "loss/transformer",
     "least squares": "loss/least_squares",
@@ -171,9 +173,8 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     if directory is not None:
         write_weights(directory, {PREFIX: module.transformer})
     learned = {
-        f"transformer/lambda/layer_{index:02}": layer.attention.log_strength.exp().mean().item()
-        for index, layer in enumerate(module.transformer.layers, start=1)
-        if layer.attention.log_strength is not None
+        f"transformer/lambda/layer_{index:02}": strength.mean().item()
+        for index, strength in module.transformer.strengths().items()
     }
     return {
         **summary,
@@ -222,7 +223,7 @@ EXPERIMENT = Experiment[Any, Any](
     execute=execute,
     needs_memory="training.batch_size, evaluation.num_sequences, analysis.num_sequences or the sizes of model and task",
     chosen_groups={"task": ChosenGroup("linear_system", SEQUENCE_TASKS)},
-    figures={"learning_curve": learning_curve},
+    figures=FIGURES,
     title=of_sequences,
     analyses=ANALYSES,
     chosen_analyses=lambda config: config.analysis.run,

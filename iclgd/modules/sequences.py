@@ -113,7 +113,8 @@ class SequenceModule(LightningModule):
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Add up losses of a batch's sequences, and their squares."""
         if batch_idx not in self._of_controls:
-            predicted = self.controls.predictions(batch.inputs)
+            with torch.autocast(batch.inputs.device.type, enabled=False):
+                predicted = self.controls.predictions(batch.inputs)
             self._of_controls[batch_idx] = {name: _of_sequences(each, batch) for name, each in predicted.items()}
         of_model = _of_sequences(self.transformer(batch.inputs), batch)
         for name, losses in {"transformer": of_model, **self._of_controls[batch_idx]}.items():

@@ -52,11 +52,10 @@ def by_position(record: dict[str, Any], results: Results) -> Figure | None:
     figure = Figure(figsize=(PAGE, 3.0), layout="constrained")
     axes = figure.subplots()
     means = {name: drawable(np.array(found["mean"], float)) for name, found in learners.items()}
-    scale_losses(axes, {name: mean[None] for name, mean in means.items()}, LOSS)
+    scale_losses(axes, {name: mean[None] for name, mean in means.items()}, LOSS, is_log=True)
     for name, found in learners.items():
         positions = np.arange(1, len(means[name]) + 1)
-        style = {"color": colour(name), "linestyle": LINES.get(name, "--"), "label": label(name)}
-        axes.plot(positions, means[name], **style)
+        axes.plot(positions, means[name], color=colour(name), linestyle=LINES.get(name, "--"), label=label(name))
         low, high = (drawable(np.array(found[key], float)) for key in ("low", "high"))
         axes.fill_between(positions, low, high, color=colour(name), alpha=0.2, linewidth=0)
     axes.set_xlabel("observations seen")

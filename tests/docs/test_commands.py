@@ -36,6 +36,8 @@ BASES = [  # configs that have, together, every group and every choice of one
     *(ROOT / "configs" / path for path in ("text/embedded.yaml", "few_shot/few_shot.yaml")),
     *(ROOT / "configs" / "language_modeling").glob("*.yaml"),
     *(ROOT / "configs" / "functions").glob("*.yaml"),
+    *(ROOT / "configs" / "sequences" / f"{name}.yaml" for name in ("contracting_system_linear", "linear_system_mesa")),
+    ROOT / "configs" / "sequences" / "nonlinear_system_softmax.yaml",
 ]
 GROUPS = ("analysis", "demonstrations", "evaluation", "finetune", "model", "task", "tracking", "trainer", "training")
 KEY = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.[a-z_]+)+")

@@ -58,6 +58,7 @@ def summary_of(directory: RunDirectory) -> dict[str, float]:
 
 def test_losses_are_those_of_the_models(directory: RunDirectory) -> None:
     opened, summary = iclgd.load_run(directory.path), summary_of(directory)
+    assert isinstance(opened.config, Config)
     data, _ = prepare(opened.config)
     batch = data.fixed_batch("evaluation", 20, torch.float64)
     transformer = opened.models["transformer"]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from iclgd.report.figures import draw
 from iclgd.report.results import Results
 from iclgd.report.sequence_figures import by_position, learning_curve, probes
@@ -21,7 +23,7 @@ def test_the_loss_is_plotted_over_positions_beside_the_learners() -> None:
     assert figure is not None
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.get_lines()] == ["trained transformer", "gradient descent"]
-    assert axes.get_lines()[0].get_xdata().tolist() == [1, 2, 3]
+    assert np.asarray(axes.get_lines()[0].get_xdata()).tolist() == [1, 2, 3]
     assert draw(lambda results: by_position({}, results), Results()) is None
 
 

@@ -65,11 +65,14 @@ class SequenceStream:
         rank, num_ranks = self.shard
         start, end = (self.batch_size * index // num_ranks for index in (rank, rank + 1))
         for index in itertools.count(first):
-            generator = named_generator(self.seed, f"training/{index}", self.device)
-            drawn = self.task.sample(NUM_DRAWN_TOGETHER * self.batch_size, generator, self.dtype)
             # Every rank draws the whole batch and keeps its part: the result does not depend on their number.
-            steps = [batch.part(slice(start, end)) for batch in drawn.split(self.batch_size)]
+            steps = [batch.part(slice(start, end)) for batch in self._draw(index).split(self.batch_size)]
             yield steps[skipped:] if index == first else steps
+
+    def _draw(self, block: int) -> SequenceBatch:
+        """Draw the batches of a block of steps."""
+        generator = named_generator(self.seed, f"training/{block}", self.device)
+        return self.task.sample(NUM_DRAWN_TOGETHER * self.batch_size, generator, self.dtype)
 
 
 class StreamedSteps:

@@ -107,7 +107,8 @@ def with_eigenvalues(vectors: Tensor, values: Tensor) -> Tensor:
         tensor([[[2., 1.],
                  [0., 3.]]])
     """
-    return torch.linalg.solve_ex(vectors, vectors * values[..., None, :], left=False).result
+    matrix: Tensor = torch.linalg.solve_ex(vectors, vectors * values[..., None, :], left=False).result
+    return matrix
 
 
 def linear_step(matrix: Tensor) -> Step:

@@ -86,4 +86,5 @@ class SequenceAttention(nn.Module):
         return iterative_mesa_attention(queries, keys, values, strength, self.mesa_solver, self.mesa_steps)
 
     def _heads(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        heads: Tensor = torch.unflatten(states, -1, (self.num_heads, -1))
+        return heads.transpose(1, 2)

@@ -35,7 +35,8 @@ def linear_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 def in_chunks(states: Tensor, size: int) -> Tensor:
     """Return the positions in chunks, the last of them filled with zeros, (..., T, D) -> (..., chunks, size, D)."""
     padded = F.pad(states, (0, 0, 0, -states.shape[-2] % size))
-    return padded.unflatten(-2, (-1, size))
+    chunks: Tensor = torch.unflatten(padded, -2, (-1, size))
+    return chunks
 
 
 def sums_before(of_chunks: Tensor) -> Tensor:

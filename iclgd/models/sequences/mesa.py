@@ -79,7 +79,9 @@ def mesa_attention(
     with torch.autocast(queries.device.type, enabled=False):
         precise = torch.promote_types(dtype, torch.float32)
         parts = (in_chunks(each.to(precise), size) for each in (queries, keys, values))
-        result: Tensor = _ChunkedMesa.apply(*parts, strength.to(precise), past)
+        result: Tensor = _ChunkedMesa.apply(  # type: ignore[no-untyped-call]
+            *parts, strength.to(precise), past
+        )
     return result.flatten(-3, -2)[..., :length, :].to(dtype)
 
 
@@ -123,7 +125,7 @@ class _ChunkedMesa(torch.autograd.Function):
         return queries @ weight + attention.mT @ (values - keys @ weight)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values, strength, cross, attention, *rest = ctx.saved_tensors
         chunks = _Chunks(*rest)
@@ -161,4 +163,5 @@ def inverse_factor(matrix: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(matrix)
     factor = factor.masked_fill((info != 0)[..., None, None], torch.nan)
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    return torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+    return inverse

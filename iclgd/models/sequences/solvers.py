@@ -18,7 +18,8 @@ Solve = Callable[[Tensor, Tensor], Tensor]  # matrices (B, T, D, D) and right-ha
 
 def direct(matrix: Tensor, right: Tensor) -> Tensor:
     """Solve equations; of a singular matrix the result is not finite, without an exception."""
-    return torch.linalg.solve_ex(matrix, right[..., None]).result.squeeze(-1)
+    solution: Tensor = torch.linalg.solve_ex(matrix, right[..., None]).result
+    return solution.squeeze(-1)
 
 
 def least_squares(
@@ -45,7 +46,7 @@ def least_squares(
     Returns:
         (B, T, O), in the type of the inputs; computed in double precision.
     """
-    parts = zip(*(torch.split(each, BATCH) for each in (x, y, query)), strict=True)
+    parts = zip(torch.split(x, BATCH), torch.split(y, BATCH), torch.split(query, BATCH), strict=True)
     return torch.cat([_least_squares(*part, regularization, with_newest, solve) for part in parts])
 
 

@@ -196,6 +196,15 @@ class SequenceTransformer(nn.Module):
             states.append(layer(states[-1]))
         return states
 
+    def strengths(self) -> dict[int, Tensor]:
+        """Return lambda of the heads of each mesa layer, (H,), by the layer's number from 1 on."""
+        attentions = [module for module in self.modules() if isinstance(module, SequenceAttention)]
+        return {
+            number: attention.log_strength.detach().exp()
+            for number, attention in enumerate(attentions, start=1)
+            if attention.log_strength is not None
+        }
+
     def tokens(self, observations: Tensor) -> Tensor:
         """Return the tokens of observations, before they are embedded."""
         if self.config.tokens == "constructed":

@@ -10,6 +10,7 @@ from iclgd.data.sequences import LinearSystemTask, NonlinearSystemTask
 from iclgd.models.sequences import SequenceTransformer, SequenceTransformerConfig, least_squares
 from iclgd.models.sequences.solvers import sequence_losses
 from iclgd.models.sequences.tokens import shifted
+from iclgd.models.sequences.transformer import SequenceLayer
 
 TASK = LinearSystemTask(length=7, state_dim=3)
 CONTROLS = Controls(num_lags=1, features=None, regularization=0.5, learning_rate=0.1)
@@ -46,7 +47,10 @@ def test_the_mesa_layer_knows_what_least_squares_predicts() -> None:
     task = LinearSystemTask(length=7, state_dim=3, noise_std=0.0)
     batch = task.sample(400, torch.Generator().manual_seed(2), torch.float64)
     model = SequenceTransformer(SequenceTransformerConfig(), 3).double()
-    attention = model.layers[0].attention
+    (layer,) = model.layers
+    assert isinstance(layer, SequenceLayer)
+    attention = layer.attention
+    assert attention.log_strength is not None
     identity, none = torch.eye(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
     blocks = {"query": (0, 1, 0, 0), "key": (0, 0, 0, 1), "value": (0, 1, 0, 0)}
     for name, places in blocks.items():

@@ -20,6 +20,7 @@ from iclgd.models.sequences.solvers import (
     sequence_losses,
 )
 from iclgd.models.sequences.tokens import shifted
+from iclgd.models.sequences.transformer import SequenceLayer
 from iclgd.models.tokens import positional_encoding
 from tests.sequence_references import arrays, deviation
 
@@ -113,10 +114,10 @@ def test_the_mesa_layer_and_its_gradients(attend: Mesa) -> None:
 
 def test_normalised_rows() -> None:
     given = arrays("E4_mesa_layer")
-    heads = [given[name][:, None] for name in ("queries", "keys", "values")]
+    queries, keys, values = (given[name][:, None] for name in ("queries", "keys", "values"))
     for strength in ("0.2", "1.0", "5.0"):
         lambdas = torch.tensor([float(strength)], dtype=torch.float64)
-        output = recursive_mesa_attention(*heads, lambdas, normalize_rows=True)
+        output = recursive_mesa_attention(queries, keys, values, lambdas, normalize_rows=True)
         assert deviation(output[:, 0], given[f"lambda_{strength}.output_row_normalised"]) < 5e-5
 
 
@@ -189,10 +190,15 @@ def test_hybrid_models(attention: str) -> None:
     model.in_projection.weight.data = given["p.input_layer.kernel"].T
     model.out_projection.weight.data = given["p.output_layer.kernel"].T
     for layer, prefix in zip(model.layers, ("p.hybrid_block.", "p.tf_block.blocklist_0."), strict=True):
+        assert isinstance(layer, SequenceLayer)
         _load_attention(layer.attention, given, f"{prefix}self_attn.")
+        assert layer.mlp is not None
+        assert layer.mlp_norm is not None
         for norm, place in ((layer.norm, "norm1"), (layer.mlp_norm, "norm2")):
-            norm.weight.data, norm.bias.data = (given[f"{prefix}{place}.{key}"] for key in ("scale", "bias"))
-        layer.mlp[0].weight.data, layer.mlp[2].weight.data = (given[f"{prefix}linear_{i}.kernel"].T for i in (0, 2))
+            norm.load_state_dict(
+                {ours: given[f"{prefix}{place}.{key}"] for ours, key in (("weight", "scale"), ("bias", "bias"))}
+            )
+        layer.mlp.load_state_dict({f"{i}.weight": given[f"{prefix}linear_{i}.kernel"].T for i in (0, 2)})
     output = model(given["inputs"]).detach()
     assert deviation(output, given["output"]) < 3e-6
     loss = sequence_losses(output, given["targets"]).mean().item()
@@ -211,6 +217,7 @@ def test_linear_layers_with_clipping() -> None:
     )
     model = SequenceTransformer(config, observed_size=5).double()
     for index, layer in enumerate(model.layers):
+        assert isinstance(layer, SequenceLayer)
         _load_attention(layer.attention, given, f"p.tf_block.blocklist_{index}.self_attn.")
     observations = given["inputs"][..., 5:10]
     assert torch.equal(model.tokens(observations), given["inputs"])
