@@ -1,1 +1,1 @@
-"""The documentation site: what `make docs` adds to the pages of docs/, all of it made from the code when it is built."""
+"""The documentation site: what `make docs` adds to the pages of docs/, made from the code when it is built."""

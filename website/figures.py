@@ -1,4 +1,4 @@
-"""Bring a figure of a run into docs/figures, small enough for a repository: python -m website.figures FIGURE.png NAME."""
+"""Bring a run's figure into docs/figures, small enough for a repository: python -m website.figures FIGURE.png NAME."""
 
 import sys
 from pathlib import Path

@@ -15,6 +15,7 @@ from website import mathematics, reference  # noqa: E402
 
 OF_THE_ROOT = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
 ASSETS = ("site.css", "iframe-worker.js", "accessible.js")
+AFTER_OTHERS = "---\nsearch: {boost: 0.5}\n---\n"  # what is found in a page that explains comes before
 _DIAGRAM = re.compile(r"^```mermaid\nflowchart TD\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -29,7 +30,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what does not lie in docs/: pages made from the code, those of the repository's top, styles and scripts."""
     for name, page in reference.pages().items():
-        files.append(File.generated(config, name, content=page.text()))
+        files.append(File.generated(config, name, content=f"{AFTER_OTHERS}{page.text()}"))
     for name in OF_THE_ROOT:
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, name, content=text.replace("](docs/", "](")))

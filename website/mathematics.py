@@ -1,4 +1,4 @@
-"""Formulas, typeset when the site is built: MathML, which browsers draw themselves, without scripts, fonts or network."""
+"""Formulas, typeset when the site is built: MathML, which browsers draw themselves, without scripts or network."""
 
 import re
 from html import unescape

@@ -17,6 +17,7 @@ from iclgd.measures import ALIGNMENTS, CONTROLS, ERRORS, TEXT_METRICS
 from iclgd.shipped import names
 from website.docstrings import plain
 
+_OF_A_MODULE = "    options: {members: false, show_root_heading: false, show_root_toc_entry: false}"  # its docstring
 PACKAGES = ("analysis", "data", "metrics", "models")  # whose public names have a page of their own
 
 
@@ -155,9 +156,8 @@ def python_of(package: str) -> str:
         package: of ``iclgd``; empty for the names of ``iclgd`` itself.
     """
     module = getattr(iclgd, package) if package else iclgd
-    title = f"iclgd.{package}" if package else "iclgd"
     entries = [f"::: {home}" for home in _homes(module)]
-    return "\n\n".join([f"# {title}", plain(inspect.getdoc(module) or ""), *entries])
+    return "\n\n".join([f"# {module.__name__}", f"::: {module.__name__}\n{_OF_A_MODULE}", *entries])
 
 
 def _homes(module: Any) -> Iterator[str]:

@@ -47,10 +47,11 @@ def test_every_page_is_in_the_navigation_once() -> None:
 
 @pytest.mark.parametrize("text", ["[a](gone.md)", "[a](index.md#gone)", "[a](/index.md)"])
 def test_dead_links_fail_the_build(tmp_path: Path, text: str) -> None:
-    (tmp_path / "index.md").write_text(f"# A page\n\n{text}\n")
-    of_this_page = {"docs_dir": str(tmp_path), "site_dir": str(tmp_path / "site"), "nav": [{"Home": "index.md"}]}
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"# A page\n\n{text}\n")
+    folders = {"docs_dir": str(tmp_path / "docs"), "site_dir": str(tmp_path / "site")}
     with pytest.raises(Abort, match="1 warnings"):
-        build(load_config(str(CONFIG), **of_this_page, theme="mkdocs", plugins=[], hooks=[]))
+        build(load_config(str(CONFIG), **folders, nav=[{"Home": "index.md"}], theme="mkdocs", plugins=[], hooks=[]))
 
 
 def test_formulas_are_mathml_and_one_that_cannot_be_read_is_named() -> None:
@@ -111,13 +112,11 @@ def go(page: Page, site: Path, name: str) -> None:
 @pytest.mark.browser
 def test_the_search_finds_a_term_without_a_server(page: Page, site: Path) -> None:
     go(page, site, "index")
-    page.locator("label[for=__search]").first.click()
-    page.locator("input.md-search__input").type("tau-b")
-    page.wait_for_selector(".md-search-result__item")
-    found = page.locator(".md-search-result__item a").evaluate_all("links => links.map(link => link.href)")
-    assert any("text.html" in link for link in found)
-    page.locator(".md-search-result__item a").first.click()
+    page.locator("input.md-search__input").click()
+    page.keyboard.type("Satterthwaite")  # in one place alone
+    page.locator(".md-search-result__item a[href*='text.html']").first.click()
     page.wait_for_selector("mark")
+    assert "Satterthwaite" in page.locator("mark").all_inner_texts()
 
 
 @pytest.mark.slow
@@ -126,7 +125,7 @@ def test_the_button_copies_code(page: Page, site: Path) -> None:
     go(page, site, "tutorials/own_metric")
     block = page.locator(".highlight:has(code:has-text('MeanAbsoluteError'))").first
     block.hover()
-    block.locator("button.md-clipboard, button[data-md-type=copy]").first.click()
+    block.locator("button[data-md-type=copy]").first.click()
     page.evaluate("document.body.append(Object.assign(document.createElement('textarea'), {id: 'target'}))")
     page.locator("#target").focus()
     page.keyboard.press("Control+V")
@@ -151,7 +150,7 @@ def test_mathematics_is_drawn(page: Page, site: Path) -> None:
 @pytest.mark.browser
 def test_no_page_scrolls_sideways_on_a_phone(page: Page, site: Path) -> None:
     page.set_viewport_size(PHONE)
-    for path in sorted(site.rglob("*.html")):
+    for path in sorted(set(site.rglob("*.html")) - {site / "404.html"}):  # which a server shows, at any address
         page.goto(path.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path.name
 

@@ -112,7 +112,9 @@ def test_commands_print_what_pages_show_below_them(cli: Cli, tmp_path: Path, mon
 
 def test_a_command_that_fails_and_a_file_that_raises_are_seen(cli: Cli, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f'```yaml title="a/b.yaml"\n{SMALL}```\n```\niclgd run gone.yaml  # no such file\nmake install\n```\n')
+    page.write_text(
+        f'```yaml title="a/b.yaml"\n{SMALL}```\n```\niclgd run gone.yaml  # no such file\nmake install\n```\n'
+    )
     write_files(page, tmp_path)
     assert (tmp_path / "a" / "b.yaml").read_text() == SMALL
     assert typed(page) == [["iclgd", "run", "gone.yaml"], ["make", "install"]]
