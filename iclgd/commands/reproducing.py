@@ -53,7 +53,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     show(write_verdicts(reproduction, folder))
     show(place)
     if reproduction.has_failed or problems:
-        say(f"iclgd: runs failed: claims on them cannot be told; the same command runs them again: {command}")
+        say(f"iclgd: not all runs are done: of claims on them nothing can be said; go on with: {command}")
         return 1
     return 0
 

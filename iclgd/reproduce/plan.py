@@ -10,12 +10,13 @@ from typing import Any
 
 from iclgd import own_entries
 from iclgd.checks import InputError
-from iclgd.files import FileError, read_text
+from iclgd.files import read_text
 from iclgd.reproduce.paper import Paper, Plan, PlannedSweep
 from iclgd.sweeps.arguments import add_commands
 from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.file.schema import SweepFile
 from iclgd.sweeps.start import checked_plan, trial_command
+from iclgd.sweeps.trials.folder import SweepFolder
 
 FOLDER = "reproduce"  # below runs/
 
@@ -97,25 +98,42 @@ def sweeps_to_run(paper: Paper, plan: Plan, folder: Path, options: Options) -> l
     refused: dict[str, InputError] = {}
     for planned in plan.sweeps:
         file, where = paper.sweep_file(plan, planned), folder / planned.name
-        fitting = []
-        for item in options.overrides:
-            try:
-                checked_plan(arguments_of(file, where, replace(options, overrides=(item,))))
-            except InputError as problem:  # a key of another experiment, say
-                refused.setdefault(item, problem)
-            else:
-                fitting.append(item)
-        arguments = arguments_of(file, where, replace(options, overrides=tuple(fitting)))
+        fitting = _fitting(file, where, options, refused)
+        arguments = arguments_of(file, where, replace(options, overrides=fitting))
         sweep, points = checked_plan(arguments)
         if sweep.method != "grid":
             raise SweepError(f"{file}: method: a paper's sweep must be a grid, so that its runs are known beforehand")
-        _check_same(where, sweep)
+        _check_same(where, sweep, fitting)
         found.append(SweepToRun(planned, sweep, points, arguments))
     taken = {item for sweep_to_run in found for item in sweep_to_run.arguments.overrides}
     for item, refusal in refused.items():
         if item not in taken:
             raise refusal
     return found
+
+
+def _fitting(file: Path, folder: Path, options: Options, refused: dict[str, InputError]) -> tuple[str, ...]:
+    """Return which ``KEY=VALUE`` a sweep can be given: all, or those that it takes one by one.
+
+    Args:
+        file: of the sweep.
+        folder: of the sweep.
+        options: with all of them.
+        refused: gets why others are not taken.
+    """
+    try:
+        checked_plan(arguments_of(file, folder, options))
+    except InputError:  # a key of another experiment, say
+        fitting = []
+        for item in options.overrides:
+            try:
+                checked_plan(arguments_of(file, folder, replace(options, overrides=(item,))))
+            except InputError as problem:
+                refused.setdefault(item, problem)
+            else:
+                fitting.append(item)
+        return tuple(fitting)
+    return options.overrides
 
 
 def arguments_of(file: Path, folder: Path, options: Options) -> argparse.Namespace:
@@ -138,18 +156,20 @@ def arguments_of(file: Path, folder: Path, options: Options) -> argparse.Namespa
     return parsed
 
 
-def _check_same(folder: Path, sweep: SweepFile) -> None:
-    """Refuse to go on with a sweep that another file has begun.
+def _check_same(folder: Path, sweep: SweepFile, overrides: Sequence[str]) -> None:
+    """Refuse to go on with a sweep that began as another one.
 
     Raises:
         SweepError: with what to do.
     """
-    try:
-        begun = read_text(folder / "sweep.yaml")
-    except (FileError, OSError):  # none, or the sweep mends it
+    if not (folder / "options.json").exists():
         return
-    if begun != sweep.text:
+    begun = SweepFolder(folder)
+    if read_text(begun.sweep_file) != sweep.text:
         raise SweepError(f"{folder}: was begun with another {sweep.path}; choose a new folder with --dir")
+    if begun.options.overrides != tuple(overrides):
+        then = " ".join(begun.options.overrides) or "no key=value"
+        raise SweepError(f"{folder}: was begun with {then}; choose a new folder with --dir")
 
 
 def plan_lines(sweeps: Sequence[SweepToRun], workers: int) -> list[str]:

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from iclgd.cli import main
 from iclgd.reproduce.paper import read
 from iclgd.reproduce.plan import Options, sweeps_to_run
 from iclgd.shipped import names
+from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions
 from tests.reproduce.toy import PAPER, SWEEP, write_paper
 
 LAYER = """\
@@ -89,12 +89,21 @@ def test_a_key_that_no_run_has_is_refused_before_anything_starts(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_folder_that_another_plan_began_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (SWEEP, (), "was begun with another"),  # of another config
+        (SWEEP.replace("CONFIG", "one_layer"), ("trainer.max_steps=7",), "was begun with trainer.max_steps=7; choose"),
+    ],
+)
+def test_a_folder_that_something_else_began_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, overrides: tuple[str, ...], message: str
+) -> None:
     paper, folder = write_paper(tmp_path), tmp_path / "there"
-    (folder / "runs").mkdir(parents=True)
-    (folder / "runs" / "sweep.yaml").write_text(SWEEP)  # of another config
+    options = SweepOptions("runs", "abc", "local", str(tmp_path), overrides)
+    SweepFolder.create(folder / "runs", text, options, lambda unfinished: None)
     assert main(["reproduce", str(paper), "--dir", str(folder)]) == 2
-    assert "was begun with another" in lines(capsys.readouterr().err)[-1]
+    assert message in lines(capsys.readouterr().err)[-1]
 
 
 @pytest.mark.slow
@@ -116,17 +125,22 @@ def test_a_paper_is_reproduced_goes_on_after_a_kill_and_false_claims_are_not(tmp
         return {claim["claim"]: claim["verdict"] for claim in figure["claims"]}
 
     folder = tmp_path / "killed"
-    started = subprocess.Popen([*command, "--dir", str(folder)], cwd=tmp_path, env=environment, start_new_session=True)
-    until = time.monotonic() + 300
-    while not (ready := list(folder.glob("runs/runs/*/*/summary.json"))):
-        assert time.monotonic() < until
-        assert started.poll() is None
-        time.sleep(0.2)
+    started = subprocess.Popen(
+        [*command, "--dir", str(folder)],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert started.stderr is not None
+    assert any(line.startswith("1 of 3 trials done") for line in started.stderr)
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
-    before = ready[0].stat().st_mtime_ns
+    (ready,) = folder.glob("runs/runs/*/*-0000/summary.json")
+    before = ready.stat().st_mtime_ns
     assert verdicts(folder) == {"same_loss": "reproduced", "alike": "reproduced"}
-    assert ready[0].stat().st_mtime_ns == before
+    assert ready.stat().st_mtime_ns == before
     assert len(list(folder.glob("runs/runs/*/*/summary.json"))) == 3
 
     false = verdicts(tmp_path / "untrained", "trainer.max_steps=1")
@@ -173,4 +187,4 @@ def test_runs_that_fail_end_with_1_and_leave_claims_open(tmp_path: Path, capsys:
     assert main([*arguments, "training.learning_rate=1e300", "training.gradient_clip=1e30"]) == 1
     content = json.loads((tmp_path / "there" / "verdicts.json").read_text())
     assert {claim["verdict"] for claim in content["figures"][0]["claims"]} == {"cannot say"}
-    assert "runs failed" in capsys.readouterr().err
+    assert "not all runs are done" in capsys.readouterr().err
