@@ -24,7 +24,6 @@ from iclgd.checks import InputError
 from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextTask
 from iclgd.experiments import RunContext, text
-from iclgd.measures import TO_DEMONSTRATIONS
 from iclgd.memory import OutOfMemoryError, advice, is_exhausted
 from iclgd.models.language import LanguageModel, check_weights, wrap
 from iclgd.models.model_files import EMBEDDED, EMBEDDED_FOLDER, silenced
@@ -52,7 +51,7 @@ class ComparisonResult:
             answer; where ``setting`` is ``in_context`` also ``likeness``, by measure.
         notes: what a run says about its prompts.
         search: with ``learning_rate="search"`` what each rate has shown, as in a run's ``metrics.jsonl``.
-        attention: to which demonstration it goes, as in a run's ``analysis/attention_to_demonstrations.json``.
+        records: what a run keeps as ``analysis/NAME.json``, by name: ``attention_to_demonstrations``.
 
     Example:
         >>> result = compare("embedded", "embedded", learning_rate=0.02, num_demonstrations=4, num_queries=4)
@@ -65,7 +64,7 @@ class ComparisonResult:
     predictions: list[dict[str, Any]] = field(repr=False)
     notes: tuple[str, ...] = ()
     search: list[dict[str, float]] = field(default_factory=list, repr=False)
-    attention: dict[str, Any] = field(default_factory=dict, repr=False)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def table(self) -> Table:
         """Return the numbers as a table of rich's: a row for each measure, a column for each control."""
@@ -83,9 +82,8 @@ class ComparisonResult:
         if name not in figures:
             raise InputError(f"figure must be one of: {', '.join(figures)}; got {name!r}")
         config = configs.to_dict(self.config)
-        analyses = {TO_DEMONSTRATIONS: self.attention}
         results = Results(
-            self.search, self.summary, analyses=analyses, config=config, read_rows=lambda: self.predictions
+            self.search, self.summary, analyses=self.records, config=config, read_rows=lambda: self.predictions
         )
         figure = draw(figures[name], results)
         if figure is None:  # a comparison has all measures
@@ -169,8 +167,8 @@ def compare(
         summary = text.execute(RunContext.alone(config), prepared)
     rows = prediction_rows(prepared.module.answered())
     curve = prepared.search[0].curve if prepared.search is not None else []
-    record = prepared.module.attention_record()
-    return ComparisonResult(config, summary, list(rows), tuple(prepared.notes), curve, record)
+    records = text.records(prepared.module)
+    return ComparisonResult(config, summary, list(rows), tuple(prepared.notes), curve, records)
 
 
 def _pretrained(model: Any) -> tuple[LanguageModel, Tokenizer]:

@@ -137,9 +137,9 @@ class AttentionShare(QueryMean):
     """
 
     def values(self, share: Tensor) -> Tensor:
-        """Return the shares."""
+        """Return the shares; NaN where they are not finite."""
         self.check("B L", share=share)
-        return share.double()
+        return share.double().masked_fill(~share.isfinite(), math.nan)
 
 
 class PromptAttention(RunningMean):

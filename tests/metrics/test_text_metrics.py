@@ -290,11 +290,11 @@ def test_perfect_similarity_is_one() -> None:
 @of_layers
 def test_wrong_layouts_are_refused(name: str) -> None:
     make, inputs, _ = CASES[name]
-    axes = {3: "(B, L, C)", 4: "(B, L, H, T)"}[inputs[0].dim()]
+    axes = {2: "(B, L)", 3: "(B, L, C)", 4: "(B, L, H, T)"}[inputs[0].dim()]
     axes = {"Kendall": "(B, L, N)", "TopKRecall": "(B, L, N)", "UpdateSimilarity": "(B, L, H, E)"}.get(name, axes)
     letters = re.findall("[A-Z]", axes)
     shape = tuple(inputs[0].shape)
-    tensors = re.compile(r"^(first|second|zero_shot|in_context|finetuned|updates) must have shape ")
+    tensors = re.compile(r"^(first|second|zero_shot|in_context|finetuned|updates|share) must have shape ")
 
     def refused(*arguments: object) -> str:
         for metric in (make(), wrapped(name)):
@@ -310,7 +310,7 @@ def test_wrong_layouts_are_refused(name: str) -> None:
         message = refused(bad, *inputs[1:])
         assert tensors.match(message)
         assert message.endswith(f" must have shape {axes} = {known}, got {tuple(bad.shape)}")
-    for bad in (inputs[1][:5], inputs[1][..., :-1]):
+    for bad in (part for second in inputs[1:2] for part in (second[:5], second[..., :-1])):
         message = refused(inputs[0], bad, *inputs[2:])
         assert tensors.match(message)
         assert message.endswith(f" must have shape {axes} = {shape}, got {tuple(bad.shape)}")
