@@ -57,8 +57,10 @@ def catalogue() -> dict[str, dict[str, str]]:
         "model.layout": LAYOUTS,
         "training.schedule": SCHEDULES,
         "evaluation.gd_plus_plus": GD_PLUS_PLUS,
-        "analysis.run": {name: each.description for name, each in {**FUNCTION_ANALYSES, **ANALYSES}.items()},
-        "analysis.shifts": {name: each.description for name, each in {**SHIFTS, **FUNCTION_SHIFTS}.items()},
+        "analysis.run": {name: analysis.description for name, analysis in ANALYSES.items()}
+        | {name: each.description for name, each in FUNCTION_ANALYSES.items() if name not in ANALYSES},
+        "analysis.shifts": {name: shift.description for name, shift in SHIFTS.items()}
+        | {name: shift.description for name, shift in FUNCTION_SHIFTS.items()},
         "demonstrations.selection": SELECTIONS,
         "demonstrations.overflow": OVERFLOWS,
         "finetune.method": METHODS,

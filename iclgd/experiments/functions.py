@@ -25,6 +25,7 @@ from iclgd.modules.functions import EvaluationConfig, FunctionModule, TrainingCo
 from iclgd.report.figures import Draw
 from iclgd.report.position_figures import error_by_position as draw_errors
 from iclgd.report.position_figures import error_over_training
+from iclgd.report.position_tables import error_table
 from iclgd.report.task_diversity_figures import distances_by_position as draw_distances
 from iclgd.report.titles import of_functions
 from iclgd.runtime.checkpointing import KeepCheckpoints
@@ -187,6 +188,7 @@ EXPERIMENT = Experiment(
     chosen_groups={"task": ChosenGroup("linear", FUNCTION_TASKS)},
     figures=FIGURES,
     title=of_functions,
+    table=error_table,
     analyses=ANALYSES,
     chosen_analyses=lambda config: config.analysis.run,
     analyze=analyze,
