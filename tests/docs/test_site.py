@@ -114,7 +114,7 @@ def test_the_search_finds_a_term_without_a_server(page: Page, site: Path) -> Non
     go(page, site, "index")
     page.locator("input.md-search__input").click()
     page.keyboard.type("Satterthwaite")  # in one place alone
-    page.locator(".md-search-result__item a[href*='text.html']").first.click()
+    page.locator(".md-search-result__item a[href*='text.html?h=satterthwaite#']").click()
     page.wait_for_selector("mark")
     assert "Satterthwaite" in page.locator("mark").all_inner_texts()
 
