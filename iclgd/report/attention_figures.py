@@ -74,7 +74,7 @@ def attention_to_demonstrations(results: Results) -> Figure | None:
         axes.remove()
     for axes, (panel, names) in zip(cells, shown.items(), strict=False):
         layer_panel(axes, panel, names, summary)
-        axes.set_ylim(bottom=0)  # shares
+        axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # shares, with room for markers at 0
     handles = shared_handles(summary, figure, shown) if shown else []
     notes = ["controls: of each panel's first measure"] * bool(controls_of(summary))
     if recorded is not None:
