@@ -5,12 +5,19 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 from torch import nn
 
+from iclgd.analysis.every_position.subject import FunctionSubject
 from iclgd.data.function_datamodule import FunctionDataModule
 from iclgd.data.functions import FUNCTION_TASKS, FunctionTask
 from iclgd.data.seeding import named_generator
+from iclgd.experiments.function_analyses import (
+    ANALYSES,
+    TASK_DIVERSITY,
+    FunctionAnalysisConfig,
+    distances_to_optimal,
+)
 from iclgd.experiments.function_evaluation import ERROR_BY_POSITION, error_by_position, summary_of
 from iclgd.experiments.function_memory import memory_needs
-from iclgd.experiments.protocol import ChosenGroup, Experiment, RunContext
+from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
 from iclgd.experiments.weight_files import read_weights, write_weights
 from iclgd.memory import check
 from iclgd.models.function_transformer import FunctionTransformer, FunctionTransformerConfig
@@ -19,6 +26,7 @@ from iclgd.report.figures import Draw
 from iclgd.report.position_figures import error_by_position as draw_errors
 from iclgd.report.position_figures import error_over_training
 from iclgd.report.position_tables import error_table
+from iclgd.report.task_diversity_figures import distances_by_position as draw_distances
 from iclgd.report.titles import of_functions
 from iclgd.runtime.checkpointing import KeepCheckpoints
 from iclgd.runtime.participants import Participants
@@ -28,7 +36,11 @@ from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
-FIGURES: dict[str, Draw] = {ERROR_BY_POSITION: draw_errors, "error_over_training": error_over_training}
+FIGURES: dict[str, Draw] = {
+    ERROR_BY_POSITION: draw_errors,
+    "error_over_training": error_over_training,
+    TASK_DIVERSITY: draw_distances,
+}
 PREFIX = "transformer."  # of the weights' names
 
 
@@ -45,6 +57,7 @@ class Config:
     model: FunctionTransformerConfig = field(default_factory=FunctionTransformerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    analysis: FunctionAnalysisConfig = field(default_factory=FunctionAnalysisConfig)
     trainer: TrainerConfig = MISSING
     """Where and for how long to train."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -75,6 +88,7 @@ class Config:
                     f"{key} must be a multiple of trainer.devices x trainer.num_nodes ({num_processes}), got {value}"
                 )
         self.evaluation.baselines_of(self.task)
+        self.analysis.check(self.task)
 
 
 Prepared = tuple[FunctionDataModule, FunctionModule]
@@ -140,6 +154,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         record = error_by_position(config, data, module.errors)
         directory.write_analysis(ERROR_BY_POSITION, record, {})
         summary |= summary_of(config, record)
+        summary |= distances_to_optimal(config, directory, module.model, data)
     return {**summary, "train/steps_per_second": stopwatch.steps_per_second}
 
 
@@ -154,6 +169,17 @@ def models(config: Config, directory: RunDirectory) -> dict[str, nn.Module]:
     return {"transformer": model}
 
 
+def analyze(name: str, config: Config, directory: RunDirectory) -> Record:
+    """Make one analysis of a complete run, from the weights in its directory.
+
+    Raises:
+        RunDirectoryError: if the weights cannot be used.
+    """
+    model = models(config, directory)["transformer"]
+    assert isinstance(model, FunctionTransformer)
+    return ANALYSES[name].run(FunctionSubject(config.seed, config.task, model), config.analysis)
+
+
 EXPERIMENT = Experiment(
     config=Config,
     prepare=prepare,
@@ -162,6 +188,9 @@ EXPERIMENT = Experiment(
     chosen_groups={"task": ChosenGroup("linear", FUNCTION_TASKS)},
     figures=FIGURES,
     title=of_functions,
+    analyses=ANALYSES,
+    chosen_analyses=lambda config: config.analysis.run,
+    analyze=analyze,
     table=error_table,
     models=models,
 )
