@@ -5,7 +5,8 @@ from typing import Any
 
 import griffe
 
-_ROLE = re.compile(r":\w+:(?=`)")
+_ROLE = re.compile(r":\w+:(`)~?")
+_FORMULA = re.compile(r"^( *)\.\. math::(.*(?:\n\1 +\S.*)*)", re.MULTILINE)  # with all lines that stand further in
 _EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 
 
@@ -19,10 +20,14 @@ class PlainDocstrings(griffe.Extension):
 
 
 def plain(docstring: str) -> str:
-    """Return a docstring without roles, and with its examples under the title that is read as code.
+    """Return a docstring without roles and directives, and with its examples under the title that is read as code.
 
     Example:
-        >>> plain("See :func:`load`.")
-        'See `load`.'
+        >>> plain("See :func:`~iclgd.load`.")
+        'See `iclgd.load`.'
     """
-    return _EXAMPLE.sub("Examples:", _ROLE.sub("", docstring))
+    return _EXAMPLE.sub("Examples:", _FORMULA.sub(_as_block, _ROLE.sub(r"\1", docstring)))
+
+
+def _as_block(found: re.Match[str]) -> str:
+    return f"{found[1]}$$ {' '.join(found[2].split())} $$"
