@@ -83,6 +83,8 @@ def _of(claim: Claim, where: Sequence[str], rows: Sequence[Row], runs: Sequence[
         raise NoQuantity(f"{len(missing)} of its {len(meant)} runs are not done ({states})")
     names = {row.run_directory.name for row in meant if row.run_directory is not None}
     settings = settings_of([run for run in runs if run.name in names])
+    if any(setting.repeated for setting in settings):
+        raise NoQuantity("some of its runs have the same seeds, which are no repetitions")
     if sum(len(setting.runs) for setting in settings) < len(meant):
         raise NoQuantity(f"of its {len(meant)} runs not all can be read")
     return settings if claim.tuned is None else _tuned(claim, settings)

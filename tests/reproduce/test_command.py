@@ -8,9 +8,11 @@ import pytest
 
 from iclgd.analysis.learners import LEARNERS
 from iclgd.cli import main
+from iclgd.config import load
+from iclgd.experiments.regression import Config
 from iclgd.reproduce.paper import read
 from iclgd.reproduce.plan import Options, sweeps_to_run
-from iclgd.shipped import names
+from iclgd.shipped import find, names
 from iclgd.sweeps.trials.folder import SweepFolder, SweepOptions
 from tests.processes import ICLGD
 from tests.reproduce.toy import PAPER, SWEEP, write_paper
@@ -59,6 +61,10 @@ def test_all_plans_of_the_papers_that_ship_can_be_run(paper: str, tmp_path: Path
         assert all(sweep.points for sweep in sweeps)
         swept = {f"{key}={value}" for sweep in sweeps for point in sweep.points for key, value in point.items()}
         known = {sweep.name for sweep in sweeps}
+        for sweep in sweeps:  # seeds that two runs share are no repetitions
+            if "seed" in sweep.points[0]:
+                config = load(find("config", sweep.file.config), sweep.file.fixed)
+                assert not isinstance(config, Config) or config.training.num_seeds == 1
         for claim in found.claims:
             if claim.sweep in known:
                 assert {*claim.where, *claim.than} <= swept

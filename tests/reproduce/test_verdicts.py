@@ -259,6 +259,11 @@ def test_runs_that_were_not_made_leave_a_claim_open(tmp_path: Path) -> None:
     assert nobody.why == "the sweep has no run with seed=9"
 
 
+def test_seeds_that_runs_share_are_no_repetitions(tmp_path: Path) -> None:
+    found = evidence(tmp_path, [{}] * 3, values=[{"seed": seed, "training.num_seeds": 2} for seed in range(3)])
+    assert judged(COSINE, found).why == "some of its runs have the same seeds, which are no repetitions"
+
+
 def test_the_quick_plan_says_what_it_cannot_show(tmp_path: Path) -> None:
     claim = replace(COSINE, not_quick="it has too few steps")
     found = evidence(tmp_path, [{}] * 3)
