@@ -46,14 +46,19 @@ class DiscreteMMSE(EveryPositionLearner):
         return torch.cat([self._batch(positions, *batch) for batch in batches(size, x, y, query)])
 
     def _batch(self, positions: list[int], x: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        return (self._weights(positions, x, y) * query[:, positions]).sum(-1)
+
+    @torch.no_grad()
+    def _weights(self, positions: list[int], x: Tensor, y: Tensor) -> Tensor:
+        """Return the posterior means, (B, P, D); none depends on the query, so that its gradient is one of them."""
         pool, scale = self.pool.to(x), -0.5 / self.noise_std**2
         evidence = x.new_zeros(len(x), len(pool))  # up to a constant of each prompt
-        predictions: dict[int, Tensor] = {}
+        weights: dict[int, Tensor] = {}
         for position in range(max(positions, default=-1) + 1):
             if position in positions:
-                predictions[position] = (evidence.softmax(-1) @ pool * query[:, position]).sum(-1)
+                weights[position] = evidence.softmax(-1) @ pool
             errors = torch.addmm(y[:, position, None], x[:, position], pool.T, alpha=-1)
-            evidence = evidence.addcmul(errors, errors, value=scale)
+            evidence.addcmul_(errors, errors, value=scale)
             # What is likely stays near zero, where single precision is finest.
-            evidence = evidence - evidence.amax(-1, keepdim=True)
-        return torch.stack([predictions[position] for position in positions], 1)
+            evidence -= evidence.amax(-1, keepdim=True)
+        return torch.stack([weights[position] for position in positions], 1)
