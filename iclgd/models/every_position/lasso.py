@@ -123,7 +123,8 @@ def _towards_stationary(problems: _Problems, weight: Tensor, alpha: float) -> Te
         gram = torch.where(is_used[:, :, None] & is_used[:, None], some.gram, 0.0)
         gram.diagonal(dim1=1, dim2=2).add_(torch.where(is_used, curvature, 1.0))
         slope = some.moment - (some.gram @ start[..., None]).squeeze(-1) - alpha * signs
-        change = torch.linalg.solve_ex(gram, torch.where(is_used, slope, 0.0)).result
+        factor = torch.linalg.cholesky_ex(gram).L
+        change = torch.cholesky_solve(torch.where(is_used, slope, 0.0)[..., None], factor).squeeze(-1)
         to_zero = torch.where(is_used & ((start + change) * signs <= 0), -start / change, torch.inf)
         step, first = to_zero.min(1)
         crosses = step <= 1

@@ -156,13 +156,15 @@ def looped(x: Tensor, y: Tensor, query: Tensor, learner: str) -> Tensor:
     return predictions
 
 
-@pytest.mark.parametrize("special", ["none", "repeated", "zero", "subspace", "wide"])
+@pytest.mark.parametrize("special", ["none", "repeated", "one_repeated", "zero", "subspace", "wide"])
 @pytest.mark.parametrize(("name", "learner"), [("least_squares", LeastSquares()), ("ridge", Ridge(0.3))])
 def test_recursions_are_numpys_solutions(name: str, learner: EveryPositionLearner, special: str) -> None:
     x, y, query = prompts(dim=12) if special == "wide" else prompts()
     match special:
         case "repeated":
             x[:, 1], x[0, 3], x[1, 4] = x[:, 0], x[0, 2], x[1, 0] + x[1, 2]
+        case "one_repeated":
+            x[1, 3] = x[1, 1]
         case "zero":
             x[:, 0], x[0, 4], x[..., 2] = 0, 0, 0
         case "subspace":
@@ -171,9 +173,10 @@ def test_recursions_are_numpys_solutions(name: str, learner: EveryPositionLearne
     torch.testing.assert_close(predictions, looped(x, y, query, name), rtol=1e-9, atol=1e-9)
 
 
-def test_long_ill_conditioned_prompts_stay_exact() -> None:
+@pytest.mark.parametrize("smallest", [-4, 0])
+def test_long_prompts_stay_exact(smallest: int) -> None:
     x, y, query = prompts(num_points=300, dim=6, prompts=2)
-    x = x * torch.logspace(0, -4, 6, dtype=torch.float64)
+    x = x * torch.logspace(0, smallest, 6, dtype=torch.float64)
     expected = looped(x, y, query, "least_squares")
     torch.testing.assert_close(LeastSquares().at_every_position(x, y, query), expected, rtol=1e-6, atol=1e-6)
 
