@@ -63,7 +63,7 @@ def steps(model: Peer, draw: Callable[[], tuple[Tensor, Tensor]], learning_rate:
         optimizer.zero_grad()
         predictions = model(x, y)
         loss = (predictions - y).square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         loss.item()
         yield loss.detach()

@@ -188,9 +188,9 @@ EXPERIMENT = Experiment(
     chosen_groups={"task": ChosenGroup("linear", FUNCTION_TASKS)},
     figures=FIGURES,
     title=of_functions,
-    table=error_table,
     analyses=ANALYSES,
     chosen_analyses=lambda config: config.analysis.run,
     analyze=analyze,
+    table=error_table,
     models=models,
 )

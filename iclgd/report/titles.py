@@ -118,6 +118,27 @@ def of_functions(results: Results, figure: str) -> str:
     return _joined(results.name, [*_layers_of_width(config), ", ".join(functions), *prompts, _seeds(results)])
 
 
+def of_sequences(results: Results, figure: str) -> str:
+    """Describe a run on sequences.
+
+    Example:
+        >>> config = {"model": {"num_layers": 2, "attention": "mesa"}, "task": {"name": "linear_system", "length": 50}}
+        >>> config |= {"evaluation": {"num_sequences": 1024}, "seed": 0}
+        >>> of_sequences(Results(name="mesa", config=config), "learning_curve")
+        'mesa: 2 mesa layers; linear system task, 50 steps; 1,024 sequences; seed 0'
+    """
+    config = results.config
+    made_with = results.made_with.get(figure, {})
+    number = made_with.get("num_sequences", value_of(config, "evaluation.num_sequences"))
+    name = value_of(config, "task.name")
+    task = [f"{shortened(name).replace('_', ' ')} task"] if name else []
+    task += _counted(value_of(config, "task.length"), "step")
+    layers = _layers(config)
+    if first := value_of(config, "model.first_attention"):
+        layers += f", the first {shortened(first)}"
+    return _joined(results.name, [layers, ", ".join(task), *_counted(number, "sequence"), _seeds(results)])
+
+
 def value_of(config: Mapping[str, Any], key: str) -> Any:
     """Return what a config has under a dotted key; ``None`` if it has nothing there."""
     found: Any = config

@@ -104,6 +104,14 @@ def _language(config: Mapping[str, Value]) -> str:
     )
 
 
+def _sequences(config: Mapping[str, Value]) -> str:
+    return (
+        f"Does a transformer (layers: {_of(config, 'model.num_layers')}, attention: {_of(config, 'model.attention')}), "
+        f"trained for {_of(config, 'trainer.max_steps')} steps on sequences of {_of(config, 'task.name')}, predict "
+        "them as least squares on the steps so far does?"
+    )
+
+
 def _of(config: Mapping[str, Value], key: str) -> str:
     return shortened(value_text(config[key])) if key in config else "unknown"
 
@@ -122,4 +130,5 @@ QUESTIONS: dict[str, Callable[[Mapping[str, Value]], str]] = {
     "few_shot": _few_shot,
     "language_modeling": _language,
     "functions": _functions,
+    "sequences": _sequences,
 }

@@ -23,6 +23,8 @@ Answer = Literal[
     "not told from plain",
     "yes",
     "no",
+    "reproduced",
+    "not reproduced",
     "cannot say",
 ]
 

@@ -42,10 +42,15 @@ HEADLINES: dict[str, tuple[str, ...]] = {
         "kendall",
         "kendall_random",
         "update_similarity",
+        "attention_demonstrations",
+        "attention_demonstrations_even",
+        "attention_right_label",
+        "attention_right_label_even",
     ),
     "few_shot": (),
     "language_modeling": ("val/loss", "val/perplexity", "val/label_loss"),
     "functions": ("error/transformer",),
+    "sequences": ("loss/transformer", "loss/least_squares", "loss/delayed_least_squares", "loss/gd"),
 }
 KEY_NUMBERS: dict[str, tuple[str, ...]] = {  # of tables that have a row for each run or setting
     "regression": ("loss/transformer", "loss/gd", "loss/gd_plus_plus", "alignment/sensitivity_cosine"),
@@ -53,6 +58,7 @@ KEY_NUMBERS: dict[str, tuple[str, ...]] = {  # of tables that have a row for eac
     "few_shot": ("accuracy/0_demonstrations", "accuracy/4_demonstrations", "accuracy/32_demonstrations"),
     "language_modeling": ("val/loss", "val/perplexity"),
     "functions": ("error/transformer", "error/least_squares"),
+    "sequences": ("loss/transformer", "loss/least_squares", "loss/gd"),
 }
 OF_LANGUAGE = ("val/perplexity/", "accuracy/")
 MORE = {  # what begins more headline numbers, whose names depend on the config

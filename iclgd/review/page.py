@@ -41,6 +41,8 @@ ANSWERS: dict[Answer, str] = {  # to classes of the style
     "not told from plain": "control",
     "yes": "like",
     "no": "unlike",
+    "reproduced": "like",
+    "not reproduced": "unlike",
     "cannot say": "unknown",
 }
 # Vega's symbols, 10 pixels wide.

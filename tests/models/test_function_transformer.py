@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from iclgd.analysis.sensitivity import predict_with_sensitivity
+from iclgd.models import faster_modules
 from iclgd.models.every_position import EveryPositionLearner
+from iclgd.models.faster_modules import OneDNNConv1D
 from iclgd.models.function_transformer import FunctionTransformer, FunctionTransformerConfig
+from iclgd.vendors.transformers import Conv1D
 from tests.fixtures import assert_close
 from tests.function_references import arrays, numbers
 from tests.published_backbones import garg_weights, published_model
@@ -125,6 +128,22 @@ def test_first_weights_have_the_published_spread() -> None:
     for layer in (own.read_in, own.read_out):
         assert layer.bias is None
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.3)
+
+
+def test_large_maps_give_the_same_in_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(SMALL, num_layers=1, hidden_size=256, init_scale=0.1)
+    found = []
+    for is_there in (False, True):
+        monkeypatch.setattr(faster_modules, "has_onednn", lambda is_there=is_there: is_there)
+        model = FunctionTransformer(config, 3, 6, torch.Generator().manual_seed(0))
+        x, y, _ = (tensor.float() for tensor in prompts())
+        loss = (model.at_every_position(x, y) - y).square().mean()
+        names, weights = zip(*model.named_parameters(), strict=True)
+        found.append((loss, *torch.autograd.grad(loss, weights)))
+        kinds = {type(module) for module in model.modules()}
+        assert (OneDNNConv1D in kinds) is (Conv1D not in kinds) is is_there
+    for name, plain, fast in zip(("loss", *names), *found, strict=True):
+        assert_close(fast, plain, 1e-4 if name.endswith("bias") else 1e-5)
 
 
 def test_the_seed_chooses_the_weights_and_nothing_else() -> None:

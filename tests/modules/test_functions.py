@@ -23,6 +23,7 @@ from iclgd.runtime.process import prepare_process
 from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
 from tests.conftest import ROOT
 from tests.function_references import arrays, numbers
+from tests.language_models import assert_close_weights
 from tests.published_backbones import garg_weights, load_garg
 
 LINEAR = ROOT / "configs" / "functions" / "linear_small.yaml"
@@ -145,9 +146,7 @@ def test_the_trainer_takes_the_steps_of_a_plain_loop() -> None:
         (module.model.at_every_position(batch.x, batch.y) - batch.y).square().mean().backward()
         optimizer.step()
     assert sizes == [(1, 2), (1, 2), (2, 2), (2, 4), (3, 4), (3, 4), (3, 6), (3, 6), (3, 6), (3, 7)]
-    ours, plain = trained.model.state_dict(), module.model.state_dict()
-    for name, weight in plain.items():
-        torch.testing.assert_close(ours[name], weight, rtol=1e-4, atol=1e-6)
+    assert_close_weights(trained.model.state_dict(), module.model.state_dict(), 1e-6)
 
 
 def test_evaluating_more_often_changes_nothing() -> None:

@@ -33,8 +33,8 @@ def interpolate(first: Tensor, second: Tensor, share: float) -> Tensor:
     """
     mixed = share * first + (1 - share) * second
     norm, other, own = (torch.linalg.vector_norm(each, dim=-1, keepdim=True) for each in (first, second, mixed))
-    task: Tensor = (norm + other) / 2 * mixed / own
-    return task
+    interpolated: Tensor = (norm + other) / 2 * mixed / own
+    return interpolated
 
 
 def interpolated_tasks(subject: FunctionSubject, num_prompts: int, num_resamples: int) -> dict[str, Any]:
