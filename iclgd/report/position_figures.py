@@ -26,7 +26,7 @@ from iclgd.report.style import (
 )
 
 RECORD = "error_by_position"
-AXIS = "squared error / mean square of the functions"
+AXIS = "normalised squared error"
 HIGHEST = 1.6  # of the axis, in errors of predicting zero: averaging has infinitely more at first
 LOOKS = {  # colour, line
     "transformer": (BLUE, "-"),
