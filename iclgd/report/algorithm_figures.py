@@ -16,7 +16,7 @@ from iclgd.report.verdicts import place_text, verdict_text
 
 NUM_LEARNERS, NUM_COLUMNS = 12, 2
 MOST_PANELS = 24  # more would make an image that no viewer shows
-LETTERS = 58  # of a panel's title in a line
+LETTERS, LETTERS_OF_COLUMN = 58, 31  # of a panel's title in a line; of the only panel, in a figure half as wide
 COLOURS = {
     "named: the simplest of the nearest": BLUE,
     "cannot be told from the nearest": SKY,
@@ -45,7 +45,7 @@ def algorithms(record: dict[str, Any], results: Results) -> Figure | None:
     for axes in grid.ravel()[len(shown) :]:
         axes.remove()
     for axes, seeds in zip(grid.flat, shown, strict=False):
-        _layer(axes, seeds)
+        _layer(axes, seeds, LETTERS if num_columns > 1 else LETTERS_OF_COLUMN)
     handles: list[Any] = [_patch(colour) for colour in COLOURS.values()]
     labels = list(COLOURS)
     if len(record["seeds"]) > 1:
@@ -66,7 +66,7 @@ def _patch(colour: str) -> Patch:
     return Patch(facecolor=colour, hatch=HATCHES[colour], edgecolor="white" if HATCHES[colour] else colour)
 
 
-def _layer(axes: Axes, seeds: list[Seed]) -> None:
+def _layer(axes: Axes, seeds: list[Seed], letters: int) -> None:
     """Draw one layer's distances, the learner that is nearest over seeds on top."""
     distances = {row["learner"]: _of_learner(seeds, row["learner"]) for _, rows, _ in seeds for row in rows}
     means = {name: float(found[:, 0].mean()) for name, found in distances.items()}
@@ -91,7 +91,7 @@ def _layer(axes: Axes, seeds: list[Seed]) -> None:
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel("mean L2 distance of sensitivities", fontsize=SMALL)
-    axes.set_title(textwrap.fill(verdicts_text(seeds), LETTERS), fontsize=SMALL, loc="left")
+    axes.set_title(textwrap.fill(verdicts_text(seeds), letters), fontsize=SMALL, loc="left")
 
 
 def _of_learner(seeds: list[Seed], name: str) -> Array:

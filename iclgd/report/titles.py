@@ -113,7 +113,8 @@ def of_functions(results: Results, figure: str) -> str:
     functions = [f"{shortened(name)} functions"] if name else []
     functions += _counted(value_of(config, "task.input_dim"), "input")
     functions += [f"pool of {pool:,}"] if isinstance(pool, int) and pool else []
-    prompts = _counted(value_of(config, "evaluation.num_prompts"), "prompt")
+    number = results.made_with.get(figure, {}).get("num_prompts", value_of(config, "evaluation.num_prompts"))
+    prompts = _counted(number, "prompt")
     return _joined(results.name, [*_layers_of_width(config), ", ".join(functions), *prompts, _seeds(results)])
 
 
