@@ -28,7 +28,7 @@ type: install  ## static types
 	$(BIN)/mypy
 
 test: lint type  ## lint, types, tests and doctests (minutes)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist worksteal
 
 test-slurm: install  ## sweeps on a real Slurm: the one of SLURM_CONF, else ../shared/slurm, else it says why it skips
 	tests/slurm/run $(BIN)/pytest -m 'slurm and not slow' tests/slurm

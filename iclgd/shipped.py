@@ -1,4 +1,4 @@
-"""Configs, ready sweeps and benchmarks by name, from any folder.
+"""Configs, ready sweeps, benchmarks and papers by name, from any folder.
 
 In a checkout their folders stand at its top, beside the package; the wheel has them in ``iclgd/assets/``.
 """
@@ -9,7 +9,12 @@ from pathlib import Path
 from iclgd.checks import InputError, did_you_mean
 
 PACKAGE = Path(__file__).parent
-FILES = {"config": "configs/**/*.yaml", "sweep": "sweeps/*.yaml", "benchmark": "benchmarks/[a-z]*.py"}
+FILES = {
+    "config": "configs/**/*.yaml",
+    "sweep": "sweeps/*.yaml",
+    "benchmark": "benchmarks/[a-z]*.py",
+    "paper": "papers/*/*.yaml",
+}
 ENDINGS = (".yaml", ".yml")
 
 
@@ -25,7 +30,7 @@ def names(kind: str) -> dict[str, Path]:
     With their folders are variants, such as ``dai2023/sst2`` in ``text/dai2023/``, and several that share a name.
 
     Args:
-        kind: ``"config"``, ``"sweep"`` or ``"benchmark"``.
+        kind: ``"config"``, ``"sweep"``, ``"benchmark"`` or ``"paper"``.
 
     Example:
         >>> sorted(names("sweep"))[-1]
@@ -47,7 +52,7 @@ def find(kind: str, given: str | Path) -> Path:
     The folder may be said, too: ``regression/one_layer``.
 
     Args:
-        kind: ``"config"`` or ``"sweep"``.
+        kind: ``"config"``, ``"sweep"`` or ``"paper"``.
         given: what the user has typed.
 
     Returns:

@@ -22,7 +22,7 @@ def test_the_whole_package_and_what_is_found_by_name_are_in_the_wheel(wheel: Pat
     assert wheel.name == f"iclgd-{iclgd.__version__}-py3-none-any.whl"
     inside = set(zipfile.ZipFile(wheel).namelist())
     assert "iclgd/py.typed" in inside
-    for top, ending in (("configs", "yaml"), ("sweeps", "yaml"), ("benchmarks", "py")):
+    for top, ending in (("configs", "yaml"), ("sweeps", "yaml"), ("papers", "yaml"), ("benchmarks", "py")):
         for path in (ROOT / top).rglob(f"*.{ending}"):
             assert f"iclgd/assets/{path.relative_to(ROOT)}" in inside
     for path in (ROOT / "iclgd").rglob("*.*"):  # what .gitignore names is left out, wherever it stands

@@ -9,7 +9,8 @@ from argcomplete.completers import BaseCompleter, FilesCompleter
 from iclgd.shipped import names
 from iclgd.sweeps.arguments import ACTIONS
 
-BY_NAME = {"config": "config", "sweep": "sweep", "name": "benchmark"}  # arguments of commands, and what they may name
+# Arguments of commands, and what they may name.
+BY_NAME = {"config": "config", "sweep": "sweep", "paper": "paper", "name": "benchmark"}
 
 
 def answer(parser: argparse.ArgumentParser, commands: Collection[str]) -> None:
@@ -34,6 +35,6 @@ class _Values(BaseCompleter):
         kind = BY_NAME.get(action.dest)
         if kind is None:
             return FilesCompleter()(prefix)
-        further = {"config": (), "sweep": ACTIONS, "benchmark": ()}[kind]
+        further = ACTIONS if kind == "sweep" else ()
         files = () if kind == "benchmark" else FilesCompleter(("yaml", "yml"))(prefix)
         return [*names(kind), *further, *files]

@@ -198,6 +198,35 @@ def make_parser() -> tuple[Parser, Collection[str]]:
 
     add_sweep_commands(add)
 
+    command = add(
+        "reproduce",
+        _in("reproducing", "reproduce"),
+        "reproduce a paper: run the sweeps of its figures, and judge its claims; what is done is not repeated",
+        "iclgd reproduce vonoswald2023 --quick --workers 2",
+    )
+    command.add_argument(
+        "paper", type=Path, metavar="PAPER", help="a paper's name (iclgd list), or the path of one of your own"
+    )
+    command.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="for the runs whose configs have the key"
+    )
+    command.add_argument("--quick", action="store_true", help="in minutes on two cores; says what it cannot show")
+    command.add_argument("--workers", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
+    command.add_argument(
+        "--launcher", choices=("local", "slurm"), default="local", help="where they run (default: this machine)"
+    )
+    command.add_argument("--dry-run", action="store_true", help="list the runs and how long they take; start nothing")
+    command.add_argument(
+        "--dir", type=Path, metavar="FOLDER", help="of the runs (default: runs/reproduce/PAPER, with -quick)"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="of the page (default: report.html in the folder of the runs)"
+    )
+    add_imports(command)
+    slurm = command.add_argument_group("with --launcher slurm")
+    slurm.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="e.g. --sbatch=--time=4:00:00")
+    slurm.add_argument("--gpus-per-node", type=int, default=0, metavar="G", help="of a run (0)")
+
     add_imports(add("list", _in("showing", "list_choices"), "list everything that can be chosen", "iclgd list"))
 
     command = add(

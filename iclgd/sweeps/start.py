@@ -38,7 +38,29 @@ MOST = {"workers": 100_000, "count": 10_000_000, "seed": 2**32 - 1, "retries": 1
 
 
 def begin(arguments: argparse.Namespace) -> int:
-    """Run a sweep to its end; return the exit code.
+    """Run a sweep to its end, and show what it has found; return the exit code.
+
+    Raises:
+        SweepError: for a bad file or bad arguments; nothing has been started then.
+        KeyboardInterrupt: on Ctrl-C.
+    """
+    folder, final, problem = run_to_its_end(arguments)
+    for failure in final.failures[-NUM_SHOWN_FAILURES:]:
+        say(f"failed: {failure}")
+    show_table(results(folder))
+    show(final.line())
+    if final.best:
+        show(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")
+        show(f"figures: iclgd sweep report {shlex.quote(str(folder.path))}")
+    show(folder.path)
+    if problem is None and (final.is_over or folder.stop_mode() is None):
+        return 0
+    say(f"iclgd: {problem or 'stopped as asked'}; {_how_to_go_on(folder, arguments)}")
+    return 1 if problem else 130
+
+
+def run_to_its_end(arguments: argparse.Namespace) -> tuple[SweepFolder, Progress, str | None]:
+    """Run a sweep; return its folder, how it has ended, and what went wrong, if anything did.
 
     Raises:
         SweepError: for a bad file or bad arguments; nothing has been started then.
@@ -53,19 +75,7 @@ def begin(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(str(interrupt) or f"interrupted; {_how_to_go_on(folder, arguments)}") from None
     final = progress_reader(folder)()
-    for failure in final.failures[-NUM_SHOWN_FAILURES:]:
-        say(f"failed: {failure}")
-    show_table(results(folder))
-    show(final.line())
-    if final.best:
-        show(f"best config: iclgd sweep best {shlex.quote(str(folder.path))}")
-        show(f"figures: iclgd sweep report {shlex.quote(str(folder.path))}")
-    show(folder.path)
-    problem = _what_went_wrong(folder, final, problem)
-    if problem is None and (final.is_over or folder.stop_mode() is None):
-        return 0
-    say(f"iclgd: {problem or 'stopped as asked'}; {_how_to_go_on(folder, arguments)}")
-    return 1 if problem else 130
+    return folder, final, _what_went_wrong(folder, final, problem)
 
 
 def _what_went_wrong(folder: SweepFolder, final: Progress, problem: str | None) -> str | None:
@@ -83,11 +93,7 @@ def _what_went_wrong(folder: SweepFolder, final: Progress, problem: str | None) 
 
 def print_plan(arguments: argparse.Namespace) -> None:
     """Print what would be started: batch scripts, or the trials' commands."""
-    _check_arguments(arguments)
-    own_entries.load(arguments.imports)
-    sweep = schema.read(find("sweep", arguments.sweep))
-    points = _points(sweep, arguments)
-    checking.check(sweep, _typical(sweep, points), arguments.overrides)
+    sweep, points = checked_plan(arguments)
     if arguments.launcher == "slurm":
         from iclgd.sweeps.launch.slurm import script_text
 
@@ -95,10 +101,28 @@ def print_plan(arguments: argparse.Namespace) -> None:
         print(script_text(where, arguments, arguments.workers), end="")  # noqa: T201
         return
     for point in points:
-        settings = sweep.overrides(point) if point else ["(chosen when the trial starts)"]
-        command = ["iclgd", "run", str(sweep.config), *sweep.fixed, *settings, *arguments.overrides]
-        command += own_entries.arguments(arguments.imports)
-        show(shlex.join(command))
+        show(trial_command(sweep, point, arguments))
+
+
+def checked_plan(arguments: argparse.Namespace) -> tuple[SweepFile, Points]:
+    """Return a sweep file and the points that are planned, raw; empty ones where the search chooses later.
+
+    Raises:
+        SweepError: for a bad file or bad arguments.
+    """
+    _check_arguments(arguments)
+    own_entries.load(arguments.imports)
+    sweep = schema.read(find("sweep", arguments.sweep))
+    points = _points(sweep, arguments)
+    checking.check(sweep, _typical(sweep, points), arguments.overrides)
+    return sweep, points
+
+
+def trial_command(sweep: SweepFile, point: Mapping[str, Any], arguments: argparse.Namespace) -> str:
+    """Return the command of a planned point."""
+    settings = sweep.overrides(point) if point else ["(chosen when the trial starts)"]
+    command = ["iclgd", "run", str(sweep.config), *sweep.fixed, *settings, *arguments.overrides]
+    return shlex.join([*command, *own_entries.arguments(arguments.imports)])
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -12,6 +13,7 @@ import pytest
 from iclgd import config as configs
 from iclgd import own_entries
 from iclgd.data.text import load_task
+from iclgd.reproduce import paper
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, TUTORIALS, blocks, name_of, spans
 from tests.docs.test_tutorials import must_be_elsewhere
@@ -29,11 +31,15 @@ STANDS_FOR = {  # what pages write in capitals
     "configs/text/NAME.yaml": "configs/text/sst2.yaml",
     "SWEEP": "sweeps/smoke.yaml",
     "FILE": "sweeps/smoke.yaml",
+    "PAPER": "vonoswald2023",
 }
 BASES = [  # configs that have, together, every group and every choice of one
     *(ROOT / "configs" / "regression" / name for name in ("one_layer.yaml", "sine.yaml")),
     *(ROOT / "configs" / path for path in ("text/embedded.yaml", "few_shot/few_shot.yaml")),
     *(ROOT / "configs" / "language_modeling").glob("*.yaml"),
+    *(ROOT / "configs" / "functions").glob("*.yaml"),
+    *(ROOT / "configs" / "sequences" / f"{name}.yaml" for name in ("contracting_system_linear", "linear_system_mesa")),
+    ROOT / "configs" / "sequences" / "nonlinear_system_softmax.yaml",
 ]
 GROUPS = ("analysis", "demonstrations", "evaluation", "finetune", "model", "task", "tracking", "trainer", "training")
 KEY = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.[a-z_]+)+")
@@ -152,14 +158,19 @@ def test_what_does_not_exist_is_seen(tmp_path: Path) -> None:
 def test_examples_of_files_are_valid(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     path = tmp_path / "example.yaml"
+    for plan in ("full", "quick"):  # of the paper
+        (tmp_path / plan).mkdir()
+        shutil.copy(ROOT / "sweeps" / "smoke.yaml", tmp_path / plan / "layers.yaml")
     kinds = []
     for text in (text for page in PAGES for text in blocks(page, "yaml")):
         path.write_text(text)
-        kinds.append("sweep" if "parameters:" in text else "task")
+        kinds.append("sweep" if "parameters:" in text else "paper" if "figures:" in text else "task")
         if kinds[-1] == "sweep":
             code, _, err = cli("sweep", path, "--engine", "local", "--dry-run")
             assert code == 0, err
+        elif kinds[-1] == "paper":
+            assert paper.read(path).figures
         else:
             task = load_task(str(path))
             assert task.answers or task.choices
-    assert {"sweep", "task"} <= set(kinds)
+    assert set(kinds) == {"sweep", "task", "paper"}
