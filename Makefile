@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 REVIEWED = $(or $(RUNS),$(ICLGD_RUNS),runs)
 WANDB ?= $(if $(WANDB_ENTITY),$(WANDB_ENTITY)/$(or $(WANDB_PROJECT),iclgd))
 
-.PHONY: help install lint type test test-slurm debug run sweep report bench
+.PHONY: help install lint type test test-slurm debug run sweep report bench docs
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,7 +28,7 @@ type: install  ## static types
 	$(BIN)/mypy
 
 test: lint type  ## lint, types, tests and doctests (minutes)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist worksteal
 
 test-slurm: install  ## sweeps on a real Slurm: the one of SLURM_CONF, else ../shared/slurm, else it says why it skips
 	tests/slurm/run $(BIN)/pytest -m 'slurm and not slow' tests/slurm
@@ -52,3 +52,6 @@ report: install  ## all runs in report.html [RUNS= OUT= ARGS=]; with WANDB_API_K
 
 bench: $(VENV)/.installed-bench  ## training speed beside a plain loop and a JAX peer
 	$(BIN)/iclgd bench regression
+
+docs: install  ## the documentation as a site, in build/docs/index.html; needs no network once it is installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

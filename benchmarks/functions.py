@@ -4,6 +4,9 @@ The loops get prompts in batches of 64, as in the published evaluation, and fewe
 take turns; times are of the processor, medians and their ratios count. One JSON line each, with the largest difference
 of the predictions over the largest prediction: it is rounding, but for the Lasso, whose loop stops at scikit-learn's
 tolerance. Networks start from other random numbers and are not compared.
+
+And training steps per second of transformers: our Trainer, and the published loop written plainly, in turns of some
+steps; times of the processor count, which have our second thread in them.
 """
 
 import argparse
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks._function_training import SHAPES, measure_training
 from benchmarks.peers import per_position
 from benchmarks.regression import positive
 from iclgd.data.functions import NoisyLinearFunctionTask, SparseLinearFunctionTask
@@ -57,6 +61,8 @@ PAIRS: dict[str, Pair] = {
     ),
 }
 
+NAMES = (*PAIRS, *SHAPES)
+
 
 def timed(call: Callable[[], Tensor]) -> tuple[float, Tensor]:
     """Return the processor's seconds for a call, and what it returns."""
@@ -94,16 +100,23 @@ def measure(name: str, num_prompts: int, repeats: int) -> dict[str, object]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(PAIRS)} (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--prompts", type=positive, default=1280, metavar="B", help="prompts at most (default: 1280)")
     parser.add_argument("--repeats", type=positive, default=3, metavar="R", help="turns of each (default: 3)")
+    parser.add_argument(
+        "--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of our training (default: 32-true)"
+    )
     options = parser.parse_args(arguments)
     for name in options.names:
-        if name not in PAIRS:
-            parser.error(f"NAME must be one of: {', '.join(PAIRS)}; got {name!r}")
+        if name not in NAMES:
+            parser.error(f"NAME must be one of: {', '.join(NAMES)}; got {name!r}")
     torch.set_num_threads(1)
-    for name in options.names or PAIRS:
-        print(json.dumps(measure(name, options.prompts, options.repeats)), flush=True)
+    for name in options.names or NAMES:
+        if name in SHAPES:
+            record = measure_training(name, options.repeats, options.precision)
+        else:
+            record = measure(name, options.prompts, options.repeats)
+        print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ class ComparisonResult:
             answer; where ``setting`` is ``in_context`` also ``likeness``, by measure.
         notes: what a run says about its prompts.
         search: with ``learning_rate="search"`` what each rate has shown, as in a run's ``metrics.jsonl``.
+        records: what a run keeps as ``analysis/NAME.json``, by name: ``attention_to_demonstrations``.
 
     Example:
         >>> result = compare("embedded", "embedded", learning_rate=0.02, num_demonstrations=4, num_queries=4)
@@ -63,13 +64,16 @@ class ComparisonResult:
     predictions: list[dict[str, Any]] = field(repr=False)
     notes: tuple[str, ...] = ()
     search: list[dict[str, float]] = field(default_factory=list, repr=False)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def table(self) -> Table:
         """Return the numbers as a table of rich's: a row for each measure, a column for each control."""
         return text.EXPERIMENT.table(self.summary, f"{self.config.model.name}, {self.config.task.name}")
 
     def figure(self, name: str) -> Figure:
-        """Return a figure of matplotlib's: ``similarity``, over layers, ``accuracy``, or of a search ``learning_rate``.
+        """Return a figure of matplotlib's: ``similarity``, ``attention_to_demonstrations`` or ``accuracy``.
+
+        Of several orders there is ``order``, too, of a search ``learning_rate``.
 
         Raises:
             InputError: for another name.
@@ -78,7 +82,9 @@ class ComparisonResult:
         if name not in figures:
             raise InputError(f"figure must be one of: {', '.join(figures)}; got {name!r}")
         config = configs.to_dict(self.config)
-        results = Results(self.search, self.summary, config=config, read_rows=lambda: self.predictions)
+        results = Results(
+            self.search, self.summary, analyses=self.records, config=config, read_rows=lambda: self.predictions
+        )
         figure = draw(figures[name], results)
         if figure is None:  # a comparison has all measures
             raise InputError(f"figure {name}: there has been no search, see learning_rate")
@@ -161,7 +167,8 @@ def compare(
         summary = text.execute(RunContext.alone(config), prepared)
     rows = prediction_rows(prepared.module.answered())
     curve = prepared.search[0].curve if prepared.search is not None else []
-    return ComparisonResult(config, summary, list(rows), tuple(prepared.notes), curve)
+    records = text.records(prepared.module)
+    return ComparisonResult(config, summary, list(rows), tuple(prepared.notes), curve, records)
 
 
 def _pretrained(model: Any) -> tuple[LanguageModel, Tokenizer]:

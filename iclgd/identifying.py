@@ -1,9 +1,9 @@
 """Which algorithm has a model of yours learned? The analysis of a run for any callable, in a notebook."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from matplotlib.figure import Figure
@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from iclgd.analysis.algorithms import compare_layers, layers_of
 from iclgd.analysis.candidates import Candidate
+from iclgd.analysis.every_position.algorithms import compare_at_positions, spread_positions
 from iclgd.checks import InputError
 from iclgd.data import REGRESSION_TASKS, RegressionTask
+from iclgd.data.functions import FunctionTask, at_position
 from iclgd.messages import first_line
 from iclgd.models import Predictor
+from iclgd.models.every_position import EveryPositionLearner
 from iclgd.models.transformer import Transformer
 from iclgd.report.algorithm_figures import algorithms
 from iclgd.report.figures import draw
@@ -70,8 +73,9 @@ class AlgorithmResult:
 
 def which_algorithm(
     model: Predictor,
-    task: RegressionTask | str,
+    task: RegressionTask | FunctionTask | str,
     *,
+    positions: Sequence[int] | None = None,
     depth: int | None = None,
     num_tasks: int = 10_000,
     num_resamples: int = 500,
@@ -86,9 +90,15 @@ def which_algorithm(
     is compared, as a run's analysis does; of any other callable its one prediction. A module is compared as it is in
     evaluation mode, on its own device, and left as it was.
 
+    Of a function class (:class:`~iclgd.data.functions.FunctionTask`) prompts ask at every position: the verdict is one
+    over several of them. A model that answers there in one call (:meth:`EveryPositionLearner.at_every_position`, as the
+    GPT-2 of ``experiment: functions``) is asked once.
+
     Args:
         model: any differentiable ``(x (B, N, D), y (B, N, O), query (B, D)) -> prediction (B, O)``.
-        task: what it has learned: a task, or the name of one with its defaults, such as ``"linear"``.
+        task: what it has learned: a task, a function class, or the name of a task with its defaults, such as
+            ``"linear"``.
+        positions: of a function class's prompts, from 1; eight that are spread evenly if not given.
         depth: up to how many steps the iterative learners have; a transformer's layers if not given, else 1.
         num_tasks: to fit the learners on, and as many to compare on.
         num_resamples: of the tasks, for the intervals.
@@ -113,6 +123,7 @@ def which_algorithm(
         'gd(1)'
     """
     task = _task(task)
+    asked = _positions(task, positions)
     for name, value, least in (("num_tasks", num_tasks, 2), ("num_resamples", num_resamples, 1), ("depth", depth, 1)):
         if value is not None and value < least:
             raise InputError(f"{name} must be at least {least}, got {value}")
@@ -123,25 +134,49 @@ def which_algorithm(
         dtype = parameter.dtype if parameter is not None else torch.float32
     device = parameter.device if parameter is not None else torch.device("cpu")
     with _evaluating(model):
-        if isinstance(model, Transformer):
-            layers = [_on(device, layer) for layer in layers_of(model)]
+        numbers: _Numbers = {"num_resamples": num_resamples, "dtype": dtype, "more": candidates}
+        if isinstance(task, FunctionTask):
+            probed = _on(device, model)
+            _probe(probed, at_position(task, asked[-1]), dtype)
+            # A learner at every position is moved to its device batch by batch.
+            whole = model if isinstance(model, EveryPositionLearner) else probed
+            found = compare_at_positions(whole, task, asked, seed, depth=depth or 1, num_prompts=num_tasks, **numbers)
         else:
-            layers = [_on(device, model)]
-        _probe(layers[-1], task, dtype)
-        steps = depth or len(layers)
-        found = compare_layers(
-            layers, task, steps, seed, num_tasks=num_tasks, num_resamples=num_resamples, dtype=dtype, more=candidates
-        )
+            layers = [_on(device, layer) for layer in (layers_of(model) if isinstance(model, Transformer) else [model])]
+            _probe(layers[-1], task, dtype)
+            found = compare_layers(layers, task, depth or len(layers), seed, num_tasks=num_tasks, **numbers)
     return AlgorithmResult({"seeds": [{"seed": seed, **found}]})
 
 
-def _task(task: RegressionTask | str) -> RegressionTask:
-    if isinstance(task, RegressionTask):
+class _Numbers(TypedDict):
+    """What both comparisons are made with."""
+
+    num_resamples: int
+    dtype: torch.dtype
+    more: Mapping[str, Candidate] | None
+
+
+def _task(task: RegressionTask | FunctionTask | str) -> RegressionTask | FunctionTask:
+    if isinstance(task, RegressionTask | FunctionTask):
         return task
     if task not in REGRESSION_TASKS:
-        raise InputError(f"task must be a regression task or one of: {', '.join(REGRESSION_TASKS)}; got {task!r}")
+        known = ", ".join(REGRESSION_TASKS)
+        raise InputError(f"task must be a regression task, a function class or one of: {known}; got {task!r}")
     kind: Any = REGRESSION_TASKS[task]  # each has a name by default
     chosen: RegressionTask = kind()
+    return chosen
+
+
+def _positions(task: RegressionTask | FunctionTask, positions: Sequence[int] | None) -> list[int]:
+    if not isinstance(task, FunctionTask):
+        if positions is not None:
+            raise InputError("positions are those of a function class; the task is none")
+        return []
+    if task.num_points < 2:
+        raise InputError("task.num_points must be at least 2: nothing is learned from no example")
+    chosen = spread_positions(task) if positions is None else list(positions)
+    if not chosen or not all(1 <= position < task.num_points for position in chosen):
+        raise InputError(f"positions must be from 1 to {task.num_points - 1} (task.num_points - 1), got {chosen}")
     return chosen
 
 

@@ -78,6 +78,14 @@ def quick_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def quick_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scan few of GD++'s 250 published learning rates, which would take longer than all else of a run of few steps."""
+    from iclgd.analysis import gd_plus_plus_tuning
+
+    monkeypatch.setattr(gd_plus_plus_tuning, "SCAN", gd_plus_plus_tuning.SCAN[::25])
+
+
+@pytest.fixture
 def small_config(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)

@@ -212,11 +212,11 @@ def test_a_result_shows_itself() -> None:
     assert "<b>bold" not in shown
     assert "bold" in shown
     assert len(found.figure("similarity").axes) == 4
+    assert len(found.figure("attention_to_demonstrations").axes) == 5  # with the colours' bar
     with pytest.raises(InputError, match=r"^figure learning_rate: there has been no search"):
         found.figure("learning_rate")
-    with pytest.raises(
-        InputError, match=r"^figure must be one of: similarity, accuracy, order, learning_rate; got 'loss'$"
-    ):
+    known = "similarity, attention_to_demonstrations, accuracy, order, learning_rate"
+    with pytest.raises(InputError, match=rf"^figure must be one of: {known}; got 'loss'$"):
         found.figure("loss")
     assert len(repr(found)) < 2000
 

@@ -126,7 +126,7 @@ def test_a_resolved_config_holds_no_character_that_a_terminal_obeys(tmp_path: Pa
         ("model.positional_encoding=add", "model.positional_encoding must be none with model.tokens=joint"),
         ("model.key_size=wide", "command line: model.key_size must be a whole number or null, got 'wide'"),
         ("training.num_seeds=0", "training.num_seeds must be at least 1, got 0"),
-        ("training.schedule=linear", "training.schedule must be one of: constant, cosine; got 'linear'"),
+        ("training.schedule=linear", "training.schedule must be one of: constant, cosine, triangle; got 'linear'"),
         ("evaluation.gd_plus_plus=best", "evaluation.gd_plus_plus must be one of: trained, optimal, none; got 'best'"),
         ("analysis.run=[iterate]", "analysis.run must be a list of: out_of_distribution, iterated, which_algorithm"),
         ("analysis.run=[functions]", "analysis.run: functions needs task.name=sine, one layer, one head and"),
@@ -144,7 +144,7 @@ def test_a_resolved_config_holds_no_character_that_a_terminal_obeys(tmp_path: Pa
         ("trainer.devices=3", "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes (3), got"),
         ("tracking.mode=on", "tracking.mode must be one of: auto, online, offline, disabled; got "),
         ("tracking.project=''", "tracking.project must not be empty"),
-        ("experiment=txt", "experiment must be one of: regression, text, few_shot, language_modeling; got 'txt'"),
+        ("experiment=txt", "experiment must be one of: regression, text, few_shot, language_modeling, functions, "),
         ("seed=${nothing}", "command line: seed: '${nothing}': nothing is filled in for ${...}; write the value"),
         ("task.name=${oc.env:HOME}", "command line: task.name: '${oc.env:HOME}': nothing is filled in for ${...}"),
         ("task=[sine]", "command line: task must be a group of keys (name, num_context, "),
@@ -212,7 +212,7 @@ def test_bad_files_are_named(tmp_path: Path, text: str, message: str | None) -> 
     expected = (
         f"{path}: {message}"
         if message
-        else "experiment must be one of: regression, text, few_shot, language_modeling; got None"
+        else "experiment must be one of: regression, text, few_shot, language_modeling, functions, sequences; got None"
     )
     assert str(error.value).startswith(expected)
     assert "\n" not in str(error.value)

@@ -233,6 +233,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.usefixtures("quick_images", "quick_tuning")  # tests of figures lay out each kind
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "regression").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_runs_and_draws_its_figures(cli: Cli, path: Path) -> None:
     code, out, err = cli("run", path, *TINY)
@@ -241,7 +242,7 @@ def test_every_config_runs_and_draws_its_figures(cli: Cli, path: Path) -> None:
     assert figures == {"learning_curve", "alignment"} | FIGURES.get(path.stem, {"weights"})
 
 
-@pytest.mark.usefixtures("quick_images")
+@pytest.mark.usefixtures("quick_images", "quick_tuning")
 @pytest.mark.parametrize("name", ["which_algorithm", "out_of_distribution", "iterated", "sine"])
 def test_analyses_have_the_precision_of_the_models(cli: Cli, name: str) -> None:
     path = ROOT / "configs" / "regression" / f"{name}.yaml"
@@ -260,6 +261,7 @@ def test_a_bounded_model_is_compared_with_bounded_gd_plus_plus() -> None:
     assert all(verdict["distance"] == 0 for verdict in found["verdicts"])
 
 
+@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize(("input_dim", "output_dim"), [(1, 1), (2, 3), (50, 2)])
 def test_inputs_and_outputs_of_any_number(cli: Cli, input_dim: int, output_dim: int) -> None:
     sizes = f"task={{input_dim: {input_dim}, output_dim: {output_dim}, num_context: 4}}"

@@ -108,7 +108,8 @@ def test_models_that_cannot_be_compared_are_refused(model: object, message: str)
 
 
 def test_arguments_that_cannot_be_used_are_refused() -> None:
-    with pytest.raises(InputError, match="task must be a regression task or one of: linear, sine; got 'cosine'"):
+    message = "task must be a regression task, a function class or one of: linear, sine; got 'cosine'"
+    with pytest.raises(InputError, match=message):
         iclgd.which_algorithm(GradientDescent(0.5), "cosine")
     for name in ("num_tasks", "num_resamples", "depth"):
         with pytest.raises(InputError, match=f"{name} must be at least"):

@@ -84,6 +84,7 @@ ALLOWED: dict[str, set[str]] = {
         "data",
         "analysis",
         "experiments",
+        "measures",
         "models",
         "report",
         "runtime",

@@ -32,7 +32,7 @@ class Seen:
 
     Args:
         output: of the attention block, ``(C,)``.
-        visible: which tokens have attention, ``(S,)``.
+        attention: that transformers shows, mean over heads, ``(S,)``.
         query: scaled, ``(H, E)``.
         keys: ``(H, S, E)``.
         values: likewise.
@@ -41,12 +41,16 @@ class Seen:
     """
 
     output: Tensor
-    visible: Tensor
+    attention: Tensor
     query: Tensor
     keys: Tensor
     values: Tensor
     all_queries: Tensor
     call: tuple[tuple[Any, ...], dict[str, Any]]
+
+    @property
+    def visible(self) -> Tensor:
+        return self.attention > 0
 
     @property
     def scores(self) -> Tensor:
@@ -115,7 +119,7 @@ def look(model: PreTrainedModel, tokens: Sequence[int]) -> tuple[Tensor, list[Se
             )
         model(input_ids=ids, use_cache=False)
     seen = [
-        Seen(output, shares[0, :, -1].amax(0) > 0, query[0, :, -1], key[0], value[0], _joined(query), call)
+        Seen(output, shares[0, :, -1].mean(0), query[0, :, -1], key[0], value[0], _joined(query), call)
         for output, shares, (query, key, value), call in zip(outputs, plain.attentions, written, calls, strict=True)
     ]
     return plain.logits[0, -1], seen
@@ -173,6 +177,7 @@ def measures(model: PreTrainedModel, shown: Prompts, rate: float, seed: int) -> 
             values = {
                 **_outputs_and_maps(zero_shot, in_context, finetuned, len(query)),
                 **_rankings(in_context, finetuned, training_queries[layer], positions, examples, noise),
+                **_attention(in_context, shown, positions, examples, shown.labels[index], len(query)),
                 "update_similarity": _update_similarity(
                     in_context, attention_modules(trained)[layer], trained, positions, len(query)
                 ),
@@ -231,6 +236,27 @@ def _rankings(
         "top_tokens_random": _recall(prompted, random[kept], NUM_TOP_TOKENS),
         "top_examples": _recall(by_example, summed(trained), NUM_TOP_EXAMPLES),
         "top_examples_random": _recall(by_example, random_examples, NUM_TOP_EXAMPLES),
+    }
+
+
+def _attention(
+    in_context: Seen, shown: Prompts, positions: list[int], examples: Any, label: int, length: int
+) -> dict[str, float]:
+    paid, even = in_context.attention.double().numpy(), in_context.visible.numpy() / in_context.visible.sum().item()
+    is_right = np.array(shown.demonstration_labels)[examples] == label
+
+    def of_right(shares: Any) -> float:
+        total = shares[positions].sum()
+        return float(shares[positions][is_right].sum() / total) if total else 0.0
+
+    return {
+        "attention_demonstrations": float(paid[positions].sum()),
+        "attention_demonstrations_even": float(even[positions].sum()),
+        "attention_query": float(paid[-length:].sum()),
+        "attention_start": float(paid[: positions[0]].sum()),
+        "attention_right_label": of_right(paid),
+        "attention_right_label_even": of_right(even),
+        "attention_right_label_gain": of_right(paid) - of_right(even),
     }
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from iclgd.analysis.candidates import Candidate as Candidate
 from iclgd.analysis.learners import candidate_learners as candidate_learners
+from iclgd.analysis.resampling import MeanInterval, percentiles, resample
 from iclgd.analysis.sensitivity import predict_with_sensitivity
 from iclgd.analysis.subject import Subject
 from iclgd.data import RegressionBatch, RegressionTask
@@ -23,7 +24,6 @@ from iclgd.data.seeding import named_generator
 from iclgd.models import Predictor
 from iclgd.models.transformer import Transformer
 
-LEVELS = (0.025, 0.975)  # of a 95 % interval
 OWN_DISTANCE = 0.2  # of the nearest learner's distance to the model: learners that near to each other are one
 RESOLUTION = 1e-3  # of the model's sensitivity: a smaller difference is none
 # Of the model's sensitivity: the largest distance at which a learner is near to it. The square, 4 %, is the share of
@@ -39,14 +39,6 @@ class Answers(NamedTuple):
 
     prediction: Tensor  # (B, O)
     sensitivity: Tensor  # (B, O, D)
-
-
-class MeanInterval(NamedTuple):
-    """A mean over tasks and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -117,10 +109,10 @@ def nearest_algorithm(
     Raises:
         ValueError: if a learner's answers and the model's differ in shape.
     """
-    weights = _resample(len(model.prediction), num_resamples, generator).to(model.prediction)
+    weights = resample(len(model.prediction), num_resamples, generator).to(model.prediction)
     measured = torch.stack([_distances(model, answers[name]) for name in candidates])  # (L, 3, B)
     means, resampled = measured.mean(-1), measured @ weights.T  # (L, 3), (L, 3, R)
-    low, high = torch.quantile(resampled, resampled.new_tensor(LEVELS), dim=-1)
+    low, high = percentiles(resampled)
     numbers = torch.stack([means, low, high], -1).tolist()
     estimates = {
         name: {measure: MeanInterval(*row) for measure, row in zip(MEASURES, rows, strict=True)}
@@ -164,20 +156,45 @@ def algorithms_by_layer(
         ('gd(1)', ['gd_plus_plus(1)'])
     """
     answers = {name: answer(candidate.predictor, batch) for name, candidate in candidates.items()}
+    found = [
+        compared(answer(predictor, batch), candidates, answers, layer, num_resamples, generator)
+        for layer, predictor in enumerate(layers, start=1)
+    ]
+    return {"rows": [row for rows, _ in found for row in rows], "verdicts": [verdict for _, verdict in found]}
+
+
+def compared(
+    model: Answers,
+    candidates: Mapping[str, Candidate],
+    answers: Mapping[str, Answers],
+    layer: int,
+    num_resamples: int,
+    generator: torch.Generator,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Compare a model's answers with those of every candidate, for a record.
+
+    Args:
+        model: as in :func:`nearest_algorithm`, and so are the candidates, their answers and the last two.
+        candidates: the learners by name.
+        answers: of each.
+        layer: after which the model is cut, from 1.
+        num_resamples: of the tasks.
+        generator: of the resamples.
+
+    Returns:
+        The rows and the verdict that :func:`algorithms_by_layer` describes.
+    """
+    estimates, verdict = nearest_algorithm(model, candidates, answers, num_resamples, generator)
     rows: list[dict[str, Any]] = []
-    verdicts: list[dict[str, Any]] = []
-    for layer, predictor in enumerate(layers, start=1):
-        estimates, verdict = nearest_algorithm(answer(predictor, batch), candidates, answers, num_resamples, generator)
-        for name, measures in estimates.items():
-            row = {"layer": layer, "learner": name, "num_parameters": candidates[name].num_parameters}
-            for measure, (mean, low, high) in measures.items():
-                row |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
-            rows.append(row)
-        found = {"layer": layer, **asdict(verdict), "indistinguishable": list(verdict.indistinguishable)}
-        if not verdict.is_near:
-            found |= {"learner": NONE_IS_NEAR if math.isfinite(verdict.distance) else NOT_A_NUMBER}
-        verdicts.append({**found, "simplest": verdict.learner})
-    return {"rows": rows, "verdicts": verdicts}
+    for name, measures in estimates.items():
+        row = {"layer": layer, "learner": name, "num_parameters": candidates[name].num_parameters}
+        for measure, (mean, low, high) in measures.items():
+            row |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
+        rows.append(row)
+    found = {"layer": layer, **asdict(verdict), "indistinguishable": list(verdict.indistinguishable)}
+    if not verdict.is_near:
+        found |= {"learner": NONE_IS_NEAR if math.isfinite(verdict.distance) else NOT_A_NUMBER}
+    return rows, {**found, "simplest": verdict.learner}
 
 
 def which_algorithm(subjects: Sequence[Subject], num_tasks: int, num_resamples: int) -> dict[str, Any]:
@@ -280,7 +297,7 @@ def _verdict(
 
     def is_like_the_nearest(name: str) -> bool:
         difference = resampled[name] - resampled[nearest]
-        low, high = torch.quantile(difference, difference.new_tensor(LEVELS)).tolist()
+        low, high = (end.item() for end in percentiles(difference))
         own_distance = _mean_norm(answers[name].sensitivity - answers[nearest].sensitivity)
         return low <= 0 <= high or own_distance <= resolution
 
@@ -319,10 +336,3 @@ def _distances(model: Answers, learner: Answers) -> Tensor:
 def _mean_norm(sensitivity: Tensor) -> float:
     norms: Tensor = torch.linalg.vector_norm(sensitivity, dim=-1)
     return norms.mean().item()
-
-
-def _resample(num_tasks: int, num_resamples: int, generator: torch.Generator) -> Tensor:
-    """Return each task's share of each resample, (R, B): a multinomial count over B."""
-    drawn = torch.randint(num_tasks, (num_resamples, num_tasks), generator=generator)
-    counts = torch.zeros(num_resamples, num_tasks, dtype=torch.float64)
-    return counts.scatter_add_(1, drawn, torch.ones((), dtype=torch.float64).expand_as(drawn)) / num_tasks

@@ -9,9 +9,13 @@ from torch import Tensor
 from iclgd.analysis.two_forms import attention_form, dual_form
 from iclgd.data import LinearRegressionTask, RegressionBatch
 from iclgd.models.constructions import gd_plus_plus_transformer, gradient_descent_transformer
+from iclgd.models.every_position import DiscreteMMSE
 from iclgd.models.gd_momentum import GradientDescentMomentum
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus
-from iclgd.models.learners import GradientDescent
+from iclgd.models.learners import GradientDescent, Ridge
+from iclgd.models.sequences import mesa_attention
+from iclgd.models.sequences.construction import gradient_descent_layer, gradient_descent_tokens
+from iclgd.models.sequences.tokens import shifted
 
 TOLERANCE = 1e-10
 
@@ -23,6 +27,8 @@ TASKS = (
 )
 NUM_TASKS = 64
 LEARNING_RATES = (0.01, 0.6)
+STRENGTHS = (0.5, 20.0)  # lambda of mesa layers
+GRID = torch.arange(-12, 12.01, 0.24, dtype=torch.float64)  # of weights: so fine that sums over it are integrals
 MOMENTA = {2: 0.9, 3: -0.2, 8: 0.5}  # of so many steps
 
 
@@ -96,6 +102,47 @@ def _momentum_and_learner(batch: RegressionBatch, learning_rate: float, start: T
     return torch.stack(errors).abs().max().item()
 
 
+def _mesa_and_least_squares(batch: RegressionBatch, learning_rate: float, start: Tensor) -> float:
+    """Compare at every position, as if the points were a sequence; each asks with the query's mirror image too."""
+    queries = batch.query[:, None] - batch.x
+    errors = []
+    for strength in STRENGTHS:
+        lambdas = torch.tensor([strength], dtype=torch.float64)
+        output = mesa_attention(queries[:, None], batch.x[:, None], batch.y[:, None], lambdas, chunk=4)[:, 0]
+        for position in range(batch.x.shape[1]):
+            seen = slice(position + 1)
+            expected = Ridge(1 / strength)(batch.x[:, seen], batch.y[:, seen], queries[:, position])
+            errors.append(_distance(output[:, position], expected))
+    return max(errors)
+
+
+def _sequence_and_gradient(batch: RegressionBatch, learning_rate: float, start: Tensor) -> float:
+    """Compare a layer over the points as a sequence with gradients of the loss up to each, by autograd."""
+    initial = start.T @ start
+    tokens = gradient_descent_tokens(batch.x, initial)
+    updated = tokens + gradient_descent_layer(learning_rate, initial)(tokens)
+    weights = initial.expand(*batch.x.shape[:2], *initial.shape).clone().requires_grad_()  # one for each position
+    residual = batch.x[:, None] - torch.einsum("btij,bsj->btsi", weights, shifted(batch.x))
+    loss = 0.5 * residual.square().sum(-1).tril().sum()
+    (gradient,) = torch.autograd.grad(loss, weights)
+    learned = weights.detach() - learning_rate * gradient
+    expected = torch.einsum("btij,btj->bti", learned, batch.x)
+    return _distance(updated[..., : len(initial)].detach(), expected)
+
+
+def _dmmse_and_ridge(batch: RegressionBatch, learning_rate: float, start: Tensor) -> float:
+    """Compare for one input: a pool of equally likely weights on a fine grid, and one example that makes them Gaussian.
+
+    Of a prior N(0, 1 / r), the density at w is that of an example x = sqrt(r), y = 0 with unit noise.
+    """
+    x, y, query = batch.x[..., :1], batch.y[..., :1], batch.query[:, :1]
+    regularization = 0.5 + learning_rate
+    root = x.new_full((len(x), 1, 1), regularization**0.5)
+    learner = DiscreteMMSE(GRID[:, None], noise_std=1.0)
+    found = learner(torch.cat([root, x], 1), torch.cat([0 * root, y], 1), query)
+    return _distance(found, Ridge(regularization)(x, y, query))
+
+
 def _attention_and_dual(batch: RegressionBatch, learning_rate: float, start: Tensor) -> float:
     learner = GradientDescent(learning_rate, 1, start)
     expected = learner(*batch[:3])
@@ -127,5 +174,8 @@ IDENTITIES = (
     Identity("depth", "5 stacked layers = 5 gradient steps", _construction_and_steps),
     Identity("gd_plus_plus", "3 constructed GD++ layers = 3 steps of GD++", _gd_plus_plus_and_learner),
     Identity("momentum", "2, 3 and 8 constructed layers = steps of GD with momentum", _momentum_and_learner),
+    Identity("mesa", "mesa layer = least squares of the past, at every position", _mesa_and_least_squares),
+    Identity("mesa_construction", "constructed layer over a sequence = one gradient step", _sequence_and_gradient),
+    Identity("dmmse", "dMMSE with a Gaussian prior = ridge regression", _dmmse_and_ridge),
     Identity("read_out", "query-only computation = all tokens", _read_out_and_full),
 )

@@ -52,6 +52,9 @@ LEARNERS: dict[str, Learner] = {
         baseline=lambda setting: LeastSquares(),
         candidates=candidates.least_squares,
     ),
+    "dmmse": Learner(
+        "the posterior mean over a pool of tasks, with noise; Raventos et al. 2023", candidates=candidates.discrete_mmse
+    ),
     "bayes_optimal": Learner("the mean of the posterior of linear tasks", candidates=candidates.bayes_optimal),
     "newton": Learner("least squares by Newton's iteration for the inverse", candidates=candidates.newton),
     "gd": Learner(

@@ -21,7 +21,8 @@ from iclgd.data.prompts import (
 from iclgd.data.seeding import named_generator
 from iclgd.data.shuffled_labels import shuffle_labels
 from iclgd.data.text import TextExample, TextTask, TextTaskError, load_examples, load_task
-from iclgd.models.language import LanguageModel, untrained_twin
+from iclgd.models.language import LanguageModel, LanguageModelError, untrained_twin
+from iclgd.models.language_mesa import mesa_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -59,6 +60,13 @@ class Original:
     data_dir: str | None = None
     calibrate: bool = False
     kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if mesa_config(self.model.model.config) is not None:
+            raise LanguageModelError(
+                f"model.name={self.model.name} has mesa layers; contexts are handed to queries as keys and values of "
+                "softmax attention"
+            )
 
     def drawn_again(self, draw: int, rows: Sequence[TextExample]) -> "Original":
         """Return the same comparison with another draw of demonstrations.

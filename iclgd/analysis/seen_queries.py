@@ -13,6 +13,7 @@ from iclgd.analysis.calibration import calibrated
 from iclgd.analysis.observe import Observation
 from iclgd.data.text_datamodule import QueryBatch
 
+NUM_OTHER_PARTS = 2  # of a context, beside its demonstrations: the start, and all separators
 NUM_ROUNDINGS = 16  # so many rounding errors are taken for no update, where a layer shows nothing of the context
 
 
@@ -24,11 +25,30 @@ class FinetuningAttention:
         queries: scaled queries of the demonstrations' tokens, shape ``(L, N, H * E)``.
         positions: of the same tokens in the context, shape ``(N,)``.
         lengths: number of tokens of each demonstration.
+        labels: of each demonstration, integers, shape ``(K,)``; ``None`` where they do not mean what the queries' do.
     """
 
     queries: Tensor
     positions: Tensor
     lengths: list[int]
+    labels: Tensor | None = None
+
+    @property
+    def num_parts(self) -> int:
+        """Return how many parts a context has."""
+        return NUM_OTHER_PARTS + len(self.lengths)
+
+    def parts(self, num_context: int) -> Tensor:
+        """Return to which part each of the context's tokens belongs, integers, shape ``(num_context,)``.
+
+        0 is what stands before the first demonstration, 1 all separators, and then come the demonstrations.
+        """
+        places = torch.arange(num_context, device=self.positions.device)
+        parts = (places >= self.positions[0]).long()
+        each = torch.tensor(
+            [NUM_OTHER_PARTS + number for number, length in enumerate(self.lengths) for _ in range(length)]
+        )
+        return parts.index_copy(0, self.positions, each.to(parts.device))
 
 
 class Attended(NamedTuple):
@@ -45,6 +65,27 @@ class Attended(NamedTuple):
     finetuned: Tensor
     random: Tensor
     visible: Tensor | None
+
+
+class Shares(NamedTuple):
+    """What the parts of the prompt get of the last token's attention; together 1.
+
+    Args:
+        start: what stands before the first demonstration, ``(B, L)``.
+        separators: what follows each demonstration, likewise.
+        demonstrations: their own tokens, ``(B, L, K)``.
+        query: the query's own tokens, ``(B, L)``.
+    """
+
+    start: Tensor
+    separators: Tensor
+    demonstrations: Tensor
+    query: Tensor
+
+    @classmethod
+    def parted(cls, shares: Tensor) -> "Shares":
+        """Return the shares of :meth:`FinetuningAttention.parts`, and then the query, ``(..., K + 3)``, by name."""
+        return cls(shares[..., 0], shares[..., 1], shares[..., NUM_OTHER_PARTS:-1], shares[..., -1])
 
 
 class Reordered(NamedTuple):
@@ -169,6 +210,37 @@ class SeenQueries:
         Where attention is even, the longest examples get most: what equal attention to all tokens would give.
         """
         return metrics.example_sums(self._shown, self.attention.lengths)
+
+    @cached_property
+    def all_shares(self) -> tuple[Tensor, Tensor]:
+        """What each part of the prompt gets of the last token's attention, and if it were even, ``(B, L, K + 3)``."""
+        seen = self.in_context
+        assert seen.context_scores is not None
+        assert seen.context_visible is not None
+        parts, num_parts = self.attention.parts(seen.context_visible.shape[-1]), self.attention.num_parts
+        visible = seen.context_visible, seen.visible
+        return (
+            metrics.attention_shares(seen.context_scores, seen.scores, *visible, parts, num_parts),
+            metrics.even_shares(*visible, parts, num_parts),
+        )
+
+    @property
+    def shares(self) -> Shares:
+        """What the parts of the prompt get of the last token's attention in context."""
+        return Shares.parted(self.all_shares[0])
+
+    @property
+    def even_shares(self) -> Shares:
+        """What they would get if all visible tokens got the same."""
+        return Shares.parted(self.all_shares[1])
+
+    @cached_property
+    def right_label(self) -> tuple[Tensor, Tensor]:
+        """Share of demonstrations with the query's label in the attention to all, and if that were even, ``(B, L)``."""
+        assert self.attention.labels is not None
+        is_right = self.attention.labels == self.batch.labels[:, None]
+        paid, even = (metrics.share_of(is_right, of.demonstrations) for of in (self.shares, self.even_shares))
+        return paid, even
 
     @cached_property
     def all_orders(self) -> dict[str, Reordered]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEGEND = """Below a text its tokens, as the vocabulary names them; [special] ones so.
 A query's last token predicts the answer; measures look at the last one of all."""
-UNCOUNTED = "The start, separators, and what a layer's mask hides (windows) do not count."
+UNCOUNTED = "What a layer's mask hides (windows) does not count."
 
 
 def show_prompt(arguments: argparse.Namespace) -> int:

@@ -113,6 +113,7 @@ class Prompts:
         choices: Q, each query's own answers, if it has such.
         choice_texts: Q, likewise.
         content_free: queries without content; none unless scores are calibrated.
+        has_common_labels: whether a demonstration's label means what a query's does: that they have the same answer.
     """
 
     start: Tokens
@@ -128,6 +129,7 @@ class Prompts:
     choices: tuple[tuple[Tokens, ...], ...] = ()
     choice_texts: tuple[tuple[str, ...], ...] = ()
     content_free: tuple[Tokens, ...] = ()
+    has_common_labels: bool = True
 
     def answers_of(self, query: int) -> tuple[Tokens, ...]:
         """Return the answers to a query."""
@@ -295,6 +297,7 @@ def build_prompts(
         choices=choices,
         choice_texts=tuple(example.choices for example in queries) if choices else (),
         content_free=content_free,
+        has_common_labels=shown_task is task and not choices,
     )
 
 
@@ -370,9 +373,7 @@ def _start_tokens(tokenizer: "Tokenizer", choice: str) -> tuple[Tokens, tuple[st
     own = prompt_tokens.start_tokens(tokenizer, "auto") if choice == "always" else start
     if start == own:
         return start, ()
-    names = [
-        ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(tokens)))) or "nothing" for tokens in (start, own)
-    ]
+    names = [", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(each)))) or "nothing" for each in (start, own)]
     return start, (
         f"demonstrations.start_token=always: every prompt begins with {names[0]}; "
         f"the tokenizer itself begins with {names[1]} (auto)",

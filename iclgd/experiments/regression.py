@@ -18,11 +18,12 @@ from iclgd.experiments.regression_models import (
     by_name,
     learned_momenta,
     make_data,
+    models_by_prefix,
     reference_setting,
     trained_subjects,
-    write_weights,
 )
 from iclgd.experiments.regression_per_task import per_task
+from iclgd.experiments.weight_files import write_weights
 from iclgd.memory import check
 from iclgd.models.transformer import Transformer, TransformerConfig
 from iclgd.modules.regression import EvaluationConfig, RegressionModule, TrainingConfig, over_seeds
@@ -137,7 +138,7 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     summary = train_and_test(trainer, module, data, context.checkpoint)
     subjects = module.subjects(config.task)
     if directory is not None:
-        write_weights(directory, subjects)
+        write_weights(directory, models_by_prefix(subjects))
     learned = _all_seeds([learned_momenta(subject.transformer) for subject in subjects], module.seeds)
     return {**summary, **chosen, **learned, "train/steps_per_second": stopwatch.steps_per_second}
 

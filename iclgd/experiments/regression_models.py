@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
 from iclgd.analysis.learners import make_references
 from iclgd.analysis.references import Setting
 from iclgd.analysis.subject import Subject
 from iclgd.data.datamodules import RegressionDataModule
+from iclgd.experiments.weight_files import read_weights
 from iclgd.models.transformer import Transformer
-from iclgd.tracking.run_directory import WEIGHTS, RunDirectory, RunDirectoryError
+from iclgd.tracking.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from iclgd.experiments.regression import Config
@@ -46,20 +45,6 @@ def reference_setting(config: "Config", data: RegressionDataModule, seed: int, i
     )
 
 
-def write_weights(directory: RunDirectory, subjects: Sequence[Subject]) -> None:
-    """Write all weights as ``MODEL.PARAMETER``, of several seeds as ``seed_S/MODEL.PARAMETER``.
-
-    Raises:
-        OSError: if they cannot be written.
-    """
-    weights = {
-        prefix + key: value.detach().cpu().contiguous()
-        for prefix, model in _models(subjects).items()
-        for key, value in model.state_dict().items()
-    }
-    directory.write_bytes(WEIGHTS, save(weights))
-
-
 def trained_subjects(config: "Config", directory: RunDirectory) -> list[Subject]:
     """Return each seed's models on the CPU with the weights in a run's directory; nothing is trained or tuned again.
 
@@ -70,7 +55,7 @@ def trained_subjects(config: "Config", directory: RunDirectory) -> list[Subject]
     Raises:
         RunDirectoryError: if the weights are missing or damaged, or not of such models.
     """
-    weights, data = _read(directory), make_data(config)
+    data = make_data(config)
     subjects = [
         Subject(
             seed,
@@ -80,20 +65,7 @@ def trained_subjects(config: "Config", directory: RunDirectory) -> list[Subject]
         )
         for seed in data.seeds
     ]
-    for prefix, model in _models(subjects).items():
-        own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-        if not model.state_dict():  # a learner without weights
-            continue
-        if not own:
-            raise RunDirectoryError(f"{directory.path / WEIGHTS}: has no weights of {prefix.rstrip('.')}")
-        try:
-            # Copied into the tensors that are there: how weights lie in memory has a say in the last bit of their
-            # products.
-            model.to(next(iter(own.values())).dtype).load_state_dict(own)
-        except RuntimeError:
-            raise RunDirectoryError(
-                f"{directory.path / WEIGHTS}: {prefix.rstrip('.')} is not what {directory.config_path.name} describes"
-            ) from None
+    read_weights(directory, models_by_prefix(subjects))
     return subjects
 
 
@@ -115,23 +87,11 @@ def by_name(subjects: Sequence[Subject]) -> dict[str, nn.Module]:
     }
 
 
-def _read(directory: RunDirectory) -> dict[str, Tensor]:
-    path = directory.path / WEIGHTS
-    wrong = directory.problem_with(WEIGHTS) if path.exists() else "missing"
-    try:
-        weights = load_file(path) if wrong is None else {}
-    except (OSError, SafetensorError) as error:
-        wrong = f"cannot be read ({error})"
-    if wrong is not None:
-        raise RunDirectoryError(f"{path}: {wrong}; try: iclgd resume {directory.path}")
-    return weights
-
-
 def _of(subject: Subject) -> dict[str, nn.Module]:
     return {"transformer": subject.transformer, **subject.references}
 
 
-def _models(subjects: Sequence[Subject]) -> dict[str, nn.Module]:
+def models_by_prefix(subjects: Sequence[Subject]) -> dict[str, nn.Module]:
     """Return all models by what their weights' names begin with."""
     return {
         (f"seed_{subject.seed}/" if len(subjects) > 1 else "") + f"{name}.": model

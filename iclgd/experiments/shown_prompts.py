@@ -15,7 +15,7 @@ from iclgd.data.text import TextExample
 from iclgd.data.text_datamodule import answer_at
 from iclgd.experiments import text
 from iclgd.experiments.asking import note_on_overlong
-from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
+from iclgd.measures import CALIBRATION, LABELS, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.models.loading import load_tokenizer, longest_sequence
 
 
@@ -72,7 +72,7 @@ class ShownPrompts:
             query's last one.
         answers: each follows every setting's sequence, and is scored by the mean log-probability of its tokens.
         finetuning: the sequence of each step; the loss is that of all its tokens but the first.
-        tokens: the positions in ``settings`` that count as ``last``, ``query`` and ``demonstrations``.
+        tokens: the positions in ``settings`` that count as ``last``, ``query``, ``demonstrations`` and the rest.
         measures: on which of these, and of ``answers``, each measure rests.
     """
 
@@ -145,19 +145,21 @@ def shown_prompts(config: text.Config, query: int, draw: int = 0) -> ShownPrompt
         measures={
             name: tuple(kind for kind in TOKENS if kind in entry.tokens)
             for name, entry in TEXT_METRICS.items()
-            if entry.needs in _had(config)
+            if entry.needs in _had(config, prompts)
         },
     )
 
 
-def _had(config: text.Config) -> list[str]:
+def _had(config: text.Config, prompts: Prompts) -> list[str]:
     """Return what measures can need that a run of the config has."""
-    return ["", *[ORDERS] * (config.demonstrations.num_orders > 1), *[CALIBRATION] * config.evaluation.calibrate]
+    orders, calibration = [ORDERS] * (config.demonstrations.num_orders > 1), [CALIBRATION] * config.evaluation.calibrate
+    return ["", *orders, *calibration, *[LABELS] * prompts.has_common_labels]
 
 
 def _counting(query: Tokens, start: int, demonstrations: Sequence[int]) -> dict[str, tuple[int, ...]]:
     own = tuple(range(start, start + len(query)))
-    return {"last": own[-1:], "query": own, "demonstrations": tuple(demonstrations)}
+    others = tuple(place for place in range(start) if place not in set(demonstrations))
+    return {"last": own[-1:], "query": own, "demonstrations": tuple(demonstrations), "start and separators": others}
 
 
 class _Reader:

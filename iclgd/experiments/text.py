@@ -14,13 +14,14 @@ from iclgd.data.prompts import DemonstrationsConfig
 from iclgd.data.text import TextExample, TextTask, TextTaskConfig, choose_queries, load_examples, load_task, task_path
 from iclgd.data.text_datamodule import TextDataModule
 from iclgd.experiments.asking import asking_trainer, check_asking, check_tokens, costs, notes_on_overlong
-from iclgd.experiments.protocol import Experiment, RunContext
-from iclgd.measures import CONTROLS, TEXT_METRICS
+from iclgd.experiments.protocol import Experiment, Record, RunContext
+from iclgd.measures import CONTROLS, TEXT_METRICS, TO_DEMONSTRATIONS
 from iclgd.models.language import LanguageModel, LanguageModelError
 from iclgd.models.loading import LanguageModelConfig, load_language_model, load_tokenizer
 from iclgd.modules.dual_form import Comparison, DualFormModule
 from iclgd.modules.rate_search import RateSearch, RateSearchData
 from iclgd.modules.similarities import EvaluationConfig
+from iclgd.report.attention_figures import attention_to_demonstrations
 from iclgd.report.comparison_table import comparison_table
 from iclgd.report.figures import Draw
 from iclgd.report.order_figures import order
@@ -34,6 +35,7 @@ from iclgd.tracking.wandb import TrackingConfig
 
 FIGURES: dict[str, Draw] = {
     "similarity": similarity,
+    TO_DEMONSTRATIONS: attention_to_demonstrations,
     "accuracy": accuracy,
     "order": order,
     "learning_rate": learning_rate,
@@ -188,11 +190,18 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         trainer.test(module, data, verbose=False)
     if directory is not None:
         write_predictions(directory, prediction_rows(module.answered()))
+        for name, record in records(module).items():
+            directory.write_analysis(name, record, made_with={})
     found = search[0].results if search is not None else {}
     if config.task.overlong == "drop":
         found = {**found, "overlong_queries": float(num_overlong)}
     models = [item.model for item in module.comparisons]
     return {**module.results, **found, **costs(trainer, models, len(data.prompts[0].queries), module.seconds)}
+
+
+def records(module: DualFormModule) -> dict[str, Record]:
+    """Return what a run keeps beside its numbers and answers, as ``analysis/NAME.json``."""
+    return {TO_DEMONSTRATIONS: module.attention_record()}
 
 
 EXPERIMENT = Experiment(

@@ -12,16 +12,20 @@ Nothing here runs: those that build measures (:mod:`iclgd.modules`, :mod:`iclgd.
 from iclgd.measures.controls import CONTROLS, Control
 from iclgd.measures.ranges import range_of
 from iclgd.measures.regression import ALIGNMENTS, ERRORS, AlignmentMetric, ErrorMetric, Learned
-from iclgd.measures.text import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS, Panel, TextMetric
+from iclgd.measures.text import TEXT_METRICS, TO_DEMONSTRATIONS
+from iclgd.measures.text_entry import CALIBRATION, LABELS, ORDERS, SIMILARITY, TOKENS, Panel, TextMetric
 
 __all__ = [
     "ALIGNMENTS",
     "CALIBRATION",
     "CONTROLS",
     "ERRORS",
+    "LABELS",
     "ORDERS",
+    "SIMILARITY",
     "TEXT_METRICS",
     "TOKENS",
+    "TO_DEMONSTRATIONS",
     "AlignmentMetric",
     "Control",
     "ErrorMetric",

@@ -1,92 +1,16 @@
 """The measures of text runs, by summary name."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import iclgd
+from iclgd.measures.text_entry import CALIBRATION, LABELS, ORDERS, Panel, TextMetric
 
-if TYPE_CHECKING:  # a report reads the entries, and has no use for models, nor seconds for torch
-    from torch import Tensor
+if TYPE_CHECKING:
     from torchmetrics import Metric
-
-    from iclgd.analysis.seen_queries import SeenQueries
 
 NUM_TOP_TOKENS, NUM_TOP_EXAMPLES = 100, 5  # as published
 NUM_NEXT_TOKENS = 10  # likewise
-
-# Which tokens there are, of the three settings' prompts, for a measure to rest on.
-TOKENS = {
-    "answers": "the answers' own, after the query",
-    "last": "the query's last one",
-    "query": "the query's own",
-    "demonstrations": "the demonstrations' own, in the context and in the steps of finetuning",
-}
-
-# What a measure may need, beyond the three settings.
-ORDERS, CALIBRATION = "orders", "calibration"
-NEEDS = {
-    ORDERS: "several orders of the demonstrations: demonstrations.num_orders",
-    CALIBRATION: "answers to queries without content: evaluation.calibrate",
-}
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Measures that share axes in the figure over layers; controls are shown of the first one.
-
-    Args:
-        title: what is compared.
-        axis: label of the y axis.
-        chance: what it is on average of two that have nothing to do with each other; ``None`` if that is not known.
-    """
-
-    title: str
-    axis: str
-    chance: float | None = None
-
-
-@dataclass(frozen=True)
-class TextMetric:
-    """A measure of how alike in-context learning and finetuning are, or of how well either does.
-
-    A mean over queries and layers (:class:`iclgd.metrics.QueryMean`) also has its summary numbers by layer; it, one of
-    the model as a whole (:class:`iclgd.metrics.ModelMean`), and a share of queries have 95% intervals.
-
-    Args:
-        metric: makes it for a model of so many layers.
-        inputs: what its ``update`` takes of a batch of queries.
-        group: of rows in the table, one after the other; the measure's own name if not said.
-        decimals: of an interval's ends in the table, at least; ``None`` for a count.
-        may_be_undefined: whether it is NaN by a stated rule, and nobody is to be warned of that.
-        panel: in which the figure shows it; ``None`` for none.
-        label: in the panel's legend.
-        baseline_of: the measure whose random baseline this is: drawn dotted, in its colour, with no label of its own.
-        within: the least and the largest value that there can be.
-        tokens: on which it rests, of ``TOKENS``; for ``iclgd show-prompt``.
-        needs: of ``NEEDS``, without what it is not made; nothing if not said.
-
-    Raises:
-        ValueError: if it needs what there is not.
-    """
-
-    metric: "Callable[[int], Metric]"
-    inputs: "Callable[[SeenQueries], tuple[Tensor | None, ...]]"
-    group: str = ""
-    decimals: int | None = 2
-    may_be_undefined: bool = False
-    panel: Panel | None = None
-    label: str = ""
-    baseline_of: str | None = None
-    within: tuple[float, float] = (-1.0, 1.0)
-    tokens: tuple[str, ...] = ()
-    needs: str = ""
-
-    def __post_init__(self) -> None:
-        if self.needs and self.needs not in NEEDS:
-            raise ValueError(f"needs must be one of {', '.join(NEEDS)}, or nothing; got {self.needs!r}")
-
 
 AOU = Panel("SimAOU: updates of attention outputs", "mean cosine", chance=0.0)
 AM = Panel("SimAM: in-context attention to the query's tokens", "mean cosine")
@@ -94,7 +18,12 @@ KENDALL = Panel("Kendall: order of attention to the demonstrations", "mean rank 
 UPDATES = Panel("Update similarity: effect on the query", "mean cosine", chance=0.0)
 OVERLAP = Panel(f"Next token: overlap of the {NUM_NEXT_TOKENS} most probable", "mean share")
 VARIATION = Panel("Next token: distance of distributions", "mean total variation")
+TO_DEMONSTRATIONS = "attention_to_demonstrations"  # a figure, and the record of which demonstration gets how much
+EVEN = "even attention"  # to all visible tokens
+TARGETS = Panel("Attention of the last token", "mean share", figure=TO_DEMONSTRATIONS, baseline=EVEN)
+OF_LABELS = Panel("Of the attention to demonstrations", "mean share", figure=TO_DEMONSTRATIONS, baseline=EVEN)
 SHARE = (0.0, 1.0)
+WHOLE_PROMPT = ("query", "demonstrations", "start and separators")
 
 
 # iclgd.metrics is imported, and torch with it, when a measure is built.
@@ -114,6 +43,10 @@ def _count(_num_layers: int) -> "Metric":
     from torchmetrics import SumMetric
 
     return SumMetric(nan_strategy="disable")
+
+
+def _share(num_layers: int) -> "Metric":
+    return iclgd.metrics.AttentionShare(num_layers)
 
 
 def _top_tokens(num_layers: int) -> "Metric":
@@ -306,6 +239,69 @@ TEXT_METRICS: dict[str, TextMetric] = {
         panel=UPDATES,
         label=r"$\Delta W_\mathrm{ICL}\,q$ with $\Delta W_\mathrm{FT}\,q$",
         tokens=("demonstrations", "query"),
+    ),
+    "attention_demonstrations": TextMetric(
+        _share,
+        lambda seen: (seen.shares.demonstrations.sum(-1),),
+        "attention",
+        panel=TARGETS,
+        label="to the demonstrations",
+        within=SHARE,
+        tokens=WHOLE_PROMPT,
+    ),
+    "attention_demonstrations_even": TextMetric(
+        _share,
+        lambda seen: (seen.even_shares.demonstrations.sum(-1),),
+        "attention",
+        panel=TARGETS,
+        baseline_of="attention_demonstrations",
+        within=SHARE,
+        tokens=WHOLE_PROMPT,
+    ),
+    "attention_query": TextMetric(
+        _share,
+        lambda seen: (seen.shares.query,),
+        "attention",
+        panel=TARGETS,
+        label="to the query itself",
+        within=SHARE,
+        tokens=WHOLE_PROMPT,
+    ),
+    "attention_start": TextMetric(
+        _share,
+        lambda seen: (seen.shares.start,),
+        "attention",
+        panel=TARGETS,
+        label="to the start",
+        within=SHARE,
+        tokens=WHOLE_PROMPT,
+    ),
+    "attention_right_label": TextMetric(
+        _share,
+        lambda seen: seen.right_label[:1],
+        "attention",
+        panel=OF_LABELS,
+        label="to those with the query's label",
+        within=SHARE,
+        tokens=WHOLE_PROMPT,
+        needs=LABELS,
+    ),
+    "attention_right_label_even": TextMetric(
+        _share,
+        lambda seen: seen.right_label[1:],
+        "attention",
+        panel=OF_LABELS,
+        baseline_of="attention_right_label",
+        within=SHARE,
+        tokens=WHOLE_PROMPT,
+        needs=LABELS,
+    ),
+    "attention_right_label_gain": TextMetric(
+        _share,
+        lambda seen: (seen.right_label[0] - seen.right_label[1],),
+        "attention",
+        tokens=WHOLE_PROMPT,
+        needs=LABELS,
     ),
     "next_token_overlap": TextMetric(
         _overlap,

@@ -30,6 +30,7 @@ from iclgd.metrics.next_token_metrics import NextTokenOverlap, TotalVariation
 from iclgd.metrics.order import order_flips, order_sensitivity
 from iclgd.metrics.order_metrics import OrderFlips, OrderSensitivity
 from iclgd.metrics.positions import PositionSummary, draw_prompts, summarize_positions
+from iclgd.metrics.prompt_attention import AttentionShare, PromptAttention, attention_shares, even_shares, share_of
 from iclgd.metrics.random_baselines import random_scores, random_updates
 from iclgd.metrics.rank import demonstration_attention, example_sums, finetuned_scores, kendall_tau, top_k_recall
 from iclgd.metrics.rank_metrics import Kendall, TopKRecall
@@ -38,6 +39,7 @@ from iclgd.metrics.similarity_metrics import RandomSimAOU, SimAM, SimAMDelta, Si
 
 __all__ = [
     "Accuracy",
+    "AttentionShare",
     "Bootstrap",
     "Copying",
     "HalfMeanSquaredError",
@@ -49,6 +51,7 @@ __all__ = [
     "OrderSensitivity",
     "PositionSummary",
     "PredictionL2",
+    "PromptAttention",
     "QueryMean",
     "RandomSimAOU",
     "Rec2FTP",
@@ -62,12 +65,14 @@ __all__ = [
     "TotalVariation",
     "UpdateSimilarity",
     "WilsonInterval",
+    "attention_shares",
     "bootstrap_weights",
     "cosine",
     "crossed_mean_interval",
     "crossed_share_interval",
     "demonstration_attention",
     "draw_prompts",
+    "even_shares",
     "example_sums",
     "finetuned_scores",
     "kendall_tau",
@@ -78,6 +83,7 @@ __all__ = [
     "random_scores",
     "random_sim_aou",
     "random_updates",
+    "share_of",
     "sim_am",
     "sim_am_delta",
     "sim_aou",

@@ -79,6 +79,18 @@ class OneDNNConv1D(Conv1D):  # type: ignore[misc]  # transformers is not checked
 FASTER: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: OneDNNLinear, Conv1D: OneDNNConv1D}
 
 
+def use_onednn(model: nn.Module, fewest_weights: int = FEWEST_WEIGHTS) -> None:
+    """Let a model's large linear maps be oneDNN's for good, where that can be: of one that is ours, and learns.
+
+    Args:
+        model: with any modules; its weights and their names stay.
+        fewest_weights: of a map; of one for many tokens fewer than by default pay.
+    """
+    for module in model.modules() if has_onednn() else ():
+        if type(module) in FASTER and module.weight.numel() >= fewest_weights:  # type: ignore[operator]
+            module.__class__ = FASTER[type(module)]
+
+
 def _is_for_onednn(inputs: Tensor, weight: Tensor) -> bool:
     is_single = inputs.dtype == weight.dtype == torch.float32
     return is_single and inputs.device.type == "cpu" and not torch.is_autocast_enabled("cpu")

@@ -9,8 +9,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from iclgd import checks
+from iclgd.models.language_mesa import MesaConfig, add_mesa
 from iclgd.models.momentum import ATTENTIONS, MomentumConfig, add_momentum
 from iclgd.vendors.transformers import gpt2_positions, gpt2_queries_and_keys
+
+TRAINED_ATTENTIONS = {
+    **ATTENTIONS,
+    "mesa": "least squares of the values on the keys so far, von Oswald et al. 2023b",
+}
 
 
 @dataclass(frozen=True)
@@ -32,18 +38,21 @@ class GPTConfig:
     init_scale: float = 0.07
     """Standard deviation of the first weights; GPT-2's own 0.02 suits wider models."""
     attention: str = "softmax"
-    """What layers attend with: softmax, or momentum, which adds a decayed sum of the values before."""
+    """What layers attend with: softmax; momentum, which adds a decayed sum of the values before; or the mesa layer."""
     momentum: float = 0.9
     """With attention=momentum: eta, from 0 to below 1."""
     learn_momentum: bool = False
     """With attention=momentum: whether each head learns its own eta, beginning with model.momentum."""
+    mesa_strength: float = 1.0
+    """With attention=mesa: lambda with which heads begin, the larger the closer they fit the context."""
 
     def __post_init__(self) -> None:
         checks.at_least(1, "model", self, "num_layers", most=1000)
         checks.at_least(1, "model", self, "num_heads", "hidden_size", "context_length")
         checks.positive("model", self, "init_scale")
-        checks.one_of(ATTENTIONS, "model", self, "attention")
+        checks.one_of(TRAINED_ATTENTIONS, "model", self, "attention")
         MomentumConfig(self.momentum, self.learn_momentum)
+        MesaConfig(self.mesa_strength)
         if self.learn_momentum and self.attention != "momentum":
             raise ValueError("model.learn_momentum=true needs model.attention=momentum")
         for divisor in (self.num_heads, 2):
@@ -93,6 +102,8 @@ def build_gpt(config: GPTConfig, vocabulary_size: int, generator: torch.Generato
             key.copy_(query)
     if config.attention == "momentum":
         add_momentum(model, MomentumConfig(config.momentum, config.learn_momentum))
+    if config.attention == "mesa":
+        add_mesa(model, MesaConfig(config.mesa_strength))
     return model
 
 

@@ -31,6 +31,7 @@ from iclgd.models.language import (
     with_random_weights,
     wrap,
 )
+from iclgd.models.language_mesa import add_mesa, mesa_config
 from iclgd.models.model_files import EMBEDDED, GGUF, ModelFiles, locate, not_loaded, silence
 from iclgd.models.momentum import (
     ATTENTIONS,
@@ -130,13 +131,19 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
     if type(shape) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(shape) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise LanguageModelError(f"model.name: {config.name} is no causal language model, but {shape.model_type}")
     try:
-        own = momentum_config(shape)
+        own, mesa = momentum_config(shape), mesa_config(shape)
         missing: list[str] = []
         if config.untrained:
             model = with_random_weights(lambda: _loader(shape).from_config(shape, dtype=torch.float32), seed)
             model.to(shape.dtype or torch.float32 if config.dtype == "auto" else DTYPES[config.dtype])
+            if mesa is not None:
+                add_mesa(model, mesa)
         else:
-            kind = _loader(shape) if own is None else WithParts(_loader(shape), shape, lambda it: add_momentum(it, own))
+            kind = _loader(shape)
+            if mesa is not None:
+                kind = WithParts(kind, shape, lambda it: add_mesa(it, mesa))
+            elif own is not None:
+                kind = WithParts(kind, shape, lambda it: add_momentum(it, own))
             if config.placement is not None:
                 where["device_map"] = config.placement
             if config.quantization is not None:
@@ -151,6 +158,11 @@ def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel
             missing = sorted(found["missing_keys"])
     except Exception as error:  # as for its config
         raise LanguageModelError(not_loaded("model", config.name, error, "model.name")) from None
+    if mesa is not None and config.attention is not None:
+        raise LanguageModelError(
+            f"model.attention must be null with model.name={config.name}, whose layers are mesa layers; "
+            f"got {config.attention!r}"
+        )
     _set_attention(model, config, own)
     if missing:  # transformers would make up random weights
         raise LanguageModelError(f"model.name: the weights in {config.name} lack {missing[0]} ({len(missing)} in all)")

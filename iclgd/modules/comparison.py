@@ -17,7 +17,7 @@ from iclgd.analysis.watching import make_watchable
 from iclgd.data.orders import Order, reordered
 from iclgd.data.prompts import Prompts
 from iclgd.data.text_datamodule import QueryBatch, query_batches
-from iclgd.measures import CALIBRATION, ORDERS
+from iclgd.measures import CALIBRATION, LABELS, ORDERS
 from iclgd.metrics import Resampling
 from iclgd.models.faster_modules import Faster
 from iclgd.models.language import LanguageModel
@@ -81,7 +81,9 @@ class ComparisonState:
         make_watchable(self.model)
         self.faster = Faster(self.model.model)
         extras = [ORDERS] * bool(comparison.orders) + [CALIBRATION] * bool(self.prompts.content_free)
-        self.similarities = Similarities(self.model.num_layers, resampling, random_updates, extras)
+        extras += [LABELS] * self.prompts.has_common_labels
+        num_shown = len(self.prompts.demonstrations)
+        self.similarities = Similarities(self.model.num_layers, resampling, random_updates, extras, num_shown)
         self.orders = [OtherOrder(self.model, reordered(self.prompts, order)) for order in comparison.orders]
         self.loss: Callable[[Tensor], Tensor] = make_loss(self.model, method)
         self.training_queries: list[list[Tensor]] = []
@@ -124,7 +126,8 @@ class ComparisonState:
         ]
         lengths = [len(demonstration) for demonstration in prompts.demonstrations]
         where = torch.tensor(prompts.demonstration_positions, device=device)
-        self.attention = FinetuningAttention(torch.stack(layers), where, lengths)
+        labels = torch.tensor(prompts.demonstration_labels, device=device) if prompts.has_common_labels else None
+        self.attention = FinetuningAttention(torch.stack(layers), where, lengths, labels)
         self.training_queries = []
         with self.faster.applied():
             self.context = run_context(self.model, prompts.context)

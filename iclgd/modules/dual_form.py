@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,6 +13,7 @@ from iclgd.analysis.answers import Answered, Answers, CollectedAnswers, Place
 from iclgd.analysis.finetune import FinetuneConfig
 from iclgd.analysis.observe import Observation
 from iclgd.analysis.query_values import QueryValues, gather_queries
+from iclgd.analysis.seen_queries import Shares
 from iclgd.data.text_datamodule import Demonstration, QueryBatch
 from iclgd.metrics import Resampling
 from iclgd.modules.comparison import Comparison as Comparison
@@ -23,13 +25,16 @@ from iclgd.modules.similarities import EvaluationConfig
 from iclgd.runtime.recording import wait_for
 from iclgd.terminal import say
 
+DIGITS = 5  # of a share of attention
+
 
 class DualFormModule(LightningModule):
     """In-context learning against finetuning, Dai et al. 2023, with the controls of Deutch et al. 2024.
 
     ``fit`` takes each demonstration once, in order. It is the same on all processes: nothing is averaged. ``test``
     sees each query zero-shot, after the demonstrations and with the finetuned weights; queries may be divided among
-    processes. After testing, ``results`` has the summary, and :meth:`answered` every query's answer in every setting.
+    processes. After testing, ``results`` has the summary, :meth:`answered` every query's answer in every setting, and
+    :meth:`attention_record` where attention goes.
     Logs ``finetune/loss``, each demonstration's before its step; of several draws their mean.
 
     Of several draws of demonstrations the summary has means, and each draw's own numbers below ``draw_00/``. All draws'
@@ -67,6 +72,7 @@ class DualFormModule(LightningModule):
         self.collected = CollectedAnswers()
         self.answers: dict[Place, Answers] = {}
         self.values: dict[int, QueryValues] = {}  # of each comparison, by its index
+        self.attention: list[tuple[Shares, Shares]] = []  # of each comparison, and if it were even
         self.seconds = 0.0
 
     def configure_optimizers(self) -> None:
@@ -129,6 +135,7 @@ class DualFormModule(LightningModule):
         self.answers = self.collected.gathered(num_processes)
         values = {index: item.values for index, item in enumerate(self.comparisons)}
         self.values = {index: QueryValues(*each) for index, each in gather_queries(values, num_processes).items()}
+        self.attention = [item.similarities.attention_to_parts() for item in self.comparisons]
         self.results = self._summary([item.similarities.results() for item in self.comparisons])
         if self.selection is not None:
             self.results |= self.selection.results()
@@ -139,6 +146,21 @@ class DualFormModule(LightningModule):
                 if (failure := first_failure(total)) is not None:
                     self._warn(item, f"scores {setting}", failure)
         self.seconds += time.perf_counter() - self._started
+
+    def attention_record(self) -> dict[str, Any]:
+        """Return to which demonstration the last token's attention goes in context, as plain numbers.
+
+        ``draws`` has an entry for each draw, with the ``labels`` of its demonstrations (numbers of answers; ``None``
+        where each has its own) and ``attention`` and ``even`` (to all visible tokens), means over queries: in each
+        layer the share of the ``start``, the ``separators``, each of the ``demonstrations`` and the ``query``.
+        """
+        draws = []
+        for item, shares in zip(self.comparisons, self.attention, strict=True):
+            if not item.comparison.name:
+                labels = list(item.prompts.demonstration_labels) if item.prompts.has_common_labels else None
+                paid, even = ({name: _rounded(each) for name, each in of._asdict().items()} for of in shares)
+                draws.append({"labels": labels, "attention": paid, "even": even})
+        return {"draws": draws}
 
     def answered(self) -> list[Answered]:
         """Return what each comparison was asked and answered, with its likenesses query by query."""
@@ -175,3 +197,10 @@ class DualFormModule(LightningModule):
             of, prefix = item.comparison, item.comparison.prefix
             where = (of_draw(of.draw, prefix) if self.num_draws > 1 else prefix).replace("/", ": ")
             say(f"warning: {where}{what}: not finite {failure}; what rests on it is nan")
+
+
+def _rounded(shares: Tensor) -> Any:
+    """Return shares as lists of plain numbers; ``None`` where they are not finite."""
+    if shares.dim() > 1:
+        return [_rounded(each) for each in shares]
+    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in shares.tolist()]

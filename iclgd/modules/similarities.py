@@ -10,11 +10,11 @@ from torchmetrics import Metric
 from iclgd import checks
 from iclgd.analysis.observe import Observation
 from iclgd.analysis.query_values import QueryValues
+from iclgd.analysis.seen_queries import NUM_OTHER_PARTS, Reordered, SeenQueries, Shares
 from iclgd.analysis.seen_queries import FinetuningAttention as FinetuningAttention
-from iclgd.analysis.seen_queries import Reordered, SeenQueries
 from iclgd.data.text_datamodule import PLACES, QueryBatch
 from iclgd.measures import CONTROLS, TEXT_METRICS
-from iclgd.metrics import Bootstrap, QueryMean, Resampling, WilsonInterval
+from iclgd.metrics import Bootstrap, PromptAttention, QueryMean, Resampling, WilsonInterval
 from iclgd.metrics.accuracy import Share
 from iclgd.metrics.mean import Interval
 
@@ -65,10 +65,16 @@ class Similarities(nn.Module):
         resampling: of the bootstrap, shared by all comparisons; its seed is that of the random baselines too.
         random_updates: one of ``RANDOM_UPDATES``.
         extras: what there is beyond the three settings, for measures that need it, such as ``ORDERS``.
+        num_demonstrations: each of which has its share of attention; ``None``: that is not kept.
     """
 
     def __init__(
-        self, num_layers: int, resampling: Resampling, random_updates: str, extras: Collection[str] = ()
+        self,
+        num_layers: int,
+        resampling: Resampling,
+        random_updates: str,
+        extras: Collection[str] = (),
+        num_demonstrations: int | None = None,
     ) -> None:
         super().__init__()
         self.num_replicates, self.seed, self.random_updates = resampling.num_replicates, resampling.seed, random_updates
@@ -78,6 +84,9 @@ class Similarities(nn.Module):
                 for name, entry in TEXT_METRICS.items()
                 if entry.needs in ("", *extras)
             }
+        )
+        self.attention = (
+            None if num_demonstrations is None else PromptAttention(num_layers, num_demonstrations + NUM_OTHER_PARTS)
         )
 
     def update(
@@ -103,6 +112,8 @@ class Similarities(nn.Module):
                 metric.update(*arguments, indices=batch.indices)
             else:
                 metric.update(*arguments)
+        if self.attention is not None:
+            self.attention.update(*seen.all_shares)
         means = [self.metrics[name] for name in self.means]
         terms, counts = (torch.stack([getattr(mean, name) for mean in means], 1) for name in ("terms", "counts"))
         return QueryValues(batch.indices, terms, counts)
@@ -116,6 +127,15 @@ class Similarities(nn.Module):
     def likenesses(self) -> list[str]:
         """Return those of them that every query has, as a mean over layers."""
         return [name for name, metric in self.metrics.items() if isinstance(metric, Bootstrap)]
+
+    def attention_to_parts(self) -> tuple[Shares, Shares]:
+        """Return what each part of the prompt gets of the last token's attention, and if that were even.
+
+        Means over queries, by layer; processes must call it together.
+        """
+        assert self.attention is not None
+        paid, even = self.attention.compute().cpu()
+        return Shares.parted(paid), Shares.parted(even)
 
     def results(self) -> dict[str, float]:
         """Return every number under its summary name; processes must call it together."""

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from iclgd.report.results import Array, Results, drawable
 from iclgd.report.style import BLACK, BLUE, COLUMN, PAGE, SKY, SMALL, legend_below
-from iclgd.report.verdicts import verdict_text
+from iclgd.report.verdicts import place_text, verdict_text
 
 NUM_LEARNERS, NUM_COLUMNS = 12, 2
 MOST_PANELS = 24  # more would make an image that no viewer shows
@@ -119,4 +119,4 @@ def verdicts_text(seeds: list[Seed]) -> str:
         return verdict_text(verdicts[0])
     (first, number), *rest = Counter(verdict["learner"] for verdict in verdicts).most_common()
     texts = [f"{first} in {number} of {len(verdicts)} seeds", *[f"{name} in {count}" for name, count in rest]]
-    return f"Layer {verdicts[0]['layer']}: {', '.join(texts)}."
+    return f"{place_text(verdicts[0])}: {', '.join(texts)}."

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +23,7 @@ FORMATS: dict[str, dict[str, None]] = {  # what would differ from one drawing to
     "pdf": {"CreationDate": None},
 }
 Draw = Callable[[Results], Figure | None]  # None: the run has nothing to show there
+F = TypeVar("F", bound=Figure | None)
 
 
 def draw_figures(
@@ -62,14 +64,19 @@ def draw_figures(
 
 def draw(drawing: Draw, results: Results) -> Figure | None:
     """Return a figure that shows itself in a notebook; ``None`` if there is nothing to show."""
-    with mpl.rc_context(STYLE), np.errstate(all="ignore"):  # a diverged run has figures, with gaps
-        figure = drawing(results)
+    figure = styled(lambda: drawing(results))
     if figure is not None:
         for axes in figure.axes:  # of ticks, which are made late: whoever saves the figure has another style
             axes.tick_params(which="both", labelsize=SMALL)
         # to a notebook matplotlib shows figures of pyplot's alone
         figure._repr_png_ = lambda: image(figure, "png")  # type: ignore[attr-defined]
     return figure
+
+
+def styled(drawing: Callable[[], F]) -> F:
+    """Return what is drawn in the style of all figures."""
+    with mpl.rc_context(STYLE), np.errstate(all="ignore"):  # a diverged run has figures, with gaps
+        return drawing()
 
 
 def titled(name: str, drawing: Draw, title: Callable[[Results, str], str]) -> Draw:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from iclgd.measures import CONTROLS, TEXT_METRICS, Panel
+from iclgd.measures import CONTROLS, SIMILARITY, TEXT_METRICS, Panel
 from iclgd.report.chance import at_random, most_frequent
 from iclgd.report.comparisons import (
     REC2FTP,
@@ -45,11 +46,15 @@ LETTERS_OF_A_ROW = 34  # of the measures' names above a panel
 HEIGHT = {True: 2.45, False: 2.9}  # of a panel: beside another, or alone
 
 
-def panels() -> dict[Panel, list[str]]:
-    """Return the panels of the figure, and the measures that have a label in each."""
+def panels(figure: str = SIMILARITY) -> dict[Panel, list[str]]:
+    """Return the panels of a figure over layers, and the measures that have a label in each.
+
+    Args:
+        figure: its name.
+    """
     found: dict[Panel, list[str]] = {}
     for name, entry in TEXT_METRICS.items():
-        if entry.panel is not None and entry.baseline_of is None:
+        if entry.panel is not None and entry.panel.figure == figure and entry.baseline_of is None:
             found.setdefault(entry.panel, []).append(name)
     return found
 
@@ -71,16 +76,22 @@ def similarity(results: Results) -> Figure | None:
     for axes in grid.ravel()[len(shown) :]:
         axes.remove()
     for axes, (panel, names) in zip(grid.flat, shown.items(), strict=False):
-        _panel(axes, panel, names, summary)
-    lines = [line for axes in figure.axes for line in axes.get_lines()]
-    handles = _shared_handles(summary, lines, has_chance=any(panel.chance is not None for panel in shown))
+        layer_panel(axes, panel, names, summary)
+    handles = shared_handles(summary, figure, shown)
     note = "controls: of each panel's first measure" if controls_of(summary) else ""
     legend_below(figure, handles, [str(each.get_label()) for each in handles], note, ncols=3 if is_wide else 2)
     return figure
 
 
-def _panel(axes: Axes, panel: Panel, names: list[str], summary: dict[str, float]) -> None:
-    """Draw measures, their random baselines, and the controls of the first measure."""
+def layer_panel(axes: Axes, panel: Panel, names: list[str], summary: dict[str, float]) -> None:
+    """Draw measures over layers, their baselines, and the controls of the first measure.
+
+    Args:
+        axes: where.
+        panel: of the measures.
+        names: of those with a label.
+        summary: has them, if the run does.
+    """
     labels = [TEXT_METRICS[name].label or name for name in names if by_layer(summary, name)]
     ncols = len(labels) if sum(map(len, labels)) <= LETTERS_OF_A_ROW else 2
     axes.set_title(panel.title, loc="left", pad=4 + 10 * -(-len(labels) // max(ncols, 1)))
@@ -149,15 +160,22 @@ def _with_interval(axes: Axes, place: float, found: Estimate, **style: Any) -> N
     axes.errorbar([place], [found.value], yerr=bar, elinewidth=1, capsize=2, **style)
 
 
-def _shared_handles(summary: dict[str, float], lines: list[Line2D], has_chance: bool) -> list[Line2D]:
-    """Return what the legend of the whole figure explains."""
+def shared_handles(summary: dict[str, float], figure: Figure, shown: Iterable[Panel]) -> list[Line2D]:
+    """Return what the legend of a whole figure explains.
+
+    Args:
+        summary: of the run.
+        figure: its panels over layers, as they are drawn.
+        shown: what these panels are.
+    """
     handles = [
         Line2D([], [], linewidth=1, markersize=4, label=CONTROLS[name].label, **CONTROLS[name].style)
         for name in controls_of(summary)
     ]
-    if any(line.get_linestyle() == RANDOM for line in lines):
-        handles.append(Line2D([], [], color=OTHER, linestyle=RANDOM, label="random baseline, its measure's colour"))
-    if has_chance:
+    if any(line.get_linestyle() == RANDOM for axes in figure.axes for line in axes.get_lines()):
+        for baseline in dict.fromkeys(panel.baseline for panel in shown):
+            handles.append(Line2D([], [], color=OTHER, linestyle=RANDOM, label=f"{baseline}, its measure's colour"))
+    if any(panel.chance is not None for panel in shown):
         handles.append(Line2D([], [], label="chance", **CHANCE))
     has_intervals = any(name.endswith("_low") for name in summary)
     label = "mean over layers" + ", 95% interval" * has_intervals

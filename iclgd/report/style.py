@@ -64,6 +64,7 @@ LABELS = {
     "gd_momentum": "GD with momentum",
     "interpolated": "mean of both weights",
     "mlp_gd": "MLP + gradient descent",
+    "dmmse": "dMMSE",
 }
 LINES = {"transformer": "-", "gd_plus_plus": "-.", "interpolated": ":"}  # all others are dashed: they may lie on these
 MORE_COLOURS = (PURPLE, SKY, BLACK, OTHER)  # for learners that have none of their own

@@ -74,7 +74,7 @@ def algorithm_table(record: dict[str, Any]) -> Table:
             alike = [verdict["nearest"], *verdict["indistinguishable"]]
             table.add_row(
                 *[str(found["seed"])] * has_seeds,
-                str(verdict["layer"]),
+                _place(verdict),
                 verdict["learner"],
                 interval(verdict),
                 f"{100 * relative_distance(verdict):.3g}%",
@@ -82,6 +82,11 @@ def algorithm_table(record: dict[str, Any]) -> Table:
                 _shortened([name for name in alike if name != verdict["learner"]]),
             )
     return table
+
+
+def _place(verdict: dict[str, Any]) -> str:
+    positions = verdict.get("positions")
+    return f"positions {', '.join(map(str, positions))}" if positions else str(verdict["layer"])
 
 
 def _shortened(names: list[str]) -> str:

@@ -93,11 +93,49 @@ def of_language_modeling(results: Results, figure: str) -> str:
         'embedded_model: 4 layers of width 128; 512 sequences; seed 0'
     """
     config = results.config
-    width, task = value_of(config, "model.hidden_size"), value_of(config, "task.name")
-    layers = [f"{text} of width {width}" for text in _counted(value_of(config, "model.num_layers"), "layer")]
-    parts = [*layers, *[f"{shortened(task)} task"] * bool(task)]
+    task = value_of(config, "task.name")
+    parts = [*_layers_of_width(config), *[f"{shortened(task)} task"] * bool(task)]
     sequences = _counted(value_of(config, "evaluation.num_sequences"), "sequence")
     return _joined(results.name, [*parts, *sequences, _seeds(results)])
+
+
+def of_functions(results: Results, figure: str) -> str:
+    """Describe a run on function classes.
+
+    Example:
+        >>> config = {"model": {"num_layers": 3, "hidden_size": 64}, "evaluation": {"num_prompts": 1280}, "seed": 0}
+        >>> config |= {"task": {"name": "sparse_linear", "input_dim": 20, "num_tasks": 0}}
+        >>> of_functions(Results(name="sparse", config=config), "error_by_position")
+        'sparse: 3 layers of width 64; sparse_linear functions, 20 inputs; 1,280 prompts; seed 0'
+    """
+    config = results.config
+    name, pool = value_of(config, "task.name"), value_of(config, "task.num_tasks")
+    functions = [f"{shortened(name)} functions"] if name else []
+    functions += _counted(value_of(config, "task.input_dim"), "input")
+    functions += [f"pool of {pool:,}"] if isinstance(pool, int) and pool else []
+    prompts = _counted(value_of(config, "evaluation.num_prompts"), "prompt")
+    return _joined(results.name, [*_layers_of_width(config), ", ".join(functions), *prompts, _seeds(results)])
+
+
+def of_sequences(results: Results, figure: str) -> str:
+    """Describe a run on sequences.
+
+    Example:
+        >>> config = {"model": {"num_layers": 2, "attention": "mesa"}, "task": {"name": "linear_system", "length": 50}}
+        >>> config |= {"evaluation": {"num_sequences": 1024}, "seed": 0}
+        >>> of_sequences(Results(name="mesa", config=config), "learning_curve")
+        'mesa: 2 mesa layers; linear system task, 50 steps; 1,024 sequences; seed 0'
+    """
+    config = results.config
+    made_with = results.made_with.get(figure, {})
+    number = made_with.get("num_sequences", value_of(config, "evaluation.num_sequences"))
+    name = value_of(config, "task.name")
+    task = [f"{shortened(name).replace('_', ' ')} task"] if name else []
+    task += _counted(value_of(config, "task.length"), "step")
+    layers = _layers(config)
+    if first := value_of(config, "model.first_attention"):
+        layers += f", the first {shortened(first)}"
+    return _joined(results.name, [layers, ", ".join(task), *_counted(number, "sequence"), _seeds(results)])
 
 
 def value_of(config: Mapping[str, Any], key: str) -> Any:
@@ -126,6 +164,11 @@ def _joined(name: str, parts: list[str]) -> str:
 
 def _counted(number: Any, one: str, many: str = "") -> list[str]:
     return [f"{number:,} {one if number == 1 else many or one + 's'}"] if isinstance(number, int) and number else []
+
+
+def _layers_of_width(config: Mapping[str, Any]) -> list[str]:
+    width = value_of(config, "model.hidden_size")
+    return [f"{text} of width {width}" for text in _counted(value_of(config, "model.num_layers"), "layer")]
 
 
 def _layers(config: Mapping[str, Any]) -> str:

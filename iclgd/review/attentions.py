@@ -102,7 +102,7 @@ def comparisons_of(settings: Sequence[Setting]) -> tuple[list[Comparison], list[
     kept = [
         ({key: value for key, value in each.config.items() if is_setting(key)}, each)
         for each in settings
-        if each.experiment == "language_modeling"
+        if each.experiment == "language_modeling" and each.config.get(KIND) != "mesa"  # which is no momentum
     ]
     for config, alike in by_setting(kept, (*OF_ATTENTION, LEARNING_RATE, *SEEDS)):
         by_label: dict[str, list[Setting]] = {}

@@ -1,7 +1,7 @@
 """The exact commands that repeat runs, and what was asked of them in a sentence: from their configs alone."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from iclgd import own_entries
 from iclgd.review.gather import ReviewedRun
@@ -54,9 +54,7 @@ def asked(runs: Sequence[ReviewedRun]) -> str:
         runs: of one section, at least one.
     """
     config = runs[0].config
-    make = {"regression": _regression, "text": _text, "few_shot": _few_shot, "language_modeling": _language}.get(
-        runs[0].experiment
-    )
+    make = QUESTIONS.get(runs[0].experiment)
     question = make(config) if make is not None else f"An experiment of the kind {shortened(runs[0].experiment)}"
     differ = [key for key in differing([run.config for run in runs]) if not key.startswith("tracking.")]
     if not differ:
@@ -106,5 +104,31 @@ def _language(config: Mapping[str, Value]) -> str:
     )
 
 
+def _sequences(config: Mapping[str, Value]) -> str:
+    return (
+        f"Does a transformer (layers: {_of(config, 'model.num_layers')}, attention: {_of(config, 'model.attention')}), "
+        f"trained for {_of(config, 'trainer.max_steps')} steps on sequences of {_of(config, 'task.name')}, predict "
+        "them as least squares on the steps so far does?"
+    )
+
+
 def _of(config: Mapping[str, Value], key: str) -> str:
     return shortened(value_text(config[key])) if key in config else "unknown"
+
+
+def _functions(config: Mapping[str, Value]) -> str:
+    shape = f"{_of(config, 'model.num_layers')} layers, width {_of(config, 'model.hidden_size')}"
+    return (
+        f"What does a transformer ({shape}), trained for {_of(config, 'trainer.max_steps')} steps on "
+        f"{_of(config, 'task.name')} functions of {_of(config, 'task.input_dim')} inputs, learn in its context?"
+    )
+
+
+QUESTIONS: dict[str, Callable[[Mapping[str, Value]], str]] = {
+    "regression": _regression,
+    "text": _text,
+    "few_shot": _few_shot,
+    "language_modeling": _language,
+    "functions": _functions,
+    "sequences": _sequences,
+}

@@ -21,6 +21,8 @@ Answer = Literal[
     "better in context",
     "worse in context",
     "not told from plain",
+    "yes",
+    "no",
     "reproduced",
     "not reproduced",
     "cannot say",

@@ -51,7 +51,7 @@ class ReviewedRun:
 
     @property
     def experiment(self) -> str:
-        """Return the kind of experiment: ``regression``, ``text``, ``few_shot``, ``language_modeling``."""
+        """Return the kind of experiment, such as ``regression`` or ``text``."""
         return self.record.experiment
 
     @property

@@ -42,17 +42,30 @@ HEADLINES: dict[str, tuple[str, ...]] = {
         "kendall",
         "kendall_random",
         "update_similarity",
+        "attention_demonstrations",
+        "attention_demonstrations_even",
+        "attention_right_label",
+        "attention_right_label_even",
     ),
     "few_shot": (),
     "language_modeling": ("val/loss", "val/perplexity", "val/label_loss"),
+    "functions": ("error/transformer",),
+    "sequences": ("loss/transformer", "loss/least_squares", "loss/delayed_least_squares", "loss/gd"),
 }
 KEY_NUMBERS: dict[str, tuple[str, ...]] = {  # of tables that have a row for each run or setting
     "regression": ("loss/transformer", "loss/gd", "loss/gd_plus_plus", "alignment/sensitivity_cosine"),
     "text": ("accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "sim_aou", "kendall", "rec2ftp"),
     "few_shot": ("accuracy/0_demonstrations", "accuracy/4_demonstrations", "accuracy/32_demonstrations"),
     "language_modeling": ("val/loss", "val/perplexity"),
+    "functions": ("error/transformer", "error/least_squares"),
+    "sequences": ("loss/transformer", "loss/least_squares", "loss/gd"),
 }
-OF_LANGUAGE = ("val/perplexity/", "accuracy/")  # begin more numbers of language models
+OF_LANGUAGE = ("val/perplexity/", "accuracy/")
+MORE = {  # what begins more headline numbers, whose names depend on the config
+    "few_shot": OF_LANGUAGE,
+    "language_modeling": OF_LANGUAGE,
+    "functions": ("error/", "new_functions/error/"),
+}
 ENDS = ("_low", "_high")  # of intervals
 MOST_OTHERS = 12  # numbers of an experiment that is not known here
 MOST_SETTINGS = 6  # that headline and verdicts have; a table has more
@@ -93,8 +106,8 @@ def names_of(setting: Setting) -> list[str]:
     there = list(dict.fromkeys(name for each in setting.repetitions for name in each.numbers))
     if (known := HEADLINES.get(setting.experiment)) is None:
         return [name for name in there if not any(part in name for part in PARTS)][:MOST_OTHERS]
-    of_numbers = setting.experiment in ("few_shot", "language_modeling")
-    more = [name for name in there if of_numbers and name.startswith(OF_LANGUAGE) and not name.endswith(ENDS)]
+    beginnings = MORE.get(setting.experiment, ())
+    more = [name for name in there if name.startswith(beginnings) and not name.endswith(ENDS) and name not in known]
     return [name for name in (*known, *sorted(more, key=by_numbers)) if name in there]
 
 

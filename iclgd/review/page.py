@@ -39,6 +39,8 @@ ANSWERS: dict[Answer, str] = {  # to classes of the style
     "better in context": "like",
     "worse in context": "unlike",
     "not told from plain": "control",
+    "yes": "like",
+    "no": "unlike",
     "reproduced": "like",
     "not reproduced": "unlike",
     "cannot say": "unknown",

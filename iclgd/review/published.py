@@ -17,6 +17,8 @@ DEUTCH = (
     "demonstrations, mean over layers, range over three draws"
 )
 PAPERS_MODEL = "KoboldAI/fairseq-dense-1.3B"  # of [Dai] and [Deutch], under the name that Hugging Face has it by
+PAPERS_PLACE = "first_answer"  # where the published code looks
+OTHER_PLACE = "similarities are those at the token that predicts the answer; the papers look at the answer, one later"
 PAPERS_TASKS = ("sst2", "sst5", "mr", "subj", "agnews", "cb")
 
 
@@ -162,14 +164,20 @@ def how_other(config: Mapping[str, Value]) -> str:
         'the model is another than that of the papers (GPT 1.3B)'
         >>> how_other({"experiment": "text", "model.name": "embedded", "task.name": "embedded"})
         'model and task are others than those of the papers (GPT 1.3B): see directions in them, not values'
+        >>> theirs = {"experiment": "text", "model.name": PAPERS_MODEL, "task.name": "cb"}
+        >>> how_other({**theirs, "evaluation.place": "prompt"})
+        'similarities are those at the token that predicts the answer; the papers look at the answer, one later'
     """
     if config.get("experiment") != "text":
         return ""
     is_model, is_task = config.get("model.name") == PAPERS_MODEL, config.get("task.name") in PAPERS_TASKS
-    if is_model and is_task:
-        return ""
-    if is_task:
-        return "the model is another than that of the papers (GPT 1.3B)"
-    if is_model:
-        return "the task is none of the papers'"
-    return "model and task are others than those of the papers (GPT 1.3B): see directions in them, not values"
+    said = []
+    if not is_model and not is_task:
+        said.append("model and task are others than those of the papers (GPT 1.3B): see directions in them, not values")
+    elif not is_model:
+        said.append("the model is another than that of the papers (GPT 1.3B)")
+    elif not is_task:
+        said.append("the task is none of the papers'")
+    if config.get("evaluation.place", PAPERS_PLACE) != PAPERS_PLACE:  # a run of another version may not have it
+        said.append(OTHER_PLACE)
+    return "; ".join(said)

@@ -32,7 +32,7 @@ WHICH_ALGORITHM = "which_algorithm"
 
 def regression_verdicts(setting: Setting) -> list[Verdict]:
     """Return a verdict for each reference that the transformers were compared with, and one of ``which_algorithm``."""
-    return [*(_likeness(setting, name) for name in references(setting)), *_nearest_learner(setting)]
+    return [*(_likeness(setting, name) for name in references(setting)), *learner_verdicts(setting)]
 
 
 def references(setting: Setting) -> list[str]:
@@ -162,8 +162,8 @@ def _baselines(setting: Setting) -> str:
     return f"; baselines: loss of {listed(texts)}, of the transformer {ours.value:.4g}."
 
 
-def _nearest_learner(setting: Setting) -> list[Verdict]:
-    """Return what ``which_algorithm`` says of the last layer, if any run has it."""
+def learner_verdicts(setting: Setting) -> list[Verdict]:
+    """Return what ``which_algorithm`` says of the last layer, or of all positions, if any run has it."""
     found = [each for run in setting.runs for each in _last_layers(run.analyses.get(WHICH_ALGORITHM))]
     if not found:
         return []

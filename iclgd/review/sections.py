@@ -12,10 +12,11 @@ from iclgd.review.few_shot_verdicts import few_shot_verdicts
 from iclgd.review.gather import ReviewedRun
 from iclgd.review.headline import headline
 from iclgd.review.language_verdicts import language_verdicts
-from iclgd.review.regression_verdicts import regression_verdicts
+from iclgd.review.regression_verdicts import learner_verdicts, regression_verdicts
 from iclgd.review.settings import Setting, settings_of
 from iclgd.review.surroundings import environment_of, other_versions
 from iclgd.review.tables import queries_table, runs_table, settings_table
+from iclgd.review.task_diversity import diversity_charts, diversity_verdicts
 from iclgd.review.text_tables import answers_table, controls_table, verdicts_over_tasks, verdicts_table
 from iclgd.review.text_verdicts import text_verdicts
 from iclgd.review.texts import counted, shortened
@@ -30,6 +31,7 @@ VERDICTS: dict[str, Callable[[Setting], list[Verdict]]] = {
     "text": text_verdicts,
     "few_shot": few_shot_verdicts,
     "language_modeling": language_verdicts,
+    "functions": learner_verdicts,
 }
 
 
@@ -60,10 +62,15 @@ def section_of(runs: Sequence[ReviewedRun], bases: Bases, over: Sequence[str] = 
         asked=asked(runs),
         verdicts=[
             *(each for comparison in comparisons for each in attention_verdicts(comparison)),
+            *diversity_verdicts(runs, over),
             *(of_tasks or [each for found in verdicts[:MOST_SETTINGS] for each in found] or [_none(runs)]),
         ],
         headline=wide_headline(settings) if is_wide else headline(settings),
-        charts=[*(each for comparison in comparisons for each in attention_charts(comparison)), *charts],
+        charts=[
+            *(each for comparison in comparisons for each in attention_charts(comparison)),
+            *diversity_charts(runs, over),
+            *charts,
+        ],
         tables=[
             *map(attention_table, comparisons),
             *_tables(settings, verdicts),

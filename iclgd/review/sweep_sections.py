@@ -17,6 +17,7 @@ from iclgd.review.sections import capped, section_of, verdicts_of
 from iclgd.review.settings import settings_of as settings_of_runs
 from iclgd.review.surroundings import environment_of, other_versions
 from iclgd.review.tables import queries_table, runs_table
+from iclgd.review.task_diversity import diversity_charts, diversity_verdicts
 from iclgd.review.texts import counted, shortened
 from iclgd.runs.bases import Bases
 from iclgd.sweeps.file.errors import SweepError
@@ -57,11 +58,16 @@ def sweep_section(sweep: ReviewedSweep, bases: Bases, over: Sequence[str]) -> Se
         asked=_asked(results, sweep.runs),
         verdicts=[
             *(each for comparison in comparisons for each in attention_verdicts(comparison)),
+            *diversity_verdicts(sweep.runs, over),
             best_verdict(results),
             *(each for setting in settings for each in verdicts_of(setting)),
         ],
         headline=headline(settings),
-        charts=[*(each for comparison in comparisons for each in attention_charts(comparison)), *charts],
+        charts=[
+            *(each for comparison in comparisons for each in attention_charts(comparison)),
+            *diversity_charts(sweep.runs, over),
+            *charts,
+        ],
         tables=[
             *map(attention_table, comparisons),
             _table(results, order),

@@ -324,21 +324,23 @@ def heat_map_panel(panel: HeatMap, width: int = WIDTH) -> Json:
         width: about how many pixels wide it will be.
     """
     values = [[_rounded(value) for value in row] for row in panel.values]
-    finite = [abs(value) for row in values for value in row if value is not None]
+    finite = [value for row in values for value in row if value is not None]
+    limit = max(map(abs, finite), default=1.0) or 1.0
+    lowest = -limit if min(finite, default=0.0) < 0 else 0.0  # what is never below 0 has no colour there
     rows, columns = ([short(name, LABEL) for name in names] for names in (panel.rows, panel.columns))
     return {
         "kind": "heat",
         "zoom": False,
         "title": short(panel.title, LABEL),
         "columns": ["row", "column", "value"],
-        "spec": _heat_spec(rows, columns, max(finite) or 1.0, width) if finite else None,
+        "spec": _heat_spec(rows, columns, (lowest, limit), width) if finite else None,
         "rows": rows,
         "names": columns,
         "values": values,
     }
 
 
-def _heat_spec(rows: Sequence[str], columns: Sequence[str], limit: float, width: int) -> Json:
+def _heat_spec(rows: Sequence[str], columns: Sequence[str], ends: tuple[float, float], width: int) -> Json:
     def side(field: str, names: Sequence[str]) -> Json:
         axis: Json = {"title": None, "labelOverlap": True, "labelAngle": 0, "domain": False, "ticks": False}
         if field == "c" and sum(map(len, names)) > MOST_LETTERS:
@@ -347,10 +349,11 @@ def _heat_spec(rows: Sequence[str], columns: Sequence[str], limit: float, width:
         axis["labelExpr"] = f"names.{field}[datum.value]"
         return {"field": field, "type": "ordinal", "axis": axis, "scale": {"padding": 0}}
 
+    domain = sorted({ends[0], 0.0, ends[1]})
     colour = {
         "field": "v",
         "type": "quantitative",
-        "scale": {"domain": [-limit, 0, limit], "range": [BLUE, WHITE, RED], "interpolate": "lab"},
+        "scale": {"domain": domain, "range": [BLUE, WHITE, RED][-len(domain) :], "interpolate": "lab"},
         "legend": {"orient": "bottom", "title": None, "gradientLength": 160, "format": ".3~g"},
     }
     hover = [

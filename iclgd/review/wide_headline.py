@@ -30,6 +30,10 @@ LABELS = {  # of columns, as many have to stand side by side
     "kendall": "Kendall",
     "kendall_random": "random",
     "update_similarity": "update similarity",
+    "attention_demonstrations": "attention to demonstrations",
+    "attention_demonstrations_even": "if even",
+    "attention_right_label": "of that to the right label",
+    "attention_right_label_even": "if even",
 }
 MOST_ROWS = 50  # settings
 RATE, NUMBER = "finetune.learning_rate", "demonstrations.num"  # which papers chose for a task

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from iclgd import shipped
 from iclgd.checks import InputError
+from iclgd.quick_imports import quick_imports
 from iclgd.runs.cache import read_cache, write_cache
 from iclgd.runs.records import RunRecord, Value, flat_config
 
@@ -64,12 +65,13 @@ class Bases:
             write_cache(CACHE, {"of": self._print, "bases": self._known})
 
     def _resolve(self, record: RunRecord) -> tuple[str, list[tuple[str, Any]]] | None:
-        from iclgd import config as configs
+        with quick_imports():
+            from iclgd import config as configs
 
-        try:
-            values = default_values(record.experiment, dict(_choices(record)))
-        except InputError:
-            return None
+            try:
+                values = default_values(record.experiment, dict(_choices(record)))
+            except InputError:
+                return None
         name = DEFAULTS
         if (path := self._shipped.get(record.config_name)) is not None:
             config = configs.load(path, may_lack=True)

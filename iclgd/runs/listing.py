@@ -17,6 +17,8 @@ HEADLINES = {
     "text": ("accuracy/zero_shot", "accuracy/in_context", "accuracy/finetuned", "rec2ftp", "sim_aou"),
     "few_shot": ("accuracy/0_demonstrations", "accuracy/4_demonstrations", "accuracy/32_demonstrations"),
     "language_modeling": ("val/loss", "val/perplexity"),
+    "functions": ("error/transformer", "error/least_squares"),
+    "sequences": ("loss/transformer", "loss/least_squares", "loss/gd"),
 }
 NUM_OTHERS = 3
 WIDE = 100  # columns of a terminal

@@ -7,7 +7,10 @@ import torch
 from iclgd.analysis.identities import IDENTITIES, TOLERANCE, Identity, largest_error
 from iclgd.models.gd_momentum import GradientDescentMomentum
 from iclgd.models.gd_plus_plus import GradientDescentPlusPlus
-from iclgd.models.learners import GradientDescent
+from iclgd.models.learners import GradientDescent, Ridge
+from iclgd.models.sequences.construction import gradient_descent_layer
+
+OF_THE_PAST = ("mesa", "mesa_construction", "dmmse")  # which know no regression problem's gradient step
 
 
 @pytest.mark.parametrize("identity", IDENTITIES, ids=lambda identity: identity.name)
@@ -18,7 +21,7 @@ def test_identities_hold(identity: Identity, seed: int) -> None:
 
 @pytest.mark.parametrize(
     "identity",
-    [i for i in IDENTITIES if i.name not in ("read_out", "gd_plus_plus", "momentum")],
+    [i for i in IDENTITIES if i.name not in ("read_out", "gd_plus_plus", "momentum", *OF_THE_PAST)],
     ids=lambda identity: identity.name,
 )
 def test_a_wrong_gradient_step_is_noticed(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +55,14 @@ def test_verify_prints_a_table(cli: Callable[..., tuple[int, str, str]]) -> None
     code, out, _ = cli("verify", "--seed", "3")
     assert code == 0
     assert all(identity.name in out for identity in IDENTITIES)
+
+
+@pytest.mark.parametrize("name", OF_THE_PAST)
+def test_what_learns_from_the_past_is_noticed_if_it_is_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, layer = Ridge.__call__, gradient_descent_layer
+    monkeypatch.setattr(Ridge, "__call__", lambda self, x, y, query: right(self, x, y, query) * (1 + 1e-8))
+    monkeypatch.setattr(
+        "iclgd.analysis.identities.gradient_descent_layer", lambda rate, initial: layer(rate * (1 + 1e-8), initial)
+    )
+    (identity,) = (each for each in IDENTITIES if each.name == name)
+    assert largest_error(identity) > TOLERANCE

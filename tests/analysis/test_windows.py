@@ -117,7 +117,7 @@ def prompts(lengths: list[int] = LENGTHS) -> Prompts:
         start=(0,),
         answers=((11,), (12,), (200,)),
         demonstrations=tuple(tuple(random_tokens(6 + k, seed=k + 70).tolist()) for k in range(4)),
-        demonstration_labels=(0,) * 4,
+        demonstration_labels=(0, 1, 2, 1),
         separator=(5,),
         queries=tuple(tuple(query) for query in queries),
         labels=tuple(index % 3 for index in range(len(queries))),
@@ -223,8 +223,10 @@ def test_where_no_demonstration_is_seen_the_measures_are_zero() -> None:
     results = run([Compared("", model_of("mistral", num_hidden_layers=1), shown)]).results
     names = ("kendall", "kendall_examples", "kendall_examples_length", "top_tokens", "top_examples")
     baselines = ("kendall_random", "kendall_examples_random", "top_tokens_random", "top_examples_random")
-    for name in (*names, *baselines, "update_similarity", "sim_aou", "sim_aou_random"):
+    attention = [f"attention_{of}{kind}" for of in ("demonstrations", "right_label") for kind in ("", "_even")]
+    for name in (*names, *baselines, *attention, "update_similarity", "sim_aou", "sim_aou_random"):
         assert results[name] == 0, name
+    assert results["attention_query"] == pytest.approx(1)
     assert results["sim_am"] > 0.1
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+_FENCE = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def name_of(page: Path) -> str:
@@ -16,7 +17,12 @@ def name_of(page: Path) -> str:
 
 def blocks(page: Path, language: str = "") -> list[str]:
     """Return the fenced blocks that say they are of a language, or of none: commands, and what they print."""
-    return [text for kind, text in _FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+    return [text for kind, _, text in _FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def titled_blocks(page: Path) -> dict[str, str]:
+    """Return the fenced blocks that have a title: files, as a reader would write them."""
+    return {title: text for _, title, text in _FENCE.findall(page.read_text(encoding="utf-8")) if title}
 
 
 def prose(page: Path) -> str:

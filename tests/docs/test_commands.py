@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -12,9 +13,10 @@ import pytest
 from iclgd import config as configs
 from iclgd import own_entries
 from iclgd.data.text import load_task
-from iclgd.experiments.analyses import ANALYSES
+from iclgd.reproduce import paper
 from tests.conftest import ROOT
-from tests.docs.pages import PAGES, blocks, name_of, spans
+from tests.docs.pages import PAGES, TUTORIALS, blocks, name_of, spans
+from tests.docs.test_tutorials import must_be_elsewhere
 from tests.test_experiment import Cli
 
 PROGRAMS = ("iclgd", ".venv/bin/iclgd", "make", "srun", "torchrun")  # the last two start processes of ours
@@ -35,6 +37,9 @@ BASES = [  # configs that have, together, every group and every choice of one
     *(ROOT / "configs" / "regression" / name for name in ("one_layer.yaml", "sine.yaml")),
     *(ROOT / "configs" / path for path in ("text/embedded.yaml", "few_shot/few_shot.yaml")),
     *(ROOT / "configs" / "language_modeling").glob("*.yaml"),
+    *(ROOT / "configs" / "functions").glob("*.yaml"),
+    *(ROOT / "configs" / "sequences" / f"{name}.yaml" for name in ("contracting_system_linear", "linear_system_mesa")),
+    ROOT / "configs" / "sequences" / "nonlinear_system_softmax.yaml",
 ]
 GROUPS = ("analysis", "demonstrations", "evaluation", "finetune", "model", "task", "tracking", "trainer", "training")
 KEY = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.[a-z_]+)+")
@@ -58,7 +63,13 @@ def _meant(word: str, meant: Mapping[str, str]) -> str:
     return f"{name}{equals}{meant.get(value, value)}"
 
 
-ALL = {" ".join(command): command for page in PAGES for command in commands(page)}
+# Those of tutorials are run: test_tutorials.py.
+ALL = {
+    " ".join(command): command
+    for page in PAGES
+    for command in commands(page)
+    if page not in TUTORIALS or must_be_elsewhere(command)
+}
 
 
 @pytest.mark.parametrize("command", [command for command in ALL.values() if command[0] == "make"], ids=" ".join)
@@ -85,7 +96,7 @@ def test_commands_options_configs_and_keys_exist(
     for option in (word.partition("=")[0] for word in rest if word.startswith("--")):
         assert re.search(rf"{option}\b", text), option
     if "--import" in rest:
-        rest[rest.index("--import") + 1] = own_file(rest[rest.index("--import") + 1], tmp_path, monkeypatch)
+        rest[rest.index("--import") + 1] = own_file(rest[rest.index("--import") + 1], tmp_path)
     given = [word for word in rest if "=" in word and not word.startswith("--")]
     if name in ("run", "show-config"):
         config = STANDS_FOR["CONFIG"] if rest[:1] in ([], ["RUN_DIR"]) else rest[0]
@@ -99,12 +110,11 @@ def test_commands_options_configs_and_keys_exist(
     assert code == 0, err
 
 
-def own_file(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def own_file(name: str, folder: Path) -> str:
     """Write a file of own entries as a page shows it and let it add them, for one test; return its path."""
     (text,) = (text for page in PAGES for text in blocks(page, "python") if text.startswith(f'"""{name}: '))
     path = folder / name
     path.write_text(text)
-    monkeypatch.setitem(ANALYSES, path.stem, ANALYSES["which_algorithm"])  # and out again afterwards
     own_entries.load([path])
     return str(path)
 
@@ -148,14 +158,19 @@ def test_what_does_not_exist_is_seen(tmp_path: Path) -> None:
 def test_examples_of_files_are_valid(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     path = tmp_path / "example.yaml"
+    for plan in ("full", "quick"):  # of the paper
+        (tmp_path / plan).mkdir()
+        shutil.copy(ROOT / "sweeps" / "smoke.yaml", tmp_path / plan / "layers.yaml")
     kinds = []
     for text in (text for page in PAGES for text in blocks(page, "yaml")):
         path.write_text(text)
-        kinds.append("sweep" if "parameters:" in text else "task")
+        kinds.append("sweep" if "parameters:" in text else "paper" if "figures:" in text else "task")
         if kinds[-1] == "sweep":
             code, _, err = cli("sweep", path, "--engine", "local", "--dry-run")
             assert code == 0, err
+        elif kinds[-1] == "paper":
+            assert paper.read(path).figures
         else:
             task = load_task(str(path))
             assert task.answers or task.choices
-    assert {"sweep", "task"} <= set(kinds)
+    assert set(kinds) == {"sweep", "task", "paper"}

@@ -11,6 +11,7 @@ import pytest
 
 from iclgd.runs import compare_runs
 from iclgd.runs.run import load_run
+from iclgd.tracking.run_directory import RunDirectory
 from tests.language_models import save, tiny_model, tiny_tokenizer, write_task
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -62,6 +63,7 @@ def test_the_draws_are_those_of_single_runs(cli: Cli, config: Path) -> None:
         assert found[f"{prefix}rec2ftp"] == pytest.approx(share, nan_ok=True)
     rows = [json.loads(line) for line in (three / "predictions.jsonl").read_text().splitlines()]
     check_rows(rows, found)
+    check_attention(three, singles, found)
     check_comparison(three, two, singles)
 
 
@@ -77,6 +79,22 @@ def check_rows(rows: list[dict[str, Any]], found: dict[str, float]) -> None:
             for name in ("sim_aou", "sim_am_delta", "kendall", "top_tokens", "update_similarity"):
                 mean = sum(each[name] for each in alike) / 12
                 assert found[f"{prefix}{name}"] == pytest.approx(mean, abs=1e-6)
+
+
+def check_attention(three: Path, singles: list[Path], found: dict[str, float]) -> None:
+    """The record of a draw is that of its own run, and its sums are the summary's."""
+    records = [RunDirectory(path).read_analyses()["attention_to_demonstrations"] for path in (three, *singles)]
+    draws, *others = (record["draws"] for record in records)
+    assert draws == [draw for (draw,) in others]
+    for index, draw in enumerate(draws):
+        assert len(draw["labels"]) == 4
+        for kind, end in (("attention", ""), ("even", "_even")):
+            parts = {name: np.array(shares) for name, shares in draw[kind].items()}
+            to_demonstrations = parts.pop("demonstrations")
+            assert to_demonstrations.sum(1) + sum(parts.values()) == pytest.approx(1, abs=1e-4)
+            for layer, share in enumerate(to_demonstrations.sum(1)):
+                name = f"draw_{index:02d}/attention_demonstrations{end}/layer_{layer:02d}"
+                assert found[name] == pytest.approx(share, abs=1e-4)
 
 
 def check_comparison(three: Path, two: Path, singles: list[Path]) -> None:

@@ -40,9 +40,12 @@ def test_demonstrations_help_more_than_finetuning_and_finetuning_helps(cli: Cli)
     assert summary["sim_aou_low"] > summary["sim_aou_random_high"]
     assert summary["sim_am_low"] > summary["sim_am_zero_shot_high"]
     assert summary["kendall_low"] > summary["kendall_random_high"]
+    assert summary["attention_right_label_low"] > 2 * summary["attention_right_label_even_high"]
+    assert abs(summary["untrained/attention_right_label_gain"]) < 0.02
     assert summary["untrained/sim_aou_high"] < summary["sim_aou_low"]
     assert summary["shuffled_labels/accuracy/in_context"] < summary["accuracy/in_context"] - 0.1
-    assert {path.name for path in directory.figures.iterdir()} == {"similarity.png", "accuracy.png"}
+    names = {path.stem for path in directory.figures.iterdir()}
+    assert names == {"similarity", "attention_to_demonstrations", "accuracy"}
     losses = directory.read_metrics()
     assert len(losses) == 32
     assert set(losses[0]) >= {"finetune/loss", "untrained/finetune/loss"}

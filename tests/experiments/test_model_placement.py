@@ -45,7 +45,6 @@ def summary(result: tuple[int, str, str]) -> dict[str, float]:
     return {name: value for name, value in found.items() if name not in UNSTEADY}
 
 
-@pytest.mark.usefixtures("quick_images")
 def test_a_model_in_another_place_or_file_gives_the_same_numbers(cli: Cli, config: Path, tmp_path: Path) -> None:
     expected = summary(cli("run", config))
     for device_map in ("cpu", "auto"):  # without a GPU both are the CPU
@@ -55,7 +54,6 @@ def test_a_model_in_another_place_or_file_gives_the_same_numbers(cli: Cli, confi
     assert summary(cli("run", config, f"model.name={file}")) == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 
-@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_half_precision_is_near_single_with_the_same_weights(
     cli: Cli, config: Path, tmp_path: Path, dtype: str

@@ -77,8 +77,7 @@ def overrides(row: Row) -> list[str]:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("iclgd.report.figures.DOTS_PER_INCH", 30)
+def tiny(tmp_path: Path, quick_tuning: None) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text("experiment: regression\n" + TINY)
     return path

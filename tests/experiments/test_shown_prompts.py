@@ -18,7 +18,7 @@ from iclgd.analysis.seen_queries import FinetuningAttention, Reordered, SeenQuer
 from iclgd.data.prompts import Prompts
 from iclgd.data.text import TextTask, load_task, text_task_names
 from iclgd.experiments import text
-from iclgd.measures import CALIBRATION, ORDERS, TEXT_METRICS, TOKENS
+from iclgd.measures import CALIBRATION, LABELS, ORDERS, TEXT_METRICS, TOKENS
 from iclgd.metrics.bootstrap import Resampling
 from iclgd.modules.similarities import Similarities
 from iclgd.runtime.process import prepare_process
@@ -232,7 +232,7 @@ def changed(seen: Observation, kind: str, positions: Tensor, generator: torch.Ge
     return replace(seen, **changes)
 
 
-@pytest.mark.parametrize("kind", [*TOKENS, "start and separators"])
+@pytest.mark.parametrize("kind", TOKENS)
 def test_measures_rest_on_the_tokens_that_they_name(kind: str) -> None:
     generator = torch.Generator().manual_seed(0)
     prompts = Prompts((0,), ((1,), (2,), (3,)), ((4, 5), (6, 7, 8)), (0, 1), (9,), ((3,),) * 4, (0, 1, 2, 0))
@@ -244,18 +244,18 @@ def test_measures_rest_on_the_tokens_that_they_name(kind: str) -> None:
     queries = torch.randn(2, 5, 6, generator=generator)
     found = []
     for zero_shot, in_context, finetuned in (settings, others):
-        attention = FinetuningAttention(queries, positions, [2, 3])
+        attention = FinetuningAttention(queries, positions, [2, 3], torch.tensor([0, 1]))
         learning = {"in_context": in_context, "finetuned": finetuned}
         other_order = {name: Reordered(each.next_token.flip(0), each.predictions) for name, each in learning.items()}
         free = dict.fromkeys(("zero_shot", "in_context", "finetuned"), torch.zeros(3))
         seen = SeenQueries(batch, zero_shot, in_context, finetuned, attention, 0, "gaussian", [other_order], free)
-        metrics = Similarities(2, Resampling(0), "gaussian", [ORDERS, CALIBRATION]).metrics
+        metrics = Similarities(2, Resampling(0), "gaussian", [ORDERS, CALIBRATION, LABELS]).metrics
         found.append({name: TEXT_METRICS[name].inputs(seen) for name in metrics})
     for name, entry in TEXT_METRICS.items():
         pairs = zip(*(of[name] for of in found), strict=True)
         is_changed = any(one is not None and not torch.equal(one, other) for one, other in pairs)
-        if name == "kendall_examples_length" and kind in TOKENS:
-            is_changed |= kind in entry.tokens  # which has the examples' lengths too
+        if name == "kendall_examples_length" or name.endswith("_even"):
+            is_changed |= kind in entry.tokens  # of which they have the numbers
         assert is_changed == (kind in entry.tokens), name
 
 

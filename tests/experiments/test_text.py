@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import normalizers
 from transformers import (
@@ -58,6 +59,13 @@ BY_LAYER = [
     "top_examples",
     "top_examples_random",
     "update_similarity",
+    "attention_demonstrations",
+    "attention_demonstrations_even",
+    "attention_query",
+    "attention_start",
+    "attention_right_label",
+    "attention_right_label_even",
+    "attention_right_label_gain",
 ]
 ALL = [*WHOLE, *BY_LAYER]
 EXPECTED = {f"{name}{bound}" for name in ALL for bound in ("", "_low", "_high")} | {
@@ -114,7 +122,7 @@ def test_a_run_leaves_the_whole_summary(cli: Cli, config: Path) -> None:
     assert "Traceback" not in result[2]
     for name, value in found.items():
         assert math.isfinite(value), name
-        if name.startswith(("accuracy", "top_", "put_right")):
+        if name.startswith(("accuracy", "top_", "put_right", "attention")) and "gain" not in name:
             assert 0 <= value <= 1
         elif not name.startswith("rec2ftp"):
             assert -1 <= value <= 1
@@ -160,7 +168,6 @@ def check_predictions(directory: RunDirectory, controls: tuple[str | None, ...])
     return rows
 
 
-@pytest.mark.usefixtures("quick_images")
 def test_numbers_can_be_computed_again_from_the_predictions(cli: Cli, config: Path) -> None:
     directory = run_directory(cli("run", config, controls("shuffled_labels"), "evaluation.batch_size=5")[1])
     rows = check_predictions(directory, (None, "shuffled_labels"))
@@ -186,7 +193,6 @@ def test_without_replicates_there_are_no_intervals(cli: Cli, config: Path) -> No
     assert found.keys() == {name for name in EXPECTED if not name.endswith(("_low", "_high"))}
 
 
-@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize(
     ("name", "answers"), [("gpt2", None), ("mistral", LONG_ANSWERS), ("xglm", LONG_ANSWERS)], ids=str
 )
@@ -208,7 +214,6 @@ def test_batch_sizes_change_nothing(
             assert other[key] == pytest.approx(value, abs=1e-5, nan_ok=True), key
 
 
-@pytest.mark.usefixtures("quick_images")
 def test_same_seed_same_numbers_other_seed_other_numbers(cli: Cli, config: Path) -> None:
     first, again, other, others = (
         summary(cli("run", config, *seed, controls("untrained", "shuffled_labels"), "task.num_queries=12"))
@@ -227,7 +232,9 @@ def test_controls_have_their_prefixes_and_share_the_model(cli: Cli, config: Path
     names = ("untrained", "shuffled_labels", "other_task")
     alone = summary(cli("run", config))
     found = summary(cli("run", config, controls(*names), f"evaluation.other_task={other}"))
-    assert found.keys() == EXPECTED | {f"{name}/{key}" for name in names for key in EXPECTED}
+    of_controls = {f"{name}/{key}" for name in names for key in EXPECTED}
+    without = {key for key in of_controls if key.startswith("other_task/attention_right_label")}  # other answers
+    assert found.keys() == EXPECTED | of_controls - without
     assert {key: found[key] for key in EXPECTED} == pytest.approx(alone, abs=1e-6)
     for key in ("accuracy/zero_shot", "accuracy/zero_shot_low", "accuracy/zero_shot_high"):
         assert found[key] == found[f"shuffled_labels/{key}"] == found[f"other_task/{key}"]
@@ -236,7 +243,6 @@ def test_controls_have_their_prefixes_and_share_the_model(cli: Cli, config: Path
     assert found["untrained/sim_am"] != found["shuffled_labels/sim_am"]
 
 
-@pytest.mark.usefixtures("quick_images")
 def test_another_tasks_data_may_be_below_the_data_folder(cli: Cli, config: Path, tmp_path: Path) -> None:
     write_task(tmp_path, "weather")
     other = write_task(tmp_path, "other", answers=["warm", "cold"])
@@ -247,7 +253,6 @@ def test_another_tasks_data_may_be_below_the_data_folder(cli: Cli, config: Path,
     assert "other_task/sim_aou" in summary(cli("run", config, *arguments))
 
 
-@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize(
     ("name", "override"),
     [
@@ -268,14 +273,12 @@ def test_methods_and_precisions_run(cli: Cli, config: Path, tmp_path: Path, name
         assert found["update_similarity"] == pytest.approx(expected["update_similarity"], abs=0.05)
 
 
-@pytest.mark.usefixtures("quick_images")
 def test_double_precision_is_near_single(cli: Cli, config: Path) -> None:
     single, double = (summary(cli("run", config, f"trainer.precision={bits}-true")) for bits in (32, 64))
     for name in ("sim_aou", "sim_am", "kendall_examples", "update_similarity", "accuracy/in_context"):
         assert double[name] == pytest.approx(single[name], abs=1e-4)
 
 
-@pytest.mark.usefixtures("quick_images")
 def test_dropped_demonstrations_are_noted(cli: Cli, config: Path) -> None:
     result = cli("run", config, "demonstrations={num: 30, overflow: drop}")
     summary(result)
@@ -283,7 +286,6 @@ def test_dropped_demonstrations_are_noted(cli: Cli, config: Path) -> None:
     assert "the last ones are dropped" in result[2]
 
 
-@pytest.mark.usefixtures("quick_images")
 def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path: Path) -> None:
     changes = [*DRAWS_AND_SEARCH, "demonstrations.num_orders=3"]
     command = ["run", config, controls("untrained", "shuffled_labels"), *changes]
@@ -306,6 +308,13 @@ def test_two_processes_give_the_numbers_of_one(cli: Cli, config: Path, tmp_path:
         for name in ("scores", "likeness"):
             assert row.get(name) == pytest.approx(alone.get(name), abs=1e-5)
         assert {**row, "scores": None, "likeness": None} == {**alone, "scores": None, "likeness": None}
+    records = [of.read_analyses()["attention_to_demonstrations"]["draws"] for of in (two, RunDirectory(one))]
+    assert len(records[0]) == 2
+    for draws in zip(*records, strict=True):
+        for kind in ("attention", "even"):
+            both = [np.array(draw[kind]["demonstrations"]) for draw in draws]
+            assert both[0] == pytest.approx(both[1], abs=1e-5)
+            assert both[0].shape == (LAYERS, 6)
     assert two.read_metrics() == [pytest.approx(line, abs=1e-5) for line in RunDirectory(one).read_metrics()]
     assert summary((0, out, err)) == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
@@ -516,7 +525,6 @@ def test_queries_must_be_enough_for_all_processes(cli: Cli, config: Path, tmp_pa
     assert "task.num_queries must be at least trainer.devices x trainer.num_nodes (2), got 1" in message
 
 
-@pytest.mark.usefixtures("quick_images")
 def test_a_readout_that_is_not_plain_is_refused(cli: Cli, config: Path, tmp_path: Path) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
     cohere = CohereConfig(**sizes, vocab_size=VOCABULARY, bos_token_id=0, eos_token_id=1, pad_token_id=2)

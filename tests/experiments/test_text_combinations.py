@@ -69,4 +69,8 @@ def test_every_two_choices_run_together_or_are_refused(cli: Cli, folder: Path, c
         assert summary is not None
         undefined = {name for name, value in summary.items() if not math.isfinite(value)}
         assert all("rec2ftp" in name for name in undefined), (texts, undefined)
-        assert {path.stem for path in directory.figures.iterdir()} == {"similarity", "accuracy"}
+        assert {path.stem for path in directory.figures.iterdir()} == {
+            "similarity",
+            "attention_to_demonstrations",
+            "accuracy",
+        }

@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from iclgd import metrics
 from iclgd.metrics import (
     Accuracy,
+    AttentionShare,
     Bootstrap,
     Kendall,
     ModelMean,
@@ -89,6 +90,7 @@ CASES: dict[str, Case] = {
     "SimAM": (lambda: SimAM(L), [*numbers(2, B, L, 2, 6), mask()], metrics.sim_am),
     "SimAMDelta": (lambda: SimAMDelta(L), [*numbers(3, B, L, 2, 6), mask()], metrics.sim_am_delta),
     "UpdateSimilarity": (lambda: UpdateSimilarity(L), numbers(2, B, L, 2, 5), metrics.update_similarity),
+    "AttentionShare": (lambda: AttentionShare(L), [torch.stack(numbers(B, L)).sigmoid()], Tensor.double),
     "Kendall": (lambda: Kendall(L), numbers(2, B, L, 9), metrics.kendall_tau),
     "TopKRecall": (lambda: TopKRecall(L, k=4), numbers(2, B, L, 9), recall),
     "NextTokenOverlap": (lambda: NextTokenOverlap(k=4), [each.log_softmax(-1) for each in numbers(2, B, 30)], overlap),
@@ -262,7 +264,7 @@ def test_what_is_no_answer_is_neither_right_nor_wrong() -> None:
 @of_layers
 def test_one_number_that_is_not_finite_makes_the_mean_nan(name: str, value: float) -> None:
     inputs = [each.clone() for each in CASES[name][1]]
-    inputs[0][-1, 1, ..., 0] = value
+    inputs[0][-1, 1].view(-1)[0] = value
     if name in ("Kendall", "TopKRecall"):  # of ranks, which infinity has, too
         inputs[0][-1, 1] = math.nan
     metric = wrapped(name)
@@ -288,11 +290,11 @@ def test_perfect_similarity_is_one() -> None:
 @of_layers
 def test_wrong_layouts_are_refused(name: str) -> None:
     make, inputs, _ = CASES[name]
-    axes = {3: "(B, L, C)", 4: "(B, L, H, T)"}[inputs[0].dim()]
+    axes = {2: "(B, L)", 3: "(B, L, C)", 4: "(B, L, H, T)"}[inputs[0].dim()]
     axes = {"Kendall": "(B, L, N)", "TopKRecall": "(B, L, N)", "UpdateSimilarity": "(B, L, H, E)"}.get(name, axes)
     letters = re.findall("[A-Z]", axes)
     shape = tuple(inputs[0].shape)
-    tensors = re.compile(r"^(first|second|zero_shot|in_context|finetuned|updates) must have shape ")
+    tensors = re.compile(r"^(first|second|zero_shot|in_context|finetuned|updates|share) must have shape ")
 
     def refused(*arguments: object) -> str:
         for metric in (make(), wrapped(name)):
@@ -308,7 +310,7 @@ def test_wrong_layouts_are_refused(name: str) -> None:
         message = refused(bad, *inputs[1:])
         assert tensors.match(message)
         assert message.endswith(f" must have shape {axes} = {known}, got {tuple(bad.shape)}")
-    for bad in (inputs[1][:5], inputs[1][..., :-1]):
+    for bad in (part for second in inputs[1:2] for part in (second[:5], second[..., :-1])):
         message = refused(inputs[0], bad, *inputs[2:])
         assert tensors.match(message)
         assert message.endswith(f" must have shape {axes} = {shape}, got {tuple(bad.shape)}")

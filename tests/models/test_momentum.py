@@ -217,7 +217,7 @@ def test_momentum_is_added_replaced_and_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"attention": "momentun"}, "model.attention must be one of: softmax, momentum; got 'momentun'; did you mean"),
+        ({"attention": "momentun"}, "model.attention must be one of: softmax, momentum"),
         ({"attention": "momentum", "momentum": 1.0}, "model.momentum must be at least 0 and below 1, got 1.0"),
         ({"attention": "momentum", "momentum": float("nan")}, "model.momentum must be at least 0 and below 1, got nan"),
     ],

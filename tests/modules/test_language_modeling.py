@@ -289,7 +289,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
         ("model.context_length=20", "model.context_length must be at least the 26 tokens of a sequence, got 20"),
         ("model.hidden_size=15", "model.hidden_size must be a multiple of 2, got 15"),
         ("training.beta2=1.0", "training.beta2 must be below 1, got 1.0"),
-        ("training.schedule=linear", "training.schedule must be one of: constant, cosine; got 'linear'"),
+        ("training.schedule=linear", "training.schedule must be one of: constant, cosine, triangle; got 'linear'"),
         ("evaluation.num_sequences=0", "evaluation.num_sequences must be at least 1, got 0"),
         ("task.name=prose", "task.name must be one of: few_shot, corpus; got 'prose'"),
         ("training.final_share=1.5", "training.final_share must be at most 1, got 1.5"),

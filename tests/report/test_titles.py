@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from iclgd.experiments import language_modeling, regression, text
+from iclgd.experiments import functions, language_modeling, regression, text
 from iclgd.report.figures import draw
 from iclgd.report.results import Results
 from iclgd.report.titles import of_any, of_regression, of_text, with_title
@@ -37,7 +37,7 @@ def test_an_analysis_says_its_own_number_of_tasks_and_weights_none() -> None:
 @pytest.mark.parametrize(
     "config", [{}, {"seed": None, "model": 3, "task": {"name": None}, "training": {"num_seeds": "x"}}]
 )
-@pytest.mark.parametrize("experiment", [regression, text, language_modeling])
+@pytest.mark.parametrize("experiment", [regression, text, language_modeling, functions])
 def test_what_is_not_known_is_left_out(experiment: Any, config: dict[str, Any]) -> None:
     assert experiment.EXPERIMENT.title(Results(config=config, name="run"), "any") == "run"
     assert of_any(Results(), "any") == ""

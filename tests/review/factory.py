@@ -20,6 +20,12 @@ from iclgd.tracking.run_directory import SEAL
 LAYERS = 4  # of text runs
 CONTROLS = {"untrained": 0.45, "shuffled_labels": 0.8, "other_task": 0.7}  # how much of the comparison's likeness
 TEXT_NUMBERS = {"sim_aou": 0.6, "sim_am": 0.8, "sim_am_zero_shot": 0.7, "sim_am_delta": 0.5, "kendall": 0.5}
+ATTENTION_NUMBERS = {
+    "attention_demonstrations": 0.8,
+    "attention_query": 0.15,
+    "attention_start": 0.05,
+    "attention_right_label": 0.6,
+}
 RANDOM_NUMBERS = ("sim_aou_random", "kendall_random")
 ACCURACIES = {"zero_shot": 0.6, "in_context": 0.97, "finetuned": 0.93}
 QUERIES = ("melon ledger waffle toad :", "deer sieve lynx late :")
@@ -164,7 +170,7 @@ def text_numbers(values: Mapping[str, Any], drawn: random.Random) -> dict[str, f
     found: dict[str, float] = {"queries_per_second": 900.0, "peak_memory_bytes": 5e8}
     shares = {"": 1.0} | {f"{name}/": CONTROLS.get(name, 0.5) for name in values["evaluation"]["controls"]}
     for prefix, share in shares.items():
-        for name, value in TEXT_NUMBERS.items():
+        for name, value in (TEXT_NUMBERS | ATTENTION_NUMBERS).items():
             found |= _with_interval(f"{prefix}{name}", value * share + drawn.gauss(0, 0.002), 0.02)
             found |= {f"{prefix}{name}/layer_{layer:02}": value * share for layer in range(LAYERS)}
         for name in RANDOM_NUMBERS:

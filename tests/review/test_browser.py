@@ -98,7 +98,7 @@ def until(page: Page, condition: str) -> None:
 
 
 def serious(page: Page) -> list[str]:
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
     return [
         f"{each['id']}: {node['html'][:200]}"
         for each in found

@@ -12,6 +12,7 @@ from iclgd.data.functions.linear import (
 )
 from iclgd.data.functions.quadratic import QuadraticFunctions, QuadraticFunctionTask
 from iclgd.data.functions.relu_network import ReluNetworks, ReluNetworkTask
+from iclgd.data.functions.single_position import SinglePosition, at_position
 from iclgd.data.functions.task import FunctionTask
 
 FUNCTION_TASKS: dict[str, type[FunctionTask]] = {
@@ -38,5 +39,7 @@ __all__ = [
     "QuadraticFunctions",
     "ReluNetworkTask",
     "ReluNetworks",
+    "SinglePosition",
     "SparseLinearFunctionTask",
+    "at_position",
 ]

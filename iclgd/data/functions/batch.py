@@ -1,7 +1,9 @@
 """Prompts that ask at every position, and the one question of each that learners of single queries are asked."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
+import torch
 from torch import Tensor
 
 from iclgd.data.functions.drawn import Functions
@@ -44,6 +46,23 @@ class FunctionBatch(NamedTuple):
             self.x[:, :position], self.y[:, :position, None], self.query[:, position], self.target[:, position, None]
         )
         return RegressionBatch(*(_tasks_last(tensor) for tensor in asked))
+
+    def part(self, index: slice) -> Self:
+        """Return some of the prompts."""
+        prompts = torch.arange(len(self.y), device=self.y.device)[index]
+        return self._with(lambda tensor: tensor[index], self.functions.select(prompts))
+
+    def to(self, device: torch.device) -> Self:
+        """Return the prompts on a device."""
+        return self._with(lambda tensor: tensor.to(device), self.functions.to(device, self.y.dtype))
+
+    def _with(self, change: Callable[[Tensor], Tensor], functions: Functions) -> Self:
+        """Return the prompts changed; what is the same tensor stays the same tensor."""
+        x, y = change(self.x), change(self.y)
+        query = x if self.query is self.x else change(self.query)
+        target = y if self.target is self.y else change(self.target)
+        noiseless = target if self.noiseless is self.target else change(self.noiseless)
+        return self._replace(x=x, y=y, query=query, target=target, noiseless=noiseless, functions=functions)
 
 
 def _tasks_last(tensor: Tensor) -> Tensor:

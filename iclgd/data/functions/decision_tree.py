@@ -60,6 +60,11 @@ class DecisionTreeTask(FunctionTask):
         """1, that of a leaf."""
         return 1
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Learners of trees."""
+        return ("greedy_tree", "boosted_trees", "nearest_neighbors", "least_squares")
+
     def _draw(self, num_functions: int, generator: torch.Generator) -> DecisionTrees:
         num_leaves, device = 2**self.depth, generator.device
         shape = (num_functions, num_leaves - 1)

@@ -37,6 +37,13 @@ class LinearFunctionTask(FunctionTask):
         """D."""
         return self.input_dim
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """What is best where there is noise, and for a pool, beside learners that know neither."""
+        has_posterior = self.num_tasks > 0 and self.noise_std > 0 and not self.renormalize
+        best = ["ridge"] * (self.noise_std > 0) + ["dmmse"] * has_posterior
+        return (*best, *super().baselines)
+
     def _draw(self, num_functions: int, generator: torch.Generator) -> LinearFunctions:
         return LinearFunctions(
             torch.randn(
@@ -80,6 +87,11 @@ class SparseLinearFunctionTask(LinearFunctionTask):
     def mean_square(self) -> int:
         """The number of coordinates."""
         return self.sparsity
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The Lasso beside what knows nothing of sparsity."""
+        return ("lasso", *super().baselines)
 
     def draw_functions(
         self,

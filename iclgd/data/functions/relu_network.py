@@ -46,6 +46,11 @@ class ReluNetworkTask(FunctionTask):
         """D: half of the hidden units' values are cut off."""
         return self.input_dim
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """A trained network, and linear functions."""
+        return ("two_layer_network", "least_squares", "nearest_neighbors")
+
     def _draw(self, num_functions: int, generator: torch.Generator) -> ReluNetworks:
         options = {"generator": generator, "device": generator.device, "dtype": torch.float32}
         first = torch.randn(num_functions, self.input_dim, self.hidden_size, **options)  # type: ignore[call-overload]

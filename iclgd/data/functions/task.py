@@ -80,6 +80,11 @@ class FunctionTask(ABC):
     def mean_square(self) -> int:
         """Mean square of the functions over standard normal inputs, which errors are divided by in figures."""
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Learners, of ``iclgd.analysis.function_baselines.BASELINES``, that models are compared with, as published."""
+        return ("least_squares", "averaging", "nearest_neighbors")
+
     @abstractmethod
     def _draw(self, num_functions: int, generator: torch.Generator) -> Functions:
         """Draw functions of scale 1 in single precision, on the generator's device."""

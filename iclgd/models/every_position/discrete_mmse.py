@@ -7,7 +7,7 @@ from torch import Tensor
 
 from iclgd.models.every_position.learner import EveryPositionLearner, batches
 
-MOST_NUMBERS = 2**17  # of a batch's (prompts, positions, tasks): 1 MiB, which a core's cache holds
+MOST_NUMBERS = 2**17  # of a batch's (prompts, tasks): 512 KiB, of which a core's cache holds a few
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,23 @@ class DiscreteMMSE(EveryPositionLearner):
             raise ValueError(f"noise_std must be positive, got {self.noise_std}")
 
     def _predict(self, x: Tensor, y: Tensor, query: Tensor, positions: list[int]) -> Tensor:
-        size = max(1, MOST_NUMBERS // (y.shape[1] * len(self.pool)))
+        size = max(1, MOST_NUMBERS // len(self.pool))
         return torch.cat([self._batch(positions, *batch) for batch in batches(size, x, y, query)])
 
     def _batch(self, positions: list[int], x: Tensor, y: Tensor, query: Tensor) -> Tensor:
-        pool = self.pool.to(x)
-        errors = (y[..., None] - x @ pool.T).square_().double()  # (B, N, M); their sums grow, their differences do not
-        likelihoods = torch.zeros_like(errors)
-        torch.cumsum(errors[:, :-1], 1, out=likelihoods[:, 1:])
-        likelihoods = likelihoods[:, positions] * (-0.5 / self.noise_std**2)
-        likelihoods -= likelihoods.amax(-1, keepdim=True)
-        weights = likelihoods.to(x.dtype).softmax(-1) @ pool  # (B, P, D)
-        return (weights * query[:, positions]).sum(-1)
+        return (self._weights(positions, x, y) * query[:, positions]).sum(-1)
+
+    @torch.no_grad()
+    def _weights(self, positions: list[int], x: Tensor, y: Tensor) -> Tensor:
+        """Return the posterior means, (B, P, D); none depends on the query, so that its gradient is one of them."""
+        pool, scale = self.pool.to(x), -0.5 / self.noise_std**2
+        evidence = x.new_zeros(len(x), len(pool))  # up to a constant of each prompt
+        weights: dict[int, Tensor] = {}
+        for position in range(max(positions, default=-1) + 1):
+            if position in positions:
+                weights[position] = evidence.softmax(-1) @ pool
+            errors = torch.addmm(y[:, position, None], x[:, position], pool.T, alpha=-1)
+            evidence.addcmul_(errors, errors, value=scale)
+            # What is likely stays near zero, where single precision is finest.
+            evidence -= evidence.amax(-1, keepdim=True)
+        return torch.stack([weights[position] for position in positions], 1)

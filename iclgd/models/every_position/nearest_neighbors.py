@@ -8,6 +8,7 @@ from torch import Tensor
 from iclgd.models.every_position.learner import EveryPositionLearner, batches
 
 BATCH = 128  # prompts
+MOST_PASSES = 8  # for so many neighbours: one after the other takes less time than sorting all
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ class NearestNeighbors(EveryPositionLearner):
         order = torch.arange(y.shape[1], device=x.device)
         is_later = order >= order[positions, None]
         distances = distances.masked_fill(is_later, torch.inf)
-        # Stable: of equally near examples the first ones.
-        near, index = (found[..., : self.num_neighbors] for found in distances.sort(stable=True))
+        near, index = self._nearest(distances)
         targets = y[:, None].expand_as(distances).gather(2, index)
         weights = near.isfinite().to(y)
         if self.inverse_distance:
@@ -54,3 +54,16 @@ class NearestNeighbors(EveryPositionLearner):
             weights = torch.where(is_same.any(-1, keepdim=True), is_same.to(y), 1 / near)
         total = weights.sum(-1)
         return (weights * targets).sum(-1) / torch.where(total == 0, 1.0, total)  # position 0 has no neighbours
+
+    def _nearest(self, distances: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the smallest distances and where they are, (B, P, k) each: of equal ones the first."""
+        number = min(self.num_neighbors, distances.shape[-1])
+        if number > MOST_PASSES:
+            near, index = (found[..., :number] for found in distances.sort(stable=True))
+            return near, index
+        found = []
+        for _ in range(number):
+            found.append(distances.min(-1, keepdim=True))
+            distances = distances.scatter(-1, found[-1].indices, torch.inf)
+        near, index = (torch.cat(parts, -1) for parts in zip(*found, strict=True))
+        return near, index

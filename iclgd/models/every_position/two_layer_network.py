@@ -138,7 +138,7 @@ def train(
     weights = chosen.gather(-1, index).to(x) / (len(y) * counts.clamp(min=1))[..., None]
     with torch.enable_grad():
         networks = NetworkWeights(*(tensor.detach().clone().requires_grad_() for tensor in start))
-        step_taker = OPTIMIZERS[optimizer](list(networks), lr=learning_rate)
+        step_taker = OPTIMIZERS[optimizer](list(networks), lr=learning_rate, fused=True)
         for examples, weight in zip(index.unbind(1), weights.unbind(1), strict=True):
             inputs, targets = x[:, examples].transpose(0, 1), y[:, examples].transpose(0, 1)  # (P, B, K, ...)
             loss = ((networks(inputs) - targets).square() * weight[:, None]).sum()

@@ -10,7 +10,7 @@ import numpy as np
 from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.report.function_figures import LEARNERS, normalised
 from iclgd.report.results import drawable
-from iclgd.report.verdicts import verdict_text
+from iclgd.report.verdicts import place_text, verdict_text
 from iclgd.review.charts.groups import Group, Notes
 from iclgd.review.charts.points import middle, number, numbers, short, spread_on, thinned, whole_or_rounded
 from iclgd.review.charts.titles import learner, role, title
@@ -38,7 +38,15 @@ def which_algorithm(groups: Sequence[Group], notes: Notes) -> list[Chart]:
         for layer in layers[:MOST_LAYERS]:
             verdicts = [verdict for seed in seeds for verdict in seed["verdicts"] if verdict["layer"] == layer]
             rows = [[row for row in seed["rows"] if row["layer"] == layer] for seed in seeds]
-            panels.append(Plot(f"layer {layer}", Axis("learner"), Axis(DISTANCE), [_distances(rows, notes)], bars=True))
+            panels.append(
+                Plot(
+                    place_text(verdicts[0]).lower(),
+                    Axis("learner"),
+                    Axis(DISTANCE),
+                    [_distances(rows, notes)],
+                    bars=True,
+                )
+            )
             texts.append(verdict_text(verdicts[0]) if len(verdicts) == 1 else _named(layer, verdicts))
         if panels:
             what = "distance to the nearest learners"

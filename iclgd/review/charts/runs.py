@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
+from iclgd.measures import TO_DEMONSTRATIONS
 from iclgd.messages import first_line
 from iclgd.report.settings import SEEDS
 from iclgd.review.charts.accuracies import accuracy, recall
 from iclgd.review.charts.algorithms import functions, which_algorithm
+from iclgd.review.charts.demonstrations import attention_to_demonstrations
 from iclgd.review.charts.few_shot import accuracy_by_demonstrations
 from iclgd.review.charts.groups import Group, Notes, groups_of
 from iclgd.review.charts.language import learning_to_learn, perplexity_by_length, validation_loss
 from iclgd.review.charts.shifts import iterated, out_of_distribution
-from iclgd.review.charts.similarities import finetuning, no_attention, similarity_by_layer, similarity_means
+from iclgd.review.charts.similarities import finetuning, similarity_by_layer, similarity_means
 from iclgd.review.charts.training import after_layers, alignments, copying, learning_curves
 from iclgd.review.charts.weights import weights
 from iclgd.review.document import Chart
@@ -32,7 +34,7 @@ CHARTS: dict[str, Make] = {  # in their order on the page
     "similarity_means": similarity_means,
     "accuracy": accuracy,
     "rec2ftp": recall,
-    "attention": no_attention,
+    TO_DEMONSTRATIONS: attention_to_demonstrations,
     "finetuning": finetuning,
     "accuracy_by_demonstrations": accuracy_by_demonstrations,
     "learning_to_learn": learning_to_learn,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from iclgd.measures import CONTROLS, TEXT_METRICS, range_of
+from iclgd.measures import CONTROLS, SIMILARITY, TEXT_METRICS, range_of
 from iclgd.measures.ranges import NOT_NEGATIVE
 from iclgd.report.comparisons import by_layer, controls_of, estimate
 from iclgd.report.results import Curve, Results
@@ -17,15 +17,12 @@ from iclgd.review.document import Axis, Chart, Live, Plot, Role, Series
 PLAIN_LABELS = {
     "update_similarity": "update by demonstrations with update by finetuning"
 }  # where figures have formulas
-NO_ATTENTION = (
-    "attention to each demonstration: runs keep none; how alike its order is in both settings is the chart of Kendall"
-)
 ONLY_QUERIES = "95 % intervals over queries"
 OF_DRAWS = "95 % intervals over draws and queries"  # in one run
 
 
 def measure_label(name: str) -> str:
-    """Return how a measure is called in charts; a random baseline as what it is the baseline of.
+    """Return how a measure is called in charts; a baseline as what it is the baseline of.
 
     Example:
         >>> measure_label("kendall"), measure_label("kendall_random")
@@ -33,7 +30,8 @@ def measure_label(name: str) -> str:
     """
     entry = TEXT_METRICS[name]
     if entry.baseline_of is not None:
-        return f"{measure_label(entry.baseline_of)}, random baseline"
+        baseline = entry.panel.baseline if entry.panel is not None else "baseline"
+        return f"{measure_label(entry.baseline_of)}, {baseline}"
     return PLAIN_LABELS.get(name) or entry.label or name
 
 
@@ -52,8 +50,25 @@ def similarity_by_layer(groups: Sequence[Group], notes: Notes) -> list[Chart]:
 
     Of several settings the first measure of each panel has a line for each of them.
     """
+    plots, shown = layer_plots(SIMILARITY, groups, notes)
+    if not plots:
+        return []
+    if len(groups) > 1:
+        notes.add("similarity by layer of several settings: each panel's first measure; all others are among the means")
+    what = title("similarity of in-context learning and finetuning by layer", shown)
+    return [Chart("similarity", what, plots, told_panels(plots, most=4))]
+
+
+def layer_plots(figure: str, groups: Sequence[Group], notes: Notes) -> tuple[list[Plot], list[Group]]:
+    """Return a figure's panels over layers, and the groups that have any of their measures.
+
+    Args:
+        figure: its name.
+        groups: of several, the first measure of each panel has a line for each of them.
+        notes: get what is left out.
+    """
     plots, shown = [], {}
-    for panel, names in measures_by_panel().items():
+    for panel, names in measures_by_panel(figure).items():
         lines = []
         for group in groups:
             chosen = shown_measures(names, group.names(lambda results: controls_of(results.summary)))
@@ -65,12 +80,7 @@ def similarity_by_layer(groups: Sequence[Group], notes: Notes) -> list[Chart]:
                     shown[group.name] = group
         if lines:
             plots.append(Plot(panel.title, Axis("layer"), Axis(panel.axis), lines))
-    if not plots:
-        return []
-    if len(groups) > 1:
-        notes.add("similarity by layer of several settings: each panel's first measure; all others are among the means")
-    what = title("similarity of in-context learning and finetuning by layer", [*shown.values()])
-    return [Chart("similarity", what, plots, told_panels(plots, most=4))]
+    return plots, [*shown.values()]
 
 
 def _layers(results: Results, name: str) -> Curve | None:
@@ -167,14 +177,6 @@ def levels(series: Sequence[Series], most: int = 6) -> str:
             interval = "" if ends[0] is None else f" [{short(ends[0])}, {short(ends[1])}]"
             texts.append(f"{each.label}{f' of {x}' if len(each.x) > 1 else ''} {short(y)}{interval}")
     return ", ".join([*texts[:most], *[f"and {len(texts) - most} more"] * (len(texts) > most)])
-
-
-def no_attention(groups: Sequence[Group], notes: Notes) -> list[Chart]:
-    """Say that nothing is recorded of the attention to each demonstration, where there are text runs."""
-    measures = [name for names in measures_by_panel().values() for name in names]
-    if any(name in run.results.summary for name in measures for group in groups for run in group.runs):
-        notes.add(NO_ATTENTION)
-    return []
 
 
 def finetuning(groups: Sequence[Group], notes: Notes) -> list[Chart]:

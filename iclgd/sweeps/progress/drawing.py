@@ -3,16 +3,21 @@
 import math
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from iclgd.checks import did_you_mean
 from iclgd.files import write_atomically
-from iclgd.report.figures import FORMATS, image
+from iclgd.report.figures import FORMATS, image, styled
 from iclgd.report.sweep_figures import Point, metric_by
+from iclgd.report.task_diversity_figures import TASKS, DiverseModel, has_distances, over_tasks
 from iclgd.sweeps.file.errors import SweepError
 from iclgd.sweeps.file.parameter import to_text
 from iclgd.sweeps.progress.reading import SweepResults
+from iclgd.tracking.run_directory import RunDirectory
 
 
 def checked_formats(text: str) -> list[str]:
@@ -36,6 +41,8 @@ def checked_formats(text: str) -> list[str]:
 def draw(results: SweepResults, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Draw ``figures/metric_by_KEY`` for each swept key into the sweep's folder; return their paths.
 
+    Of a sweep over pools of functions also ``figures/task_diversity``: how near models are to ridge and to dMMSE.
+
     Args:
         results: of a sweep with a metric.
         formats: of the files.
@@ -47,12 +54,34 @@ def draw(results: SweepResults, formats: Sequence[str] = ("png",)) -> list[Path]
         for key in results.keys:
             figure = metric_by(key, points, results.metric or "", about(results), results.goal == "minimize")
             images |= {f"metric_by_{key}.{ending}": image(figure, ending) for ending in formats}
+        for name, figure in task_diversity_figures(results).items():
+            images |= {f"{name}.{ending}": image(figure, ending) for ending in formats}
     folder = results.folder / "figures"
     for name, content in images.items():
         folder.mkdir(exist_ok=True)
         with write_atomically(folder / name) as file:
             file.write(content)
     return [folder / name for name in images]
+
+
+def task_diversity_figures(results: SweepResults) -> dict[str, Figure]:
+    """Return a figure over the number of pretraining tasks for each setting of the other keys, by file name."""
+    found: dict[str, list[DiverseModel]] = {}
+    for setting in results.settings:
+        others = setting.text(key for key in results.keys if key != TASKS)
+        for row in setting.rows:
+            if row.state == "done" and row.run_directory is not None and TASKS in row.values:
+                summary = RunDirectory(row.run_directory).read_summary(tell=lambda _: None) or {}
+                if has_distances(summary):
+                    seed = tuple(row.values.get(key) for key in results.seed_keys)
+                    found.setdefault(others, []).append(DiverseModel(row.values[TASKS], seed, summary))
+    several = {others: models for others, models in found.items() if len({model.num_tasks for model in models}) > 1}
+    figures = {}
+    for number, (others, models) in enumerate(several.items(), 1):
+        name = "task_diversity" if len(several) == 1 else f"task_diversity_{number}"
+        text = f"{about(results)}; {others}" if others else about(results)
+        figures[name] = styled(partial(over_tasks, models, text))
+    return figures
 
 
 def points_of(results: SweepResults) -> list[Point]:

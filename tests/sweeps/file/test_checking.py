@@ -21,6 +21,8 @@ EXPERIMENTS = {
         "language_modeling/embedded_model.yaml",
         "{seed: {values: [0, 1]}, task.name: {value: few_shot}}",
     ),
+    "functions": ("functions/linear_small.yaml", "{task.input_dim: {values: [5, 6]}, task.name: {value: linear}}"),
+    "sequences": ("sequences/linear_system_mesa.yaml", "{task.length: {values: [20, 30]}}"),
 }
 
 

@@ -27,7 +27,7 @@ def test_every_point_can_be_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_each_that_takes_hours_has_a_twin_for_a_laptop_on_the_same_keys() -> None:
     names = {path.stem for path in SWEEPS} - {"smoke", "momentum_wikitext2", "few_shot"}
-    assert len(names) == 8
+    assert len(names) == 10
     for name in names:
         other = name.removesuffix("_laptop") if name.endswith("_laptop") else f"{name}_laptop"
         keys = [

@@ -1,0 +1,1 @@
+"""What is looked at of models that answer at every position of a prompt."""
