@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table as TerminalTable
 
 from iclgd import __version__
@@ -48,11 +47,11 @@ def terminal_table(reproduction: Reproduction) -> TerminalTable:
     for name in ("claim", "verdict", "ours", "bound", "printed"):
         table.add_column(name, overflow="fold")
     for figure in paper.figures:
-        table.add_row(f"[bold]{escape(figure.number)}[/]")
+        table.add_row(figure.number, style="bold")
         for verdict in reproduction.verdicts(figure):
             claim = verdict.claim
             texts = (claim.name, verdict.answer, _ours_text(verdict), claim.bounds_signs, claim.printed or "")
-            table.add_row(*map(escape, texts))
+            table.add_row(*texts)
         table.add_section()
     return table
 
