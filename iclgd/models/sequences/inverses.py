@@ -88,7 +88,7 @@ def conjugate_gradients(apply: Apply, right: Tensor, num_steps: int) -> Tensor:
 
     Example:
         >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-        >>> conjugate_gradients(lambda x: x @ matrix, torch.tensor([3.0, 4.0]), num_steps=2)
+        >>> conjugate_gradients(lambda x: x @ matrix, torch.tensor([3.0, 4.0]), num_steps=2).round(decimals=4)
         tensor([1., 1.])
     """
     tiny = torch.finfo(right.dtype).tiny
