@@ -25,7 +25,7 @@ from iclgd.experiments import EXPERIMENTS
 from iclgd.experiments.analyses import ANALYSES
 from iclgd.experiments.function_analyses import ANALYSES as FUNCTION_ANALYSES
 from iclgd.experiments.language_modeling import LANGUAGES
-from iclgd.experiments.sequences_analyses import ANALYSES as SEQUENCE_ANALYSES
+from iclgd.experiments.sequence_analyses import ANALYSES as SEQUENCE_ANALYSES
 from iclgd.files import read_text
 from iclgd.measures import CONTROLS
 from iclgd.models.attention import ATTENTIONS

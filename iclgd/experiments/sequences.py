@@ -12,7 +12,7 @@ from iclgd.data.seeding import named_generator
 from iclgd.data.sequences import SEQUENCE_TASKS, SequenceTask
 from iclgd.data.sequences.datamodule import NUM_DRAWN_TOGETHER, SequenceDataModule
 from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
-from iclgd.experiments.sequences_analyses import ANALYSES, AnalysisConfig
+from iclgd.experiments.sequence_analyses import ANALYSES, AnalysisConfig
 from iclgd.experiments.weight_files import read_weights, write_weights
 from iclgd.memory import Need, check
 from iclgd.models.sequences import SequenceTransformer, SequenceTransformerConfig
