@@ -68,6 +68,8 @@ class FunctionTask(ABC):
         checks.one_of(INPUT_COVARIANCES, "task", self, "input_covariance")
         checks.one_of(QUERY_SHIFTS, "task", self, "query")
         checks.at_least(0, "task", self, "noise_std", most=SCALES[1])
+        if 0 < self.noise_std < SCALES[0]:  # squared errors over its square have to be numbers
+            raise ValueError(f"task.noise_std must be 0 or at least {SCALES[0]:g}, got {self.noise_std:g}")
         checks.at_least(0, "task", self, "num_tasks")
         checks.at_least(0, "task", self, "covariance_seed", "pool_seed", most=checks.LARGEST_SEED)
         if self.input_covariance == "half_subspace" and self.input_dim < 2:

@@ -227,6 +227,7 @@ def test_prompts_of_a_curriculum_are_shorter_and_of_fewer_dimensions() -> None:
         ("relu_network", {"hidden_size": 0}, "task.hidden_size must be at least 1, got 0"),
         ("noisy_linear", {"noise_std": 0.0}, "task.noise_std must be positive and finite, got 0.0"),
         ("linear", {"noise_std": -1.0}, "task.noise_std must be at least 0, got -1.0"),
+        ("noisy_linear", {"noise_std": 1e-20}, "task.noise_std must be 0 or at least 1e-06, got 1e-20"),
         ("linear", {"renormalize": True}, "task.renormalize=true needs task.noise_std above 0, got 0"),
         ("linear", {"num_points": 0}, "task.num_points must be at least 1, got 0"),
         ("linear", {"query": "ortogonal"}, "task.query must be one of: .*; did you mean orthogonal?"),
