@@ -82,7 +82,7 @@ def test_a_figure_that_fails_is_named(cli: Cli, small_config: Path, monkeypatch:
 def test_memory_that_is_not_enough_on_the_way_is_one_line(
     cli: Cli, small_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iclgd.experiments.regression.train_and_test", lambda *_: out_of_memory())
+    monkeypatch.setattr("iclgd.experiments.training.train_and_test", lambda *_: out_of_memory())
     code, out, err = cli("run", small_config)
     assert (code, out) == (1, "")
     assert err.startswith("iclgd: out of memory: reduce training.batch_size, ")

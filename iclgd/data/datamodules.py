@@ -3,14 +3,14 @@
 import contextlib
 import itertools
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
-from lightning.pytorch import LightningDataModule
 
 from iclgd.data.prefetch import in_background
 from iclgd.data.regression import RegressionBatch, RegressionTask
 from iclgd.data.seeding import named_generator
+from iclgd.data.streaming import Placement, StreamingDataModule
 
 NUM_DRAWN_TOGETHER = 5
 NUM_BLOCKS_AHEAD = 2
@@ -97,7 +97,7 @@ class SeedBatch(NamedTuple):
     tasks: RegressionBatch
 
 
-class RegressionDataModule(LightningDataModule):
+class RegressionDataModule(StreamingDataModule[tuple[RegressionBatch, ...]]):
     """Endless training tasks, drawn where they are used, and one fixed set of evaluation tasks for each seed.
 
     An epoch is the stretch between two evaluations; what Lightning calls a batch is all of it.
@@ -118,35 +118,24 @@ class RegressionDataModule(LightningDataModule):
         steps_per_epoch: int,
         num_evaluation_tasks: int,
     ) -> None:
-        super().__init__()
+        super().__init__(steps_per_epoch)
         self.task = task
         self.seeds = seeds
         self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_tasks = num_evaluation_tasks
         self._evaluation: Batches[SeedBatch] | None = None
-        self._stream: Generator[tuple[RegressionBatch, ...]] | None = None
 
     def evaluation_batch(self, seed: int, dtype: torch.dtype = torch.float32) -> RegressionBatch:
         """Draw a seed's evaluation set (the same one each time), on the CPU."""
         return self.task.sample(self.num_evaluation_tasks, named_generator(seed, "evaluation"), dtype)
 
+    def _begin(self, first_step: int, placement: Placement) -> Generator[tuple[RegressionBatch, ...]]:
+        shard, device, dtype = placement
+        return iter(TaskStream(self.task, self.seeds, self.batch_size, first_step, device, dtype, shard))
+
     def train_dataloader(self) -> Batches[Iterator[tuple[RegressionBatch, ...]]]:
         """Return the next epoch: a single "batch", which yields those of all its steps."""
-        trainer = self.trainer
-        assert trainer is not None
-        if self._stream is None:
-            shard, device, dtype = self._placement()
-            stream = TaskStream(self.task, self.seeds, self.batch_size, trainer.global_step, device, dtype, shard)
-            self._stream = iter(stream)
-        num_steps = min(self.steps_per_epoch, trainer.max_steps - trainer.global_step)
-        return Batches([itertools.islice(self._stream, num_steps)])
-
-    def teardown(self, stage: str) -> None:
-        """Stop drawing."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        return Batches([itertools.islice(*self._next_epoch())])
 
     def val_dataloader(self) -> Batches[SeedBatch]:
         """Return this rank's part of the evaluation tasks."""
@@ -155,23 +144,9 @@ class RegressionDataModule(LightningDataModule):
             self._evaluation = Batches(parts)
         return self._evaluation
 
-    def test_dataloader(self) -> Batches[SeedBatch]:
-        """Return the same as :meth:`val_dataloader`."""
-        return self.val_dataloader()
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the batch where it was drawn: on the device."""
-        return batch
-
     def _parts(self, seed: int) -> Iterator[tuple[int, RegressionBatch]]:
         (rank, num_ranks), device, dtype = self._placement()
         start, end = (self.num_evaluation_tasks * index // num_ranks for index in (rank, rank + 1))
         tasks = [tensor[start:end].to(device) for tensor in self.evaluation_batch(seed, dtype)]
         chunks = zip(*(torch.split(tensor, NUM_EVALUATED_AT_ONCE) for tensor in tasks), strict=True)
         return enumerate(RegressionBatch(*chunk) for chunk in chunks)
-
-    def _placement(self) -> tuple[tuple[int, int], torch.device, torch.dtype]:
-        trainer = self.trainer
-        assert trainer is not None
-        dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
-        return (trainer.global_rank, trainer.world_size), trainer.strategy.root_device, dtype

@@ -4,15 +4,14 @@ import contextlib
 import itertools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 
 from iclgd.data.datamodules import Batches
 from iclgd.data.functions import Curriculum, FunctionBatch, FunctionTask
 from iclgd.data.prefetch import in_background
 from iclgd.data.seeding import named_generator
+from iclgd.data.streaming import Placement, StreamingDataModule
 
 CPU = torch.device("cpu")
 NUM_BATCHES_AHEAD = 8
@@ -76,7 +75,7 @@ class EvaluationPrompts:
         self.prompts = prompts
 
 
-class FunctionDataModule(LightningDataModule):
+class FunctionDataModule(StreamingDataModule[FunctionBatch]):
     """Endless training prompts and fixed evaluation prompts, of a task with a pool also such of new functions.
 
     An epoch is the stretch between two evaluations; what Lightning calls a batch is all of it.
@@ -99,14 +98,12 @@ class FunctionDataModule(LightningDataModule):
         steps_per_epoch: int,
         num_evaluation_prompts: int,
     ) -> None:
-        super().__init__()
+        super().__init__(steps_per_epoch)
         self.task = task
         self.curriculum = curriculum
         self.seed = seed
         self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_prompts = num_evaluation_prompts
-        self._stream: Generator[FunctionBatch] | None = None
         self._evaluation: Batches[EvaluationPrompts] | None = None
 
     def evaluation_tasks(self) -> dict[str, FunctionTask]:
@@ -121,16 +118,15 @@ class FunctionDataModule(LightningDataModule):
         generator = named_generator(self.seed, f"{prefix}evaluation")
         return self.evaluation_tasks()[prefix].sample(self.num_evaluation_prompts, generator, dtype)
 
+    def _begin(self, first_step: int, placement: Placement) -> Generator[FunctionBatch]:
+        shard, device, dtype = placement
+        return iter(
+            FunctionStream(self.task, self.curriculum, self.seed, self.batch_size, first_step, device, dtype, shard)
+        )
+
     def train_dataloader(self) -> Batches[Iterator[FunctionBatch]]:
         """Return the next epoch: a single "batch", which yields those of all its steps."""
-        trainer = self.trainer
-        assert trainer is not None
-        step = trainer.global_step
-        if self._stream is None:
-            shard, device, dtype = self._placement()
-            stream = FunctionStream(self.task, self.curriculum, self.seed, self.batch_size, step, device, dtype, shard)
-            self._stream = iter(stream)
-        return Batches([itertools.islice(self._stream, min(self.steps_per_epoch, trainer.max_steps - step))])
+        return Batches([itertools.islice(*self._next_epoch())])
 
     def val_dataloader(self) -> Batches[EvaluationPrompts]:
         """Return this rank's part of the evaluation prompts."""
@@ -146,23 +142,3 @@ class FunctionDataModule(LightningDataModule):
                 ]
             )
         return self._evaluation
-
-    def test_dataloader(self) -> Batches[EvaluationPrompts]:
-        """Return the same as :meth:`val_dataloader`."""
-        return self.val_dataloader()
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the batch where it was drawn: on the device."""
-        return batch
-
-    def teardown(self, stage: str) -> None:
-        """Stop drawing."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    def _placement(self) -> tuple[tuple[int, int], torch.device, torch.dtype]:
-        trainer = self.trainer
-        assert trainer is not None
-        dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
-        return (trainer.global_rank, trainer.world_size), trainer.strategy.root_device, dtype

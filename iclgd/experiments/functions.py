@@ -18,6 +18,7 @@ from iclgd.experiments.function_analyses import (
 from iclgd.experiments.function_evaluation import ERROR_BY_POSITION, error_by_position, summary_of
 from iclgd.experiments.function_memory import memory_needs
 from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
+from iclgd.experiments.training import SMALL_STEPS, check_training, train
 from iclgd.experiments.weight_files import read_weights, write_weights
 from iclgd.memory import check
 from iclgd.models.function_transformer import FunctionTransformer, FunctionTransformerConfig
@@ -28,11 +29,7 @@ from iclgd.report.position_figures import error_over_training
 from iclgd.report.position_tables import error_table
 from iclgd.report.task_diversity_figures import distances_by_position as draw_distances
 from iclgd.report.titles import of_functions
-from iclgd.runtime.checkpointing import KeepCheckpoints
-from iclgd.runtime.participants import Participants
-from iclgd.runtime.progress import TrainingProgress
-from iclgd.runtime.recording import MetricsRecorder, Stopwatch
-from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.runtime.trainer import TrainerConfig
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -65,11 +62,6 @@ class Config:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
-        if self.trainer.precision == "bf16-true":
-            raise ValueError(
-                "trainer.precision must be one of: 32-true, 64-true, bf16-mixed with experiment=functions; got "
-                "'bf16-true' (an optimiser step would be smaller than the rounding of a weight in bfloat16)"
-            )
         self.model.points_for(self.task.num_points)
         self.task.check_batch_size(self.training.batch_size)
         self.training.curriculum.check(self.task)
@@ -78,15 +70,11 @@ class Config:
                 f"training.warmup_steps must be below trainer.max_steps ({self.trainer.max_steps}) with "
                 f"training.schedule=triangle, got {self.training.warmup_steps}"
             )
-        num_processes = self.trainer.devices * self.trainer.num_nodes
-        for key, value in (
-            ("training.batch_size", self.training.batch_size),
-            ("evaluation.num_prompts", self.evaluation.num_prompts),
-        ):
-            if value % num_processes:
-                raise ValueError(
-                    f"{key} must be a multiple of trainer.devices x trainer.num_nodes ({num_processes}), got {value}"
-                )
+        shared = {
+            "training.batch_size": self.training.batch_size,
+            "evaluation.num_prompts": self.evaluation.num_prompts,
+        }
+        check_training(self.trainer, "functions", SMALL_STEPS, shared)
         self.evaluation.baselines_of(self.task)
         self.analysis.check(self.task)
 
@@ -135,27 +123,14 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     """
     config, directory = context.config, context.directory
     data, module = prepared
-    stopwatch = Stopwatch()
-    trainer = make_trainer(
-        config.trainer,
-        checkpoints=KeepCheckpoints(directory),
-        loggers=context.loggers,
-        callbacks=[
-            Participants(config, context.checkpoint, directory),
-            stopwatch,
-            MetricsRecorder(),
-            TrainingProgress({"error": "error/transformer"}),
-        ],
-        launch=context.launch,
-    )
-    summary = train_and_test(trainer, module, data, context.checkpoint)
+    summary = train(context, module, data, {"error": "error/transformer"})
     if directory is not None:
         write_weights(directory, {PREFIX: module.model})
         record = error_by_position(config, data, module.errors)
         directory.write_analysis(ERROR_BY_POSITION, record, {})
         summary |= summary_of(config, record)
         summary |= distances_to_optimal(config, directory, module.model, data)
-    return {**summary, "train/steps_per_second": stopwatch.steps_per_second}
+    return summary
 
 
 def models(config: Config, directory: RunDirectory) -> dict[str, nn.Module]:

@@ -23,6 +23,7 @@ from iclgd.experiments.regression_models import (
     trained_subjects,
 )
 from iclgd.experiments.regression_per_task import per_task
+from iclgd.experiments.training import SMALL_STEPS, check_training, train
 from iclgd.experiments.weight_files import write_weights
 from iclgd.memory import check
 from iclgd.models.transformer import Transformer, TransformerConfig
@@ -32,11 +33,7 @@ from iclgd.report.figures import Draw
 from iclgd.report.titles import of_regression
 from iclgd.report.training_figures import alignment, copying, layers, learning_curve
 from iclgd.report.weight_figures import weight_products
-from iclgd.runtime.checkpointing import KeepCheckpoints
-from iclgd.runtime.participants import Participants
-from iclgd.runtime.progress import TrainingProgress
-from iclgd.runtime.recording import MetricsRecorder, Stopwatch
-from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.runtime.trainer import TrainerConfig
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -80,18 +77,8 @@ class Config:
             raise ValueError(f"{width} must be even with model.positional_encoding=add")
         if self.model.clip and self.evaluation.gd_plus_plus == "optimal":
             raise ValueError("evaluation.gd_plus_plus must not be optimal with model.clip: it knows no bound")
-        if self.trainer.precision == "bf16-true":
-            raise ValueError(
-                "trainer.precision must be one of: 32-true, 64-true, bf16-mixed with experiment=regression; got "
-                "'bf16-true' (an optimiser step would be smaller than the rounding of a weight in bfloat16)"
-            )
         self.analysis.check(self.task, self.model)
-        num_processes = self.trainer.devices * self.trainer.num_nodes
-        if self.training.batch_size % num_processes:
-            raise ValueError(
-                "training.batch_size must be a multiple of trainer.devices x trainer.num_nodes "
-                f"({num_processes}), got {self.training.batch_size}"
-            )
+        check_training(self.trainer, "regression", SMALL_STEPS, {"training.batch_size": self.training.batch_size})
 
 
 Prepared = tuple[RegressionDataModule, RegressionModule, dict[str, float]]
@@ -120,27 +107,14 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
     """Train and compare; on the first process also write the models' weights; return the summary."""
     config, directory = context.config, context.directory
     data, module, chosen = prepared
-    stopwatch = Stopwatch()
     (reference, *_) = module.comparisons[0].references  # type: ignore[misc]
     quantities = {"loss": "loss/transformer", reference: f"loss/{reference}", "cosine": "alignment/sensitivity_cosine"}
-    trainer = make_trainer(
-        config.trainer,
-        checkpoints=KeepCheckpoints(directory),
-        loggers=context.loggers,
-        callbacks=[
-            Participants(config, context.checkpoint, directory),
-            stopwatch,
-            MetricsRecorder(),
-            TrainingProgress(quantities),
-        ],
-        launch=context.launch,
-    )
-    summary = train_and_test(trainer, module, data, context.checkpoint)
+    summary = train(context, module, data, quantities)
     subjects = module.subjects(config.task)
     if directory is not None:
         write_weights(directory, models_by_prefix(subjects))
     learned = _all_seeds([learned_momenta(subject.transformer) for subject in subjects], module.seeds)
-    return {**summary, **chosen, **learned, "train/steps_per_second": stopwatch.steps_per_second}
+    return {**summary, **chosen, **learned}
 
 
 def _all_seeds(of_seeds: Sequence[dict[str, float]], seeds: Sequence[int]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from iclgd.data.sequences import SEQUENCE_TASKS, SequenceTask
 from iclgd.data.sequences.datamodule import NUM_DRAWN_TOGETHER, SequenceDataModule
 from iclgd.experiments.protocol import ChosenGroup, Experiment, Record, RunContext
 from iclgd.experiments.sequence_analyses import ANALYSES, AnalysisConfig
+from iclgd.experiments.training import check_training, train
 from iclgd.experiments.weight_files import read_weights, write_weights
 from iclgd.memory import Need, check
 from iclgd.models.sequences import SequenceTransformer, SequenceTransformerConfig
@@ -21,11 +22,7 @@ from iclgd.modules.sequences import EvaluationConfig, SequenceModule, TrainingCo
 from iclgd.report.figures import Draw
 from iclgd.report.sequence_figures import learning_curve
 from iclgd.report.titles import of_sequences
-from iclgd.runtime.checkpointing import KeepCheckpoints
-from iclgd.runtime.participants import Participants
-from iclgd.runtime.progress import TrainingProgress
-from iclgd.runtime.recording import MetricsRecorder, Stopwatch
-from iclgd.runtime.trainer import TrainerConfig, make_trainer, train_and_test
+from iclgd.runtime.trainer import TrainerConfig
 from iclgd.tracking.run_directory import RunDirectory
 from iclgd.tracking.wandb import TrackingConfig
 
@@ -66,20 +63,11 @@ class Config:
             raise ValueError(
                 f"evaluation.num_lags and model.num_lags must be at most task.length ({self.task.length}), got {most}"
             )
-        if self.trainer.precision == "bf16-true":
-            raise ValueError(
-                "trainer.precision must be one of: 32-true, 64-true, bf16-mixed with experiment=sequences; got "
-                "'bf16-true' (least squares cannot be solved in bfloat16)"
-            )
-        num_processes = self.trainer.devices * self.trainer.num_nodes
-        for key, value in (
-            ("training.batch_size", self.training.batch_size),
-            ("evaluation.num_sequences", self.evaluation.num_sequences),
-        ):
-            if value % num_processes:
-                raise ValueError(
-                    f"{key} must be a multiple of trainer.devices x trainer.num_nodes ({num_processes}), got {value}"
-                )
+        shared = {
+            "training.batch_size": self.training.batch_size,
+            "evaluation.num_sequences": self.evaluation.num_sequences,
+        }
+        check_training(self.trainer, "sequences", "least squares cannot be solved in bfloat16", shared)
 
 
 Prepared = tuple[SequenceDataModule, SequenceModule]
@@ -154,22 +142,9 @@ def _memory_needs(config: Config) -> list[Need]:
 
 def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]:
     """Train and compare; on the first process also write the model's weights; return the summary."""
-    config, directory = context.config, context.directory
+    directory = context.directory
     data, module = prepared
-    stopwatch = Stopwatch()
-    trainer = make_trainer(
-        config.trainer,
-        checkpoints=KeepCheckpoints(directory),
-        loggers=context.loggers,
-        callbacks=[
-            Participants(config, context.checkpoint, directory),
-            stopwatch,
-            MetricsRecorder(),
-            TrainingProgress(SHOWN),
-        ],
-        launch=context.launch,
-    )
-    summary = train_and_test(trainer, module, data, context.checkpoint)
+    summary = train(context, module, data, SHOWN)
     if directory is not None:
         write_weights(directory, {PREFIX: module.transformer})
     learned = {
@@ -181,7 +156,6 @@ def execute(context: RunContext[Config], prepared: Prepared) -> dict[str, float]
         **learned,
         "gd/learning_rate": module.controls.learning_rate,
         "least_squares/regularization": module.controls.regularization,
-        "train/steps_per_second": stopwatch.steps_per_second,
     }
 
 

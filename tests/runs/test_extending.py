@@ -73,7 +73,7 @@ def test_an_interrupted_extension_goes_on(cli: Cli, small_config: Path, monkeypa
         def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("iclgd.experiments.regression.train_and_test", interrupted)
+        patch.setattr("iclgd.experiments.training.train_and_test", interrupted)
         assert cli("resume", run.path, "trainer.max_steps=12")[0] == 130
     assert run.read_summary() is None
     assert cli("resume", run.path)[0] == 0

@@ -3,16 +3,15 @@
 import contextlib
 import itertools
 from collections.abc import Generator, Iterator
-from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 
 from iclgd.data.datamodules import Batches
 from iclgd.data.prefetch import in_background
 from iclgd.data.seeding import named_generator
 from iclgd.data.sequences.batch import SequenceBatch
 from iclgd.data.sequences.task import SequenceTask
+from iclgd.data.streaming import Placement, StreamingDataModule
 
 NUM_DRAWN_TOGETHER = 5
 NUM_BLOCKS_AHEAD = 2
@@ -89,7 +88,7 @@ class StreamedSteps:
         return itertools.islice(self.stream, self.num_steps)
 
 
-class SequenceDataModule(LightningDataModule):
+class SequenceDataModule(StreamingDataModule[SequenceBatch]):
     """Endless training sequences, drawn where they are used, and one fixed set of evaluation sequences.
 
     Args:
@@ -103,13 +102,11 @@ class SequenceDataModule(LightningDataModule):
     def __init__(
         self, task: SequenceTask, seed: int, batch_size: int, steps_per_epoch: int, num_evaluation_sequences: int
     ) -> None:
-        super().__init__()
+        super().__init__(steps_per_epoch)
         self.task = task
         self.seed = seed
         self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
         self.num_evaluation_sequences = num_evaluation_sequences
-        self._stream: Generator[SequenceBatch] | None = None
         self._evaluation: Batches[SequenceBatch] | None = None
 
     def fixed_batch(self, purpose: str, num_sequences: int, dtype: torch.dtype = torch.float32) -> SequenceBatch:
@@ -122,21 +119,13 @@ class SequenceDataModule(LightningDataModule):
         """
         return self.task.sample(num_sequences, named_generator(self.seed, purpose), dtype)
 
+    def _begin(self, first_step: int, placement: Placement) -> Generator[SequenceBatch]:
+        shard, device, dtype = placement
+        return iter(SequenceStream(self.task, self.seed, self.batch_size, first_step, device, dtype, shard))
+
     def train_dataloader(self) -> StreamedSteps:
         """Return the next epoch."""
-        trainer = self.trainer
-        assert trainer is not None
-        if self._stream is None:
-            shard, device, dtype = self._placement()
-            stream = SequenceStream(self.task, self.seed, self.batch_size, trainer.global_step, device, dtype, shard)
-            self._stream = iter(stream)
-        return StreamedSteps(self._stream, min(self.steps_per_epoch, trainer.max_steps - trainer.global_step))
-
-    def teardown(self, stage: str) -> None:
-        """Stop drawing."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        return StreamedSteps(*self._next_epoch())
 
     def val_dataloader(self) -> Batches[SequenceBatch]:
         """Return this rank's part of the evaluation sequences."""
@@ -146,17 +135,3 @@ class SequenceDataModule(LightningDataModule):
             batch = self.fixed_batch("evaluation", self.num_evaluation_sequences, dtype).part(slice(start, end))
             self._evaluation = Batches(batch.to(device).split(NUM_EVALUATED_AT_ONCE))
         return self._evaluation
-
-    def test_dataloader(self) -> Batches[SequenceBatch]:
-        """Return the same as :meth:`val_dataloader`."""
-        return self.val_dataloader()
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the batch where it was drawn: on the device."""
-        return batch
-
-    def _placement(self) -> tuple[tuple[int, int], torch.device, torch.dtype]:
-        trainer = self.trainer
-        assert trainer is not None
-        dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
-        return (trainer.global_rank, trainer.world_size), trainer.strategy.root_device, dtype
